@@ -1,0 +1,67 @@
+"""Frozen records of what happened, so that progress bars, logs and metrics are observers and not branches.
+
+It says nothing about how an event is shown or stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseStarted:
+    """A job entered a phase: `upscale`, `join` or `audit`."""
+
+    phase: str
+    frames_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FramesDone:
+    """`count` more frames were upscaled, encoded or checked in the current phase."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReused:
+    """A segment finished by an earlier run was found whole and is not done again."""
+
+    index: int
+    frame_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentDone:
+    """A segment was finished and published."""
+
+    index: int
+    frame_count: int
+    byte_count: int
+    stage_seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRedone:
+    """A frame failed the numerical guard and was computed again in full precision."""
+
+    pts: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the user should know; `code` is stable, `detail` is for reading."""
+
+    code: str
+    detail: str
+
+
+Event = PhaseStarted | FramesDone | SegmentReused | SegmentDone | FrameRedone | Warned
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Observe nothing; the default where nobody listens."""
+    del event

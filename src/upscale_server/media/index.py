@@ -1,0 +1,76 @@
+"""The time table of a video stream, read from its packets without decoding a picture.
+
+It answers where segments may start and which timestamps must come out again; it does not judge the pictures.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av.error
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+_JITTER = Fraction(3, 2000)  # containers that count milliseconds round every timestamp by up to one
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIndex:
+    """Sorted presentation times of a stream's packets.
+
+    `reliable` is false when a packet has no time or two packets share one: such a stream is decoded in one piece.
+    `last_duration` is that of the last packet shown, in time base units, 0 when the container does not say.
+    """
+
+    pts: tuple[int, ...]
+    keyframes: tuple[int, ...]
+    reliable: bool
+    last_duration: int
+    encrypted: bool
+    ends_early: bool
+
+    def keyframe_before(self, pts: int, *, steps: int = 0) -> int | None:
+        """Return the last keyframe at or before `pts`, or the one `steps` earlier; None when there is none."""
+        place = bisect.bisect_right(self.keyframes, pts) - 1 - steps
+        return self.keyframes[place] if place >= 0 else None
+
+
+def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex:
+    """Demux the whole stream and collect its timestamps."""
+    pts: list[int] = []
+    keyframes: list[int] = []
+    unknown = encrypted = ends_early = False
+    last = (-(2**62), 0)
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            ends_early = True
+            break
+        if packet is None:
+            break
+        if packet.size == 0 or packet.is_discard:
+            continue
+        encrypted = encrypted or packet.has_sidedata("encryption_info")
+        if packet.pts is None:
+            unknown = True
+            continue
+        pts.append(packet.pts)
+        last = max(last, (packet.pts, packet.duration or 0))
+        if packet.is_keyframe:
+            keyframes.append(packet.pts)
+    pts.sort()
+    keyframes.sort()
+    distinct = len(set(pts)) == len(pts)
+    return PacketIndex(
+        tuple(pts), tuple(keyframes), distinct and not unknown and bool(keyframes), last[1], encrypted, ends_early
+    )
+
+
+def varies(index: PacketIndex, time_base: Fraction) -> bool:
+    """Tell whether the distance between pictures varies by more than a container's rounding."""
+    steps = [later - earlier for earlier, later in zip(index.pts, index.pts[1:], strict=False)]
+    return bool(steps) and (max(steps) - min(steps)) * time_base > _JITTER

@@ -1,0 +1,252 @@
+"""What is in a file: facts for a plan, each read from the stream itself where it can be.
+
+It decodes a handful of frames and reads every packet's time; it changes nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av.error
+import av.logging
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.sidedata.sidedata import Type
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from upscale_server.errors import CodecNotAllowed, NoVideo, SourceCorrupt
+from upscale_server.media.formats import FormatFacts, facts_of
+from upscale_server.media.hdr import has_dynamic_hdr, hdr_of
+from upscale_server.media.index import PacketIndex, index_packets, varies
+from upscale_server.media.source import open_source
+from upscale_server.media.types import Colour, Size, StreamInfo, VideoInfo
+
+_FRAMES_LOOKED_AT = 6  # enough to meet one interlaced picture behind a progressive leader
+_PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
+_CHROMA_LOCATIONS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
+_RGB_TAGS = Colour(matrix=1, range=1)  # what `decode` makes of an RGB source: BT.709, limited
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A file's facts and the time table they were counted from."""
+
+    info: VideoInfo
+    index: PacketIndex
+
+
+def probe(path: Path) -> VideoInfo:
+    """Return the facts of a video file.
+
+    Raises:
+        SourceNotFound, NotMedia, UnsupportedFormat: the file cannot be opened.
+        NoVideo: no video stream, or one without a frame.
+        CodecNotAllowed: no decoder, or encrypted packets.
+    """
+    return probe_with_index(path).info
+
+
+def probe_with_index(path: Path) -> Probed:
+    """Return the facts and the time table; raises as `probe` does."""
+    with open_source(path) as container:
+        stream = main_video(container, path)
+        index = index_packets(container, stream)
+        if index.encrypted:
+            raise CodecNotAllowed(f"video stream {stream.index} of {path} is encrypted")
+    with open_source(path) as container:
+        stream = main_video(container, path)
+        frames = _first_frames(container, stream, path)
+        return Probed(_describe(path, container, stream, frames, index), index)
+
+
+def main_video(container: InputContainer, path: Path) -> VideoStream:
+    """Return the video stream that is upscaled: the largest that is no cover art.
+
+    Raises:
+        NoVideo: there is none.
+        CodecNotAllowed: this build has no decoder for it.
+    """
+    pictures = [stream for stream in container.streams.video if not is_cover(stream)]
+    if not pictures:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
+        raise NoVideo(f"{path} has no video stream ({kinds})")
+    stream = max(pictures, key=_area)
+    if stream.codec_context is None:
+        raise CodecNotAllowed(f"video stream {stream.index} of {path} has a codec that is unknown here")
+    return stream
+
+
+def is_cover(stream: Stream) -> bool:
+    """Tell whether a video stream is a single attached picture."""
+    return bool(Disposition(stream.disposition) & Disposition.attached_pic)
+
+
+def _area(stream: VideoStream) -> int:
+    return stream.codec_context.width * stream.codec_context.height if stream.codec_context else 0
+
+
+def _first_frames(container: InputContainer, stream: VideoStream, path: Path) -> list[VideoFrame]:
+    frames: list[VideoFrame] = []
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames.extend(stream.decode(packet))
+            except av.error.InvalidDataError:
+                continue
+            if len(frames) >= _FRAMES_LOOKED_AT:
+                break
+    except av.error.DecoderNotFoundError as err:
+        raise CodecNotAllowed(f"no decoder for video stream {stream.index} of {path}") from err
+    except av.error.FFmpegError as err:
+        if not frames:
+            raise SourceCorrupt(f"video stream {stream.index} of {path} cannot be read: {err.strerror}") from err
+    if not frames:
+        raise NoVideo(f"no frame of video stream {stream.index} of {path} can be decoded")
+    return frames
+
+
+def _describe(
+    path: Path, container: InputContainer, stream: VideoStream, frames: list[VideoFrame], index: PacketIndex
+) -> VideoInfo:
+    first = frames[0]
+    facts = facts_of(first.format.name)
+    time_base = stream.time_base or Fraction(1, 90_000)
+    interlaced = stream.codec_context.field_order not in _PROGRESSIVE or any(f.interlaced_frame for f in frames)
+    matrix = _display_matrix(first)
+    return VideoInfo(
+        path=str(path),
+        container=container.format.name,
+        stream_index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        size=Size(first.width, first.height),
+        pixel_format=facts.working,
+        pixel_format_of_source=first.format.name,
+        bits=facts.bits,
+        time_base=time_base,
+        average_rate=_rate(stream, index, time_base),
+        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+        rotation=first.rotation if matrix else 0,
+        display_matrix=matrix,
+        colour=_colour(path, first, stream, facts),
+        hdr=hdr_of(first),
+        interlaced=interlaced,
+        variable_rate=varies(index, time_base),
+        frame_count=len(index.pts),
+        frame_count_from_header=stream.frames,
+        duration_seconds=_duration(index, time_base),
+        byte_count=path.stat().st_size,
+        modified_ns=path.stat().st_mtime_ns,
+        bit_rate=container.bit_rate,
+        chapter_count=len(container.chapters()),
+        streams=tuple(_stream_info(other) for other in container.streams if other.index != stream.index),
+        metadata=dict(container.metadata),
+        warnings=tuple(_warnings(facts, frames, index, stream, interlaced=interlaced)),
+    )
+
+
+def _rate(stream: VideoStream, index: PacketIndex, time_base: Fraction) -> Fraction:
+    """Return a nominal rate for encoders' rate control; never used to compute a time."""
+    if stream.average_rate:
+        return Fraction(stream.average_rate)
+    seconds = _duration(index, time_base)
+    return Fraction(len(index.pts) / seconds).limit_denominator(1001) if seconds > 0 else Fraction(25)
+
+
+def _duration(index: PacketIndex, time_base: Fraction) -> float:
+    if not index.pts:
+        return 0.0
+    return float((index.pts[-1] - index.pts[0] + index.last_duration) * time_base)
+
+
+def _colour(path: Path, frame: VideoFrame, stream: VideoStream, facts: FormatFacts) -> Colour:
+    if facts.rgb:
+        return Colour(int(frame.color_primaries), int(frame.color_trc), _RGB_TAGS.matrix, _RGB_TAGS.range)
+    return Colour(
+        primaries=int(frame.color_primaries),
+        transfer=int(frame.color_trc),
+        matrix=int(frame.colorspace),
+        range=2 if facts.full_range_by_name else int(frame.color_range),
+        chroma_location=_chroma_location(path, stream.index) if facts.working.startswith("yuv420") else "",
+    )
+
+
+def _chroma_location(path: Path, stream_index: int) -> str:
+    """Read where chroma samples sit from the first packet's headers; empty when they do not say.
+
+    PyAV does not show it, so FFmpeg's `trace_headers` filter is asked to spell the headers out.
+    """
+    with open_source(path) as container:
+        stream = container.streams[stream_index]
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            with av.logging.Capture() as lines:
+                reader = BitStreamFilterContext("trace_headers", stream)
+                for packet in islice(container.demux(stream), 1):
+                    reader.filter(packet)
+        except (av.error.FFmpegError, ValueError):
+            return ""
+        finally:
+            av.logging.set_level(level)
+        return _location_from(line[2] for line in lines)
+
+
+def _location_from(lines: object) -> str:
+    for line in lines:  # type: ignore[attr-defined]
+        found = re.search(r"chroma_sample_(loc_type_top_field|position)\b.*= (\d+)\s*$", line)
+        if found is None:
+            continue
+        value = int(found[2])
+        if found[1] == "position":  # AV1: 1 vertical (left), 2 colocated (top left), else unknown
+            return {1: "left", 2: "topleft"}.get(value, "")
+        return _CHROMA_LOCATIONS[value] if value < len(_CHROMA_LOCATIONS) else ""
+    return ""
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
+    for data in frame.side_data:
+        if data.type is Type.DISPLAYMATRIX:
+            return struct.unpack_from("=9i", bytes(data))
+    return ()
+
+
+def _stream_info(stream: Stream) -> StreamInfo:
+    context = stream.codec_context
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type or "unknown",
+        codec=context.codec.canonical_name if context is not None else (stream.metadata.get("mimetype") or "none"),
+        language=stream.metadata.get("language", ""),
+        title=stream.metadata.get("title", ""),
+        attached_picture=is_cover(stream),
+    )
+
+
+def _warnings(
+    facts: FormatFacts, frames: list[VideoFrame], index: PacketIndex, stream: VideoStream, *, interlaced: bool
+) -> list[tuple[str, str]]:
+    found = []
+    if interlaced:
+        found.append(("deinterlaced", "the source is interlaced; bwdif makes one full frame of each frame"))
+    if facts.alpha:
+        found.append(("alpha_dropped", "the video's alpha channel cannot be encoded and is left out"))
+    if facts.bits_of_source > 10:  # noqa: PLR2004 - the deepest working format
+        found.append(("bit_depth_reduced", f"{facts.bits_of_source} bits a sample are kept as 10"))
+    if facts.rgb:
+        found.append(("rgb_converted", "RGB samples are kept as Y'CbCr 4:4:4, BT.709, limited range"))
+    if any(has_dynamic_hdr(frame) for frame in frames):
+        found.append(("dynamic_hdr_dropped", "HDR10+ or Dolby Vision metadata is left out; the HDR10 base stays"))
+    if any(data.type is Type.A53_CC for frame in frames for data in frame.side_data):
+        found.append(("closed_captions_dropped", "closed captions inside the video stream are left out"))
+    if not index.reliable:
+        found.append(("timestamps_incomplete", "some packets have no time of their own; decoded in one piece"))
+    if index.ends_early or len(index.pts) < 0.98 * stream.frames:
+        found.append(("source_truncated", f"{len(index.pts)} of {stream.frames} frames declared are there"))
+    return found

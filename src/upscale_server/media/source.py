@@ -1,0 +1,54 @@
+"""The one door through which FFmpeg opens files: local paths, allowed demuxers, named errors.
+
+It never follows a reference to another file or to the network; reading streams belongs to `probe` and `decode`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+
+from upscale_server.errors import NotMedia, SourceNotFound, UnsupportedFormat
+
+ALLOWED_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,nut,ivf,h264,hevc,"
+    "av1,obu,yuv4mpegpipe,dv"
+)
+"""Demuxers for files that hold their own media; playlists (hls, concat, dash, sdp) stay out."""
+
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ALLOWED_DEMUXERS,
+    "enable_drefs": "0",
+}
+
+
+def open_source(path: Path) -> InputContainer:
+    """Open a media file for reading.
+
+    Raises:
+        SourceNotFound: no such file, or a directory.
+        NotMedia: an empty file, or bytes that no demuxer knows.
+        UnsupportedFormat: a playlist or a container outside the allow-list.
+    """
+    if not path.exists():
+        raise SourceNotFound(f"source {path} does not exist")
+    if not path.is_file():
+        raise SourceNotFound(f"source {path} is not a file")
+    if path.stat().st_size == 0:
+        raise NotMedia(f"source {path} is empty")
+    try:
+        return av.open(f"file:{path.absolute()}", container_options=_OPTIONS, metadata_errors="replace")
+    except av.error.InvalidDataError as err:
+        raise NotMedia(f"source {path} is no media file that can be read, or its header is missing") from err
+    except av.error.ArgumentError as err:
+        raise UnsupportedFormat(
+            f"source {path} is of a kind that is not opened (a playlist or a format outside the allow-list)"
+        ) from err
+    except PermissionError as err:
+        raise SourceNotFound(f"source {path} cannot be read: permission denied") from err
+    except av.error.FFmpegError as err:
+        raise NotMedia(f"source {path} cannot be opened: {err.strerror}") from err

@@ -1,0 +1,254 @@
+"""Everything in the source besides the picture: which of it a container can hold, and carrying it over untouched.
+
+Packets are copied, never decoded; what cannot be held is named, so that a plan can say it before any work.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import AttachmentStream, DataStream, Discard, Stream
+
+from upscale_server.media.probe import is_cover
+from upscale_server.media.source import open_source
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+"""Output suffixes and the muxers behind them: those that keep any frame time and hold our codecs."""
+
+_PACKETS_LOOKED_AT = 2000  # far more than any container interleaves before every stream has begun
+_OF_THE_MUXER = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time_raw"}
+_MIMES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "webp": ("cover.webp", "image/webp")}
+_MP4_KEYS = {
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
+    "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "creation_time", "track",
+    "language", "handler_name", "vendor_id", "timecode", "season_number", "episode_sort", "media_type", "hd_video",
+    "gapless_playback", "compilation", "disc", "tmpo", "location", "location-eng",
+}  # fmt: skip
+"""Names that MP4's own tag table holds; others need the `mdta` keys that `use_metadata_tags` writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A stream that the target container cannot hold."""
+
+    index: int
+    kind: str
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of the source's time that is kept, in seconds; `start` becomes zero when the source is trimmed.
+
+    `delay` is added to every time of the output, for containers that have no time before zero.
+    """
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+    delay: Fraction = Fraction(0)
+
+    @property
+    def shift(self) -> Fraction:
+        """Return what is taken off every timestamp."""
+        return (self.start or Fraction(0)) - self.delay
+
+    def holds_some(self, start: Fraction, length: Fraction) -> bool:
+        """Tell whether any part of something that starts at `start` and lasts `length` is kept."""
+        too_early = self.start is not None and start < self.start and start + length <= self.start
+        return not too_early and (self.end is None or start < self.end)
+
+
+def container_for(path: Path) -> str | None:
+    """Return the muxer for an output's suffix, or None for one that is not offered."""
+    return CONTAINERS.get(path.suffix.lower())
+
+
+def refused_by(source: Path, picture_index: int, container_format: str) -> list[Refused]:
+    """Return the streams of `source` that a `container_format` file cannot hold, by asking its muxer."""
+    with open_source(source) as container:
+        return [
+            Refused(stream.index, stream.type or "unknown", _codec_name(stream))
+            for stream in container.streams
+            if stream.index != picture_index
+            and not is_chapter_text(stream)
+            and not _holds(container_format, stream)
+        ]
+
+
+def earliest_time(source: Path, left_out: frozenset[int]) -> Fraction:
+    """Return the first presentation time of any stream that is kept, at most zero.
+
+    Sound often starts before zero: an encoder's priming samples, which players skip.
+    """
+    earliest = Fraction(0)
+    with open_source(source) as container:
+        waiting = {s.index for s in container.streams if s.type in ("video", "audio") and s.index not in left_out}
+        for count, packet in enumerate(container.demux([container.streams[index] for index in waiting])):
+            if packet.pts is not None and packet.size:
+                earliest = min(earliest, packet.pts * packet.time_base)
+                waiting.discard(packet.stream_index)
+            if not waiting or count > _PACKETS_LOOKED_AT:
+                break
+    return earliest
+
+
+def _codec_name(stream: Stream) -> str:
+    return stream.codec_context.name if stream.codec_context is not None else "none"
+
+
+def is_chapter_text(stream: Stream) -> bool:
+    """Tell whether a data stream is QuickTime's text track behind the chapters, which are carried as chapters.
+
+    The demuxer takes its content for the chapters and marks the stream as one to discard; other data streams stay.
+    """
+    return isinstance(stream, DataStream) and stream.discard == Discard.all
+
+
+def _holds(container_format: str, stream: Stream) -> bool:
+    if is_attachment_like(stream, container_format):
+        return container_format == "matroska"
+    if isinstance(stream, AttachmentStream):
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=container_format) as trial:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError, OSError):
+        return False
+    return True
+
+
+def is_attachment_like(stream: Stream, container_format: str) -> bool:
+    """Tell whether a stream becomes an attachment: attachments, and cover art in Matroska."""
+    if isinstance(stream, AttachmentStream):
+        return container_format == "matroska"
+    return is_cover(stream) and container_format in ("matroska", "webm")
+
+
+def add_track(out: OutputContainer, source: InputContainer, stream: Stream) -> Stream | None:
+    """Give the output a stream like `stream`; None where it became an attachment and has no packets."""
+    if is_attachment_like(stream, out.format.name):
+        _attach(out, source, stream)
+        return None
+    copy = out.add_stream_from_template(stream)
+    copy.metadata.update(track_tags(stream))
+    copy.disposition = stream.disposition
+    return copy
+
+
+def track_tags(stream: Stream) -> dict[str, str]:
+    """Return a stream's tags as a muxer takes them: QuickTime reads a track's title as `name` and writes `title`."""
+    tags = author_tags(stream.metadata)
+    if "name" in tags:
+        tags.setdefault("title", tags["name"])
+    return tags
+
+
+def _attach(out: OutputContainer, source: InputContainer, stream: Stream) -> None:
+    if isinstance(stream, AttachmentStream):
+        name, mime, payload = stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
+    else:
+        fallback = _MIMES.get(_codec_name(stream), ("cover.bin", "application/octet-stream"))
+        name = stream.metadata.get("filename") or fallback[0]
+        mime = stream.metadata.get("mimetype") or fallback[1]
+        payload = _cover_bytes(source, stream.index)
+    attachment = out.add_attachment(name, mime, payload)
+    attachment.metadata.update({key: value for key, value in stream.metadata.items() if key not in _OF_THE_MUXER})
+    attachment.metadata.update({"filename": name, "mimetype": mime})
+
+
+def _cover_bytes(source: InputContainer, index: int) -> bytes:
+    with open_source(Path(source.name.removeprefix("file:"))) as again:
+        for packet in again.demux(again.streams[index]):
+            if packet.size:
+                return bytes(packet)
+    return b""
+
+
+def copy_facts(source: InputContainer, out: OutputContainer, window: Window) -> None:
+    """Carry global metadata and chapters over."""
+    out.metadata.update(author_tags(source.metadata))
+    chapters = []
+    for chapter in source.chapters():
+        base = Fraction(chapter["time_base"])
+        start, end = chapter["start"] * base, chapter["end"] * base
+        if not window.holds_some(start, end - start):
+            continue
+        moved = dict(chapter)
+        moved["start"] = round((max(start, window.start or start) - window.shift) / base)
+        moved["end"] = round((end - window.shift) / base)
+        chapters.append(moved)
+    if chapters:
+        out.set_chapters(chapters)
+
+
+def needs_metadata_keys(source: InputContainer) -> bool:
+    """Tell whether the source has tags that MP4 holds only as `mdta` keys."""
+    return bool({key.lower() for key in author_tags(source.metadata)} - _MP4_KEYS)
+
+
+def author_tags(metadata: dict[str, str]) -> dict[str, str]:
+    """Return the tags that are the author's; brands and the writing program belong to each file."""
+    return {key: value for key, value in metadata.items() if key.lower() not in _OF_THE_MUXER}
+
+
+def track_packets(
+    source: InputContainer, copies: dict[int, Stream], window: Window
+) -> Iterator[tuple[Fraction, Packet]]:
+    """Yield the packets of the copied streams with the time that orders them, in the file's order."""
+    for packet in kept_packets(source, [source.streams[index] for index in copies], window):
+        stamp = (packet.dts or 0) * packet.time_base
+        packet.stream = copies[packet.stream_index]
+        yield stamp, packet
+
+
+def kept_packets(source: InputContainer, streams: list[Stream], window: Window) -> Iterator[Packet]:
+    """Yield the packets of `streams` that lie in the window, with the times they have in the output.
+
+    A trimmed video track begins on a keyframe, sound with the first packet that starts inside; a subtitle that is on
+    the screen when the window opens is shortened. Cover art has no place in time and is always kept.
+    """
+    playable = {stream.index for stream in streams if stream.type != "video" or window.start is None}
+    for packet in source.demux(streams) if streams else ():
+        if packet.size == 0 and packet.dts is None:
+            continue
+        packet.dts = packet.pts if packet.dts is None else packet.dts
+        packet.pts = packet.dts if packet.pts is None else packet.pts
+        if is_cover(packet.stream):
+            packet.pts = packet.dts = 0
+            yield packet
+            continue
+        if packet.pts is None or packet.dts is None or not _fits_window(packet, window):
+            continue
+        if packet.is_keyframe:
+            playable.add(packet.stream_index)
+        if packet.stream_index in playable:
+            yield _moved(packet, window)
+
+
+def _fits_window(packet: Packet, window: Window) -> bool:
+    """Tell whether a packet is kept, and clip a subtitle to the window's start."""
+    start = (packet.pts or 0) * packet.time_base
+    if window.start is None or start >= window.start or packet.stream.type != "subtitle":
+        return window.holds_some(start, Fraction(0))
+    length = (packet.duration or 0) * packet.time_base
+    if start + length <= window.start:
+        return False
+    first = -int(-window.start // packet.time_base)
+    packet.duration = max(1, (packet.pts or 0) + (packet.duration or 0) - first)
+    packet.pts = packet.dts = first
+    return True
+
+
+def _moved(packet: Packet, window: Window) -> Packet:
+    ticks = round(window.shift / packet.time_base)
+    packet.pts, packet.dts = (packet.pts or 0) - ticks, (packet.dts or 0) - ticks
+    return packet

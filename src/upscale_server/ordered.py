@@ -1,0 +1,58 @@
+"""The one concurrency primitive: work done by several threads, results in the order of the items.
+
+It bounds how far work runs ahead, so that a slow consumer holds the producers back; it knows nothing of pixels.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import repeat
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
+) -> Generator[Result, None, None]:
+    """Yield `work(item)` for every item, in order, with at most `ahead` results waiting.
+
+    The first failure is raised in its place in the order; what is behind it is cancelled and the threads are closed.
+    """
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def prefetch(items: Iterator[Item], *, ahead: int) -> Generator[Item, None, None]:
+    """Draw items in a thread of their own, at most `ahead` of the consumer."""
+    drawn = map_in_order(lambda _: next(items, None), repeat(None), workers=1, ahead=ahead)
+    with closing(drawn):
+        for item in drawn:
+            if item is None:
+                return
+            yield item
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items; the last one may be shorter."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
