@@ -1,0 +1,1 @@
+"""Models: what they are (cards), where they are (catalogue) and how they run (engines)."""

@@ -1,0 +1,65 @@
+"""The seam between pixels and networks: what every engine gives to the pipeline.
+
+Time never enters a model; an upscaler sees arrays and returns arrays, in the same order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upscale_server.models.card import ModelCard
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+"""`(N, H, W)` luma or `(N, H, W, 3)` RGB full range; uint8 (0..255) or uint16 (0..2**bits - 1, bits given apart)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """How an upscaler really runs: measured or read back from the engine, never hoped."""
+
+    engine: str
+    device: str
+    precision: str
+    self_test_psnr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Upscaled:
+    """A batch of HR pixels and, for each frame, whether every value of the network was finite."""
+
+    pixels: Pixels
+    finite: NDArray[np.bool_]
+
+
+class Upscaler(Protocol):
+    """Pixels in, `scale` times as many on each side out; safe to call from several threads at once."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Return the facts of the model that runs."""
+
+    @property
+    def working(self) -> Working:
+        """Return engine, device and precision as they really are."""
+
+    def upscale(self, lr: Pixels, *, bits: int = 8, exact: bool = False) -> Upscaled:
+        """Upscale a batch.
+
+        Args:
+            lr: `(N, H, W)` for a luma model, `(N, H, W, 3)` for an RGB model; uint8 when `bits` is 8, else uint16.
+            bits: significant bits of a sample, 8 to 16; white is `2**bits - 1`.
+            exact: compute in f32 whatever the working precision is (used to redo a suspect frame).
+
+        Returns:
+            Pixels of the same kind and dtype, `(N, H * scale, W * scale[, 3])`, and `finite`, `(N,)`.
+
+        Raises:
+            OutOfMemory: the device cannot hold the smallest tile.
+        """
+
+    def close(self) -> None:
+        """Release the device; safe to call twice."""

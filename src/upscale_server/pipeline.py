@@ -1,0 +1,187 @@
+"""The main path: a plan becomes segments, segments become one file, the file is held against its source.
+
+    upscale_video = for each segment not done yet: upscale_segment
+                    join
+                    audit
+    upscale_segment = decode -> batches -> upscale (in order, several lanes) -> encode -> marker
+
+Who runs the segments is the executor's business; where the file goes afterwards is the caller's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from upscale_server.audit import Audit, audit
+from upscale_server.checkpoint import Done, WorkDir, digest_of
+from upscale_server.errors import AuditFailed, SourceCorrupt
+from upscale_server.events import FrameRedone, FramesDone, Observer, PhaseStarted, SegmentDone, SegmentReused, Warned
+from upscale_server.media.decode import Tally, decode_segment
+from upscale_server.media.encode import SegmentWriter
+from upscale_server.media.join import EncodedSegment, Joining, join
+from upscale_server.media.types import Frame, Segment
+from upscale_server.models.luma import FrameUpscaler, Redone
+from upscale_server.ordered import batched, map_in_order, prefetch
+from upscale_server.plan import Plan
+
+_AHEAD = 2
+"""Batches that may wait between two stages: one being made, one ready."""
+
+Item = TypeVar("Item")
+
+
+class Executor(Protocol):
+    """Runs segments, here or elsewhere; each ends as a file and a marker in the work folder."""
+
+    def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
+        """Yield each segment's record as it is finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished job: the file in the work folder, its audit, and what the segments met on the way."""
+
+    path: Path
+    audit: Audit
+    done: tuple[Done, ...]
+    reused: int
+
+    @property
+    def frame_count(self) -> int:
+        """Return the number of frames written."""
+        return sum(len(one.times) for one in self.done)
+
+
+def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
+    """Do a whole job in `work_dir`; what an earlier run finished there is not done again.
+
+    Raises:
+        AuditFailed: the output breaks a hard rule; the file stays in the work folder.
+        SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way.
+    """
+    work = WorkDir(work_dir)
+    for code, detail in plan.warnings:
+        observer(Warned(code, detail))
+    observer(PhaseStarted("upscale", plan.frame_count))
+    done = {one.index: one for one in _found(plan, work, observer)}
+    reused = len(done)
+    for one in executor.run(plan, [segment for segment in plan.segments if segment.index not in done], work, observer):
+        done[one.index] = one
+    in_order = tuple(done[segment.index] for segment in plan.segments)
+    if not any(one.times for one in in_order):
+        raise SourceCorrupt(f"no frame of {plan.source.path} decodes")
+    _tell_of_damage(plan, in_order, observer)
+
+    path = _joined(plan, in_order, work, observer)
+
+    observer(PhaseStarted("audit", sum(len(one.times) for one in in_order)))
+    report = audit(plan, path, observer)
+    if not report.ok:
+        raise AuditFailed(f"the output does not hold what was promised: {report.faults}", hint=f"it is kept at {path}")
+    return Result(path, report, in_order, reused)
+
+
+def upscale_segment(
+    plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer
+) -> Done:
+    """Decode, upscale and encode one segment in one pass and record it as done."""
+    tally, spent, redone = Tally(), _Stopwatch(), 0
+    frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads)
+    batches = prefetch(batched(spent.drawing("decode", frames), plan.batch), ahead=_AHEAD)
+    upscaled = map_in_order(spent.calling("upscale", upscale), batches, workers=plan.lanes, ahead=plan.lanes + _AHEAD)
+    with (
+        work.writing(segment.index) as path,
+        closing(frames),
+        closing(batches),
+        closing(upscaled),
+        SegmentWriter(path, plan.encoder, plan.spec) as writer,
+    ):
+        write = spent.calling("encode", writer.write)
+        for larger, again in upscaled:
+            for frame in larger:
+                write(frame)
+            redone += _tell_of(again, observer)
+            observer(FramesDone(len(larger)))
+        times = tuple(writer.finish())
+        path.touch()  # a segment in which no frame decodes has no packets and so far no file
+        done = Done(
+            segment.index, times, path.stat().st_size, digest_of(path), tally.packets_failed, tally.frames_damaged,
+            tally.frames_deinterlaced, tally.times_repaired, redone, **spent.seconds,
+        )  # fmt: skip
+    work.mark(done)
+    observer(SegmentDone(done.index, len(done.times), done.byte_count, spent.seconds))
+    return done
+
+
+def _found(plan: Plan, work: WorkDir, observer: Observer) -> Iterator[Done]:
+    for segment in plan.segments:
+        done = work.find(segment.index)
+        if done is not None:
+            observer(SegmentReused(done.index, len(done.times)))
+            yield done
+
+
+def _joined(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Path:
+    observer(PhaseStarted("join", 0))
+    segments = [EncodedSegment(work.segment_path(one.index), one.times) for one in done if one.times]
+    path = work.path / f"joined.{plan.container}"
+    joining = Joining(
+        source=Path(plan.source.path),
+        picture_index=plan.source.stream_index,
+        left_out=frozenset(refused.index for refused in plan.refused),
+        window=plan.window,
+        container_format=plan.container,
+        last_duration=plan.last_duration,
+    )
+    join(segments, plan.spec, joining, path)
+    return path
+
+
+def _tell_of(again: Sequence[Redone], observer: Observer) -> int:
+    for one in again:
+        observer(FrameRedone(one.pts, one.reason))
+    return len(again)
+
+
+def _tell_of_damage(plan: Plan, done: Sequence[Done], observer: Observer) -> None:
+    missing = plan.frame_count - sum(len(one.times) for one in done)
+    if missing > 0:
+        observer(Warned("frames_missing", f"{missing} of {plan.frame_count} pictures of the source do not decode"))
+    failed = sum(one.packets_failed for one in done)
+    if failed:
+        observer(Warned("packets_failed", f"{failed} packets of the source did not decode; their frames are missing"))
+    damaged = sum(one.frames_damaged for one in done)
+    if damaged:
+        observer(Warned("frames_damaged", f"{damaged} frames were decoded with visible damage"))
+    repaired = sum(one.times_repaired for one in done)
+    if repaired:
+        observer(Warned("times_repaired", f"{repaired} frames had no time of their own, or one that did not increase"))
+
+
+class _Stopwatch:
+    """Adds up the time that each stage worked, as opposed to waited."""
+
+    def __init__(self) -> None:
+        self.seconds = {"decode_seconds": 0.0, "upscale_seconds": 0.0, "encode_seconds": 0.0}
+
+    def calling(self, stage: str, work: Callable[[Item], object]) -> Callable[[Item], object]:
+        def timed(item: Item) -> object:
+            started = time.perf_counter()
+            try:
+                return work(item)
+            finally:
+                self.seconds[f"{stage}_seconds"] += time.perf_counter() - started
+
+        return timed
+
+    def drawing(self, stage: str, items: Iterator[Item]) -> Iterator[Item]:
+        started = time.perf_counter()
+        for item in items:
+            self.seconds[f"{stage}_seconds"] += time.perf_counter() - started
+            yield item
+            started = time.perf_counter()

@@ -1,0 +1,58 @@
+"""The simplest executor: this process, one segment after the other, models loaded once.
+
+The command line uses it; it has no queue, no lease and no other process to lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from upscale_server.checkpoint import Done, WorkDir
+from upscale_server.events import Observer
+from upscale_server.media.types import Segment
+from upscale_server.models.base import Upscaler
+from upscale_server.models.luma import FrameUpscaler
+from upscale_server.pipeline import upscale_segment
+from upscale_server.plan import Pass, Plan
+
+Load = Callable[[Plan, Pass], Upscaler]
+
+
+class InProcess:
+    """Run segments here; a context manager that releases the models."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._loaded: dict[tuple[str, int, str, str], Upscaler] = {}
+
+    def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
+        """Yield each segment's record as it is finished."""
+        if not segments:
+            return
+        upscale = FrameUpscaler(
+            tuple(self._upscaler(plan, one) for one in plan.passes), plan.picture, plan.target, plan.spec.colour
+        )
+        for segment in segments:
+            yield upscale_segment(plan, segment, upscale, work, observer)
+
+    def _upscaler(self, plan: Plan, one: Pass) -> Upscaler:
+        key = (one.card.name, one.card.scale, plan.engine, plan.precision)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(plan, one)
+        return self._loaded[key]
+
+    def close(self) -> None:
+        """Release the models; safe to call twice."""
+        for upscaler in self._loaded.values():
+            upscaler.close()
+        self._loaded.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
