@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Audit:
 class Promise:
     """What may differ between source and output, because the plan said so."""
 
-    window: Window = Window()
+    window: Window = field(default_factory=Window)
     size: Size | None = None
     picture: Size | None = None
     left_out: frozenset[int] = frozenset()
@@ -105,7 +105,9 @@ def compare(source: Path, output: Path, promise: Promise, observer: Observer) ->
     frames = _compare_frames(a, b, promise, observer)
     tracks_a = facts_of_tracks(source, a.info.stream_index, promise.window)
     tracks_b = facts_of_tracks(output, b.info.stream_index, Window())
-    return Audit((*_frame_rules(frames), *_picture_rules(a.info, b.info, promise), *_track_rules(tracks_a, tracks_b, promise)))
+    return Audit(
+        (*_frame_rules(frames), *_picture_rules(a.info, b.info, promise), *_track_rules(tracks_a, tracks_b, promise))
+    )
 
 
 @dataclass(slots=True)
@@ -139,14 +141,14 @@ def _compare_frames(a: Probed, b: Probed, promise: Promise, observer: Observer) 
     for seen in ours:
         found.found += 1
         observer(FramesDone(1))
-        while len(around) < 5 or around[-3].time <= seen.time:  # noqa: PLR2004 - two neighbours on each side
+        while len(around) < 5 or around[-3].time <= seen.time:
             following = next(theirs, None)
             if following is None:
                 break
             found.expected += 1
             around.append(following)
         _judge(seen, around, tolerance, found)
-        while len(around) > 2 and around[2].time < seen.time:  # noqa: PLR2004 - keep two behind
+        while len(around) > 2 and around[2].time < seen.time:
             around.popleft()
     found.expected += sum(1 for _ in theirs)
     found.missing = found.expected - (found.found - found.extra)
@@ -154,8 +156,8 @@ def _compare_frames(a: Probed, b: Probed, promise: Promise, observer: Observer) 
 
 
 def _judge(seen: _Seen, around: deque[_Seen], tolerance: Fraction, found: _Frames) -> None:
-    own = next((one for one in around if abs(one.time - seen.time) <= tolerance), None)
-    if own is None:
+    own = min(around, key=lambda one: abs(one.time - seen.time), default=None)
+    if own is None or abs(own.time - seen.time) > tolerance:
         found.extra += 1
         found.example = found.example or f"a frame at {float(seen.time):.6f} s that the source does not have"
         return
@@ -180,7 +182,7 @@ def _seen(info: VideoInfo, promise: Promise, picture: Size | None) -> Iterator[_
     end = None if window.end is None else -int(-window.end // info.time_base)
     whole = Segment(0, start, end, None)
     for frame in decode_segment(info, whole, Tally()):
-        yield _Seen(frame.pts * info.time_base - window.shift, _thumbnail(frame, picture, full=info.colour.range == 2))  # noqa: PLR2004
+        yield _Seen(frame.pts * info.time_base - window.shift, _thumbnail(frame, picture, full=info.colour.range == 2))
 
 
 def _thumbnail(frame: Frame, picture: Size | None, *, full: bool) -> NDArray[np.float32]:
@@ -206,7 +208,8 @@ def _frame_rules(frames: _Frames) -> list[Rule]:
     average = frames.total / max(1, frames.found - frames.extra)
     return [
         Rule("frame count", frames.found == frames.expected, f"{frames.expected} frames", count),
-        Rule("frame times", not frames.missing and not frames.extra, "each source time once", frames.example or "the same"),
+        Rule("frame times", not frames.missing and not frames.extra, "each source time once",
+             frames.example or "the same"),
         Rule("frame order", not frames.misplaced, "each frame at its own time",
              f"{frames.misplaced} misplaced ({frames.example})" if frames.misplaced else "the same"),
         Rule("frame content", not frames.foreign, f"within {_MOST_DIFFERENT:g} levels on a 32x18 grid",
@@ -239,9 +242,7 @@ def _picture_rules(a: VideoInfo, b: VideoInfo, promise: Promise) -> list[Rule]:
 
 
 def _aspect(a: VideoInfo, b: VideoInfo) -> Rule:
-    expected, found = (
-        Fraction(info.size.width, info.size.height) * (info.sample_aspect_ratio or 1) for info in (a, b)
-    )
+    expected, found = (Fraction(info.size.width, info.size.height) * (info.sample_aspect_ratio or 1) for info in (a, b))
     # Rounding a side to an even number moves it by at most one sample, which is more than 0.5 % of a tiny picture.
     tolerance = max(_ASPECT_TOLERANCE, Fraction(1, min(b.size.width, b.size.height)))
     return Rule(

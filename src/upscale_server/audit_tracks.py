@@ -12,9 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from av.container import InputContainer
-from av.stream import AttachmentStream, Stream
+from av.stream import AttachmentStream, Disposition, Stream
 
+from upscale_server.media.payload import payload
 from upscale_server.media.source import open_source
+from upscale_server.media.streams import codec_of, kind_of
 from upscale_server.media.tracks import Window, author_tags, is_chapter_text, kept_packets
 
 _CHAPTER_TOLERANCE = Fraction(1, 500)  # QuickTime and Matroska count chapters in milliseconds, rounding each way
@@ -60,8 +62,12 @@ def facts_of_tracks(path: Path, picture_index: int, window: Window) -> TrackFact
         streams = [s for s in container.streams if s.index != picture_index and not is_chapter_text(s)]
         plain = [s for s in streams if not isinstance(s, AttachmentStream)]
         tracks = tuple(_read(container, plain, window))
-        attached = [(s.name or "", hashlib.sha256(s.data).hexdigest()) for s in streams if isinstance(s, AttachmentStream)]
-        return TrackFacts(tracks, tuple(_chapters(container, window)), tuple(sorted(attached)), author_tags(container.metadata))
+        attached = [
+            (s.name or "", hashlib.sha256(s.data).hexdigest()) for s in streams if isinstance(s, AttachmentStream)
+        ]
+        return TrackFacts(
+            tracks, tuple(_chapters(container, window)), tuple(sorted(attached)), author_tags(container.metadata)
+        )
 
 
 def _read(container: InputContainer, streams: list[Stream], window: Window) -> Iterator[Track]:
@@ -69,7 +75,7 @@ def _read(container: InputContainer, streams: list[Stream], window: Window) -> I
     sums = {index: hashlib.sha256() for index in tracks}
     times: dict[int, list[Fraction]] = {index: [] for index in tracks}
     for packet in kept_packets(container, streams, window):
-        sums[packet.stream_index].update(bytes(packet))
+        sums[packet.stream_index].update(payload(packet, packet.stream))
         times[packet.stream_index].append((packet.pts or 0) * packet.time_base)
     for index, track in tracks.items():
         track.packets, track.digest, track.times = len(times[index]), sums[index].hexdigest(), tuple(times[index])
@@ -77,20 +83,28 @@ def _read(container: InputContainer, streams: list[Stream], window: Window) -> I
 
 
 def _track(stream: Stream) -> Track:
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else "none"
     language = stream.metadata.get("language", "")
     return Track(
-        stream.index, stream.type or "unknown", codec, "" if language == "und" else language,
-        stream.metadata.get("title") or stream.metadata.get("name", ""), int(stream.disposition), stream.time_base or Fraction(1, 1000),
-    )  # fmt: skip
+        index=stream.index,
+        kind=kind_of(stream),
+        codec=codec_of(stream),
+        language="" if language == "und" else language,
+        title=stream.metadata.get("title") or stream.metadata.get("name", ""),
+        disposition=int(stream.disposition),
+        time_base=stream.time_base or Fraction(1, 1000),
+    )
 
 
 def _chapters(container: InputContainer, window: Window) -> Iterator[tuple[Fraction, Fraction, str]]:
     for chapter in container.chapters():
-        base = Fraction(chapter["time_base"])
+        base = chapter["time_base"] or Fraction(1, 1000)
         start, end = chapter["start"] * base, chapter["end"] * base
         if window.holds_some(start, end - start):
-            yield max(start, window.start or start) - window.shift, end - window.shift, chapter["metadata"].get("title", "")
+            yield (
+                max(start, window.start or start) - window.shift,
+                end - window.shift,
+                chapter["metadata"].get("title", ""),
+            )
 
 
 def compare_tracks(a: TrackFacts, b: TrackFacts, left_out: frozenset[int]) -> Iterator[Finding]:
@@ -99,7 +113,7 @@ def compare_tracks(a: TrackFacts, b: TrackFacts, left_out: frozenset[int]) -> It
     for track in a.tracks:
         if track.index in left_out:
             continue
-        if not track.packets and track.kind != "attachment":
+        if not track.packets:
             continue  # a track without a packet in the kept time leaves no trace in any container
         twin = _twin(track, spare)
         if twin is None:
@@ -139,7 +153,8 @@ def _compare_packets(track: Track, twin: Track) -> tuple[bool, str, str]:
         return False, "the same bytes", "other bytes"
     if track.language != twin.language or track.title != twin.title:
         return False, f"{track.language} {track.title}".strip(), f"{twin.language} {twin.title}".strip()
-    if track.disposition != twin.disposition:
+    # Transport streams and AVI know no default track; QuickTime and Matroska then call the first of a kind that.
+    if (track.disposition ^ twin.disposition) & ~(0 if track.disposition else Disposition.default):
         return False, f"disposition {track.disposition}", f"disposition {twin.disposition}"
     apart = max((abs(x - y) for x, y in zip(track.times, twin.times, strict=True)), default=Fraction(0))
     return apart <= tolerance, expected, f"{expected}, times {float(apart) * 1000:.3f} ms apart at most"
@@ -147,8 +162,16 @@ def _compare_packets(track: Track, twin: Track) -> tuple[bool, str, str]:
 
 def _compare_chapters(a: TrackFacts, b: TrackFacts) -> Finding:
     titles = [title for _, _, title in a.chapters] == [title for _, _, title in b.chapters]
-    close = titles and all(
-        abs(x[0] - y[0]) <= _CHAPTER_TOLERANCE and abs(x[1] - y[1]) <= _CHAPTER_TOLERANCE
-        for x, y in zip(a.chapters, b.chapters, strict=True)
+    close = (
+        titles
+        and all(
+            _close(*times) or (place == 0 and pair[1][0] == 0)  # QuickTime's first chapter always starts at zero
+            for place, pair in enumerate(zip(a.chapters, b.chapters, strict=True))
+            for times in zip(pair[0][:2], pair[1][:2], strict=True)
+        )
     )
     return "chapters", close, f"{len(a.chapters)}", "the same" if close else f"{len(b.chapters)}, other titles or times"
+
+
+def _close(one: Fraction | str, other: Fraction | str) -> bool:
+    return abs(Fraction(one) - Fraction(other)) <= _CHAPTER_TOLERANCE

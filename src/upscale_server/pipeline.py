@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -24,7 +24,7 @@ from upscale_server.events import FrameRedone, FramesDone, Observer, PhaseStarte
 from upscale_server.media.decode import Tally, decode_segment
 from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.join import EncodedSegment, Joining, join
-from upscale_server.media.types import Frame, Segment
+from upscale_server.media.types import Segment
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
@@ -33,6 +33,7 @@ _AHEAD = 2
 """Batches that may wait between two stages: one being made, one ready."""
 
 Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
 class Executor(Protocol):
@@ -86,9 +87,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
     return Result(path, report, in_order, reused)
 
 
-def upscale_segment(
-    plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer
-) -> Done:
+def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer) -> Done:
     """Decode, upscale and encode one segment in one pass and record it as done."""
     tally, spent, redone = Tally(), _Stopwatch(), 0
     frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads)
@@ -169,8 +168,10 @@ class _Stopwatch:
     def __init__(self) -> None:
         self.seconds = {"decode_seconds": 0.0, "upscale_seconds": 0.0, "encode_seconds": 0.0}
 
-    def calling(self, stage: str, work: Callable[[Item], object]) -> Callable[[Item], object]:
-        def timed(item: Item) -> object:
+    def calling(self, stage: str, work: Callable[[Item], Outcome]) -> Callable[[Item], Outcome]:
+        """Return `work` with its time added to a stage."""
+
+        def timed(item: Item) -> Outcome:
             started = time.perf_counter()
             try:
                 return work(item)
@@ -180,6 +181,7 @@ class _Stopwatch:
         return timed
 
     def drawing(self, stage: str, items: Iterator[Item]) -> Iterator[Item]:
+        """Yield `items`, adding the time that each took to come to a stage."""
         started = time.perf_counter()
         for item in items:
             self.seconds[f"{stage}_seconds"] += time.perf_counter() - started

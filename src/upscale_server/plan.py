@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from upscale_server.errors import BadRequest, HdrNotCarried, TooManyPixels, UnsupportedFormat
-from upscale_server.geometry import Fitted, fit_to, passes_for, target_of
+from upscale_server.geometry import LEFTOVER, Fitted, fit_to, passes_for, target_of
 from upscale_server.media.encode import (
     CARRIES_HDR10,
     DEFAULTS,
@@ -31,6 +32,7 @@ from upscale_server.media.tracks import Refused, Window, earliest_time, refused_
 from upscale_server.media.types import Segment, Size, VideoInfo, record
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import family
+from upscale_server.models.select import working_of
 
 _NO_NEGATIVE_TIME = ("matroska", "webm")
 _HDR_TRANSFERS = (16, 18)  # H.273: PQ and HLG
@@ -39,9 +41,9 @@ _CODECS_HELD = {
     "mov": ("libx264", "libx265", "h264_nvenc", "hevc_nvenc"),
     "webm": ("libsvtav1", "av1_nvenc"),
 }
-_LATE_KEYFRAME = Fraction(1, 2)
+_LATE_KEYFRAME = 0.5
 """A segment may grow by this part of its length to end on a keyframe."""
-_SHORTEST_REST = Fraction(1, 5)
+_SHORTEST_REST = 0.2
 """A rest shorter than this part of a segment joins the one before."""
 
 
@@ -140,6 +142,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
     fitted = fit_to(info.size, target_of(wish.task, wish.to, wish.scale, wish.fit))
     _within_limits(fitted.canvas, limits or Limits(), "output")
     passes = _passes(info.size, fitted, wish)
+    working = working_of(passes[0].card, wish.engine, wish.precision)
     spec = _spec(info, fitted.canvas)
     settings = _encoder(info, wish, spec)
     refused = tuple(refused_by(Path(info.path), info.stream_index, wish.container))
@@ -150,8 +153,8 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
     return Plan(
         source=info,
         passes=passes,
-        engine=_engine(passes[0].card, wish),
-        precision=_precision(passes[0].card, wish),
+        engine=working.engine,
+        precision=working.precision,
         picture=fitted.picture,
         target=fitted.canvas,
         fit=wish.fit or ("scale" if wish.task is None and wish.to is None else "contain"),
@@ -167,7 +170,12 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
         decoder_threads=wish.threads,
         frame_count=sum(any(segment.holds(pts) for segment in segments) for pts in probed.index.pts),
         made_with={name: version(name) for name in ("upscale-server", "av", "openvino")},
-        warnings=info.warnings + tuple(_warnings(info, fitted, passes, refused, window, wish)),
+        warnings=(
+            *info.warnings,
+            *_left_out(refused, wish),
+            *_size_warnings(info, fitted, passes),
+            *_time_warnings(info, window, wish),
+        ),
     )
 
 
@@ -276,12 +284,15 @@ def _window(info: VideoInfo, index: PacketIndex, wish: Wish) -> Window:
 def _delay(probed: Probed, container: str, left_out: frozenset[int]) -> Fraction:
     """Return by how much everything must start later because the output has no time before zero.
 
-    QuickTime's edit lists hide what lies before zero. That is right for an encoder's priming samples, which the source
-    hides in the same way, and wrong for pictures and for other containers' sound.
+    QuickTime's edit lists hide what lies before zero. That is right for an encoder's priming samples, which QuickTime
+    and Matroska sources hide in the same way, and wrong for pictures and for other containers' sound.
     """
     info = probed.info
-    hidden_in_source = "mov" in info.container and container not in _NO_NEGATIVE_TIME
+    primed = "mov" in info.container or "matroska" in info.container
+    hidden_in_source = primed and container not in _NO_NEGATIVE_TIME
     first_picture = probed.index.pts[0] * info.time_base if probed.index.pts else Fraction(0)
+    if probed.index.untimed_first:
+        first_picture -= probed.index.untimed_first / info.average_rate
     earliest = first_picture if hidden_in_source else earliest_time(Path(info.path), left_out)
     return max(Fraction(0), -min(earliest, first_picture))
 
@@ -296,7 +307,7 @@ def cut(index: PacketIndex, info: VideoInfo, window: Window, seconds: float) -> 
     if not index.reliable:
         return (Segment(0, first, last, None),)
     kept = [pts for pts in index.pts if (first is None or pts >= first) and (last is None or pts < last)]
-    starts: list[int | None] = [first, *_cuts(kept, index.keyframes, seconds / info.time_base)]
+    starts: list[int | None] = [first, *_cuts(kept, index.keyframes, float(seconds / info.time_base))]
     ends = [*starts[1:], last]
     steps_back = 1 if info.interlaced or "mpegts" in info.container else 0
     return tuple(
@@ -310,7 +321,7 @@ def _ticks(seconds: Fraction | None, time_base: Fraction) -> int | None:
     return None if seconds is None else -int(-seconds // time_base)
 
 
-def _cuts(kept: list[int], keyframes: tuple[int, ...], length: Fraction) -> list[int]:
+def _cuts(kept: list[int], keyframes: tuple[int, ...], length: float) -> list[int]:
     """Return where the second and later segments start."""
     cuts: list[int] = []
     start = kept[0] if kept else 0
@@ -326,49 +337,40 @@ def _cuts(kept: list[int], keyframes: tuple[int, ...], length: Fraction) -> list
     return cuts
 
 
-def _engine(card: ModelCard, wish: Wish) -> str:
-    return "lanczos" if not card.path else ("openvino" if wish.engine == "auto" else wish.engine)
-
-
-def _precision(card: ModelCard, wish: Wish) -> str:
-    return "exact" if not card.path else wish.precision
-
-
 def _batch(size: Size) -> int:
     """Return frames per call: enough to fill a call of small pictures, few enough to keep memory flat."""
     return max(1, min(8, 1_000_000 // size.pixels))
 
 
 def _cores() -> int:
-    import os  # noqa: PLC0415 - only here
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def _warnings(
-    info: VideoInfo,
-    fitted: Fitted,
-    passes: tuple[Pass, ...],
-    refused: tuple[Refused, ...],
-    window: Window,
-    wish: Wish,
-) -> list[tuple[str, str]]:
-    found = [
-        (
-            "stream_left_out",
-            f"{one.kind} stream {one.index} ({one.codec}) cannot be held by {wish.container}; .mkv may hold it",
-        )
+def _left_out(refused: tuple[Refused, ...], wish: Wish) -> list[tuple[str, str]]:
+    other = "" if wish.container == "matroska" else "; .mkv may hold it"
+    return [
+        ("stream_left_out", f"{one.kind} stream {one.index} ({one.codec}) cannot be held by {wish.container}{other}")
         for one in refused
     ]
+
+
+def _size_warnings(info: VideoInfo, fitted: Fitted, passes: tuple[Pass, ...]) -> list[tuple[str, str]]:
+    found = []
     done = passes[-1].size_out
-    leftover = Fraction(fitted.picture.width, done.width)
-    if leftover > Fraction(5, 4):
+    leftover = fitted.picture.width / done.width
+    if leftover > LEFTOVER:
         found.append(("lanczos_finish", f"the network reaches {done}; Lanczos enlarges the rest by {leftover:.2f}"))
     aspect = Fraction(fitted.picture.width * info.size.height, fitted.picture.height * info.size.width)
     if abs(aspect - 1) > Fraction(1, 200):
         found.append(("aspect_rounded", f"even sides change the aspect ratio by {abs(float(aspect) - 1):.1%}"))
-    if wish.container in ("matroska", "webm") and 1000 % info.time_base.denominator:
+    return found
+
+
+def _time_warnings(info: VideoInfo, window: Window, wish: Wish) -> list[tuple[str, str]]:
+    found = []
+    if wish.container in _NO_NEGATIVE_TIME and 1000 % info.time_base.denominator:
         found.append(("times_rounded", "Matroska counts milliseconds; frame times are rounded to the nearest"))
     if window.delay:
-        found.append(("times_delayed", f"{wish.container} shows no time before zero; all starts {float(window.delay):.3f} s later"))
+        late = f"{float(window.delay):.3f} s"
+        found.append(("times_delayed", f"{wish.container} shows no time before zero; everything starts {late} later"))
     return found

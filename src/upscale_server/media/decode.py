@@ -5,31 +5,33 @@ It delivers one segment at a time; where segments begin is decided by `plan`, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections import deque
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import av.error
-import numpy as np
-from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.filter import Graph
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from upscale_server.errors import SourceCorrupt, UnsupportedFormat
 from upscale_server.media.formats import bits_of
 from upscale_server.media.source import open_source
+from upscale_server.media.streams import samples_of
 from upscale_server.media.types import Frame, Plane, Segment, VideoInfo
 
 _MAX_FAILED_IN_A_ROW = 100
 """Packets in a row that may fail before the source is called corrupt: about four seconds of video."""
 _SEEK_BACK_SECONDS = (0, 2, 15, 60)
 _MAX_STEP_BACK_SECONDS = 1
+_PACKED_DEPTH = 3  # MPEG-4 part 2 reorders by one picture; packing moves times by one more
 
 
 @dataclass(slots=True)
@@ -43,7 +45,9 @@ class Tally:
     times_repaired: int = 0
 
 
-def decode_segment(info: VideoInfo, segment: Segment, tally: Tally, *, threads: int = 0) -> Iterator[Frame]:
+def decode_segment(
+    info: VideoInfo, segment: Segment, tally: Tally, *, threads: int = 0
+) -> Generator[Frame, None, None]:
     """Yield the frames of a segment with strictly increasing times.
 
     Args:
@@ -91,6 +95,8 @@ def _timed(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) -> Itera
 def _shown(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Iterator[VideoFrame]:
     """Yield decoded (and deinterlaced) frames that lie inside the segment."""
     frames = _decoded(info, segment.decode_from_pts, tally, threads)
+    if info.codec == "mpeg4":
+        frames = _in_order_of_time(frames)
     if info.interlaced:
         frames = _deinterlaced(frames, info, tally)
     for frame in frames:
@@ -98,6 +104,30 @@ def _shown(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Ite
             return
         if frame.pts is None or segment.start_pts is None or frame.pts >= segment.start_pts:
             yield frame
+
+
+def _in_order_of_time(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """Give the n-th frame the n-th of the times.
+
+    DivX packs two pictures into one packet and leaves the next one empty, so that pictures come out in the right order
+    with their neighbours' times. Nothing changes where times increase already.
+    """
+    waiting: deque[VideoFrame] = deque()
+    times: list[int] = []
+    for frame in frames:
+        waiting.append(frame)
+        if frame.pts is not None:
+            heapq.heappush(times, frame.pts)
+        if len(waiting) > _PACKED_DEPTH:
+            yield _retimed(waiting.popleft(), times)
+    while waiting:
+        yield _retimed(waiting.popleft(), times)
+
+
+def _retimed(frame: VideoFrame, times: list[int]) -> VideoFrame:
+    if frame.pts is not None:
+        frame.pts = heapq.heappop(times)
+    return frame
 
 
 def _decoded(info: VideoInfo, from_pts: int | None, tally: Tally, threads: int) -> Iterator[VideoFrame]:
@@ -108,8 +138,6 @@ def _decoded(info: VideoInfo, from_pts: int | None, tally: Tally, threads: int) 
         stream.thread_count = threads
         failed_in_a_row = 0
         packets = _packets_from(container, stream, from_pts)
-        if packets is not None and info.codec == "mpeg4":
-            packets = _unpacked(packets, stream)
         if packets is None:
             yield from _decoded(info, None, tally, threads)
             return
@@ -131,7 +159,9 @@ def _decoded(info: VideoInfo, from_pts: int | None, tally: Tally, threads: int) 
             yield from frames
 
 
-def _packets_from(container: InputContainer, stream: VideoStream, from_pts: int | None) -> Iterator[Packet] | None:
+def _packets_from(
+    container: InputContainer, stream: VideoStream, from_pts: int | None
+) -> Iterator[Packet[VideoStream]] | None:
     """Return packets from the keyframe at `from_pts` on, or None where the container cannot seek there.
 
     Containers index decoding times or byte positions, so landing right is checked, never assumed: one that
@@ -151,22 +181,13 @@ def _packets_from(container: InputContainer, stream: VideoStream, from_pts: int 
     return None
 
 
-def _unpacked(packets: Iterator[Packet], stream: VideoStream) -> Iterator[Packet]:
-    """Split DivX's packed packets (two pictures in one, none in the next), whose times are those of no picture."""
-    splitter = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
-    for packet in packets:
-        yield from splitter.filter(packet if packet.size else None)
-    yield Packet()
-
-
-def _until_broken(packets: Iterator[Packet]) -> Iterator[Packet]:
+def _until_broken(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
     """Yield packets; a container that breaks off ends the stream, and what came before is kept."""
     while True:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
-            packet = Packet()  # an empty packet flushes the decoder
-            yield packet
+            yield cast("Packet[VideoStream]", Packet())  # an empty packet flushes the decoder
             return
         if packet is None:
             return
@@ -234,12 +255,4 @@ def planes_of(frame: VideoFrame, info: VideoInfo) -> tuple[Plane, ...]:
             if rgb
             else frame.reformat(format=info.pixel_format)
         )
-    return tuple(_as_array(plane, bits_of(info.pixel_format)) for plane in frame.planes)
-
-
-def _as_array(plane: VideoPlane, bits: int) -> Plane:
-    dtype = np.dtype("u1") if bits == 8 else np.dtype("<u2")  # noqa: PLR2004 - samples of up to 8 bits take a byte
-    samples: Plane = np.frombuffer(plane, dtype)
-    rows = samples.reshape(plane.height, plane.line_size // dtype.itemsize)
-    view: Plane = rows[:, : plane.width]
-    return view
+    return tuple(samples_of(plane, bits_of(info.pixel_format)) for plane in frame.planes)

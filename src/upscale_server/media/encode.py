@@ -17,7 +17,6 @@ from typing import Self
 
 import av
 import av.error
-import numpy as np
 from av.codec import Codec
 from av.container import OutputContainer
 from av.packet import Packet
@@ -26,6 +25,7 @@ from av.video.stream import VideoStream
 from upscale_server.errors import BadRequest, DiskFull, StorageError, UnsupportedFormat, UpscaleError
 from upscale_server.media.formats import bits_of
 from upscale_server.media.hdr import in_decimals
+from upscale_server.media.streams import samples_of
 from upscale_server.media.types import Colour, Frame, Hdr, Size
 
 
@@ -108,9 +108,11 @@ class SegmentWriter:
             self._stream = open_encoder(self._file, settings, spec, self._clock)
 
     def write(self, frame: Frame) -> None:
-        """Encode one frame of the spec's size and the settings' pixel format; times must increase."""
-        picture = av.VideoFrame(self._spec.size.width, self._spec.size.height, self._settings.pixel_format)
+        """Encode one frame of the spec's size, converted to the settings' pixel format; times must increase."""
+        picture = av.VideoFrame(self._spec.size.width, self._spec.size.height, frame.pixel_format)
         _fill(picture, frame)
+        if frame.pixel_format != self._settings.pixel_format:
+            picture = picture.reformat(format=self._settings.pixel_format)
         picture.pts = frame.pts * self._ticks
         picture.time_base = self._clock
         self._mux(self._stream.encode(picture))
@@ -134,7 +136,7 @@ class SegmentWriter:
             if error is None:
                 raise
 
-    def _mux(self, packets: list[Packet]) -> None:
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         for packet in packets:
             if packet.pts is None or packet.pts % self._ticks:
                 raise UpscaleError(f"{self._settings.codec} gave a packet with pts {packet.pts}")
@@ -275,11 +277,9 @@ def _svtav1_params(settings: EncoderSettings, spec: VideoSpec) -> list[str]:
 
 
 def _fill(picture: av.VideoFrame, frame: Frame) -> None:
-    """Copy planes into a picture, row by row of its own line size."""
-    dtype = np.dtype("u1") if bits_of(frame.pixel_format) == 8 else np.dtype("<u2")  # noqa: PLR2004 - a byte
+    """Copy planes into a picture's memory."""
     for plane, samples in zip(picture.planes, frame.planes, strict=True):
-        rows = np.frombuffer(plane, dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
-        rows[:, : plane.width] = samples
+        samples_of(plane, bits_of(frame.pixel_format))[:] = samples
 
 
 class naming_write_faults:  # noqa: N801 - reads as a verb where it is used

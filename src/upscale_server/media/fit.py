@@ -40,9 +40,7 @@ _HORIZONTAL = {"left": -1, "topleft": -1, "bottomleft": -1, "center": 0, "top": 
 _VERTICAL = {"top": -1, "topleft": -1, "left": 0, "center": 0, "bottom": 1, "bottomleft": 1}
 
 
-def chroma_offset(
-    location: str, subsampling: tuple[int, int], scale_x: float, scale_y: float
-) -> tuple[float, float]:
+def chroma_offset(location: str, subsampling: tuple[int, int], scale_x: float, scale_y: float) -> tuple[float, float]:
     """Return the phase, in chroma samples of the source, that keeps chroma where luma says it is.
 
     Luma sample x of the result lies at `(x + 0.5) / scale - 0.5` of the source. A chroma sample j that is co-sited
@@ -101,7 +99,8 @@ def resample(
 def _swscale_is_exact(plane: Plane, size: Size, ratio: tuple[float, float]) -> bool:
     """Tell whether a centre-aligned resampling is within what swscale does precisely."""
     sides = (*plane.shape, size.width, size.height)
-    return min(sides) >= _SWSCALE_SIDE and 1 / _SWSCALE_RATIO <= min(ratio) and max(ratio) <= _SWSCALE_RATIO
+    near = min(ratio) >= 1 / _SWSCALE_RATIO and max(ratio) <= _SWSCALE_RATIO
+    return near and min(sides) >= _SWSCALE_SIDE
 
 
 def _resample_centred(plane: Plane, size: Size, bits: int) -> Plane:

@@ -10,6 +10,7 @@ import struct
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
+from upscale_server.media.streams import side_data_of
 from upscale_server.media.types import Hdr
 
 _CHROMATICITY_UNIT = 50_000  # ST 2086 and x265 count chromaticity in 1/50 000
@@ -20,7 +21,7 @@ DYNAMIC = (Type.DYNAMIC_HDR_PLUS, Type.DOVI_RPU_BUFFER, Type.DOVI_METADATA, Type
 def hdr_of(frame: VideoFrame) -> Hdr:
     """Read mastering display and content light level from a decoded frame."""
     mastering = light = ""
-    for data in frame.side_data:
+    for data in side_data_of(frame):
         if data.type is Type.MASTERING_DISPLAY_METADATA:
             mastering = _mastering_text(bytes(data))
         elif data.type is Type.CONTENT_LIGHT_LEVEL:
@@ -31,7 +32,7 @@ def hdr_of(frame: VideoFrame) -> Hdr:
 
 def has_dynamic_hdr(frame: VideoFrame) -> bool:
     """Tell whether the frame carries per-scene HDR metadata."""
-    return any(data.type in DYNAMIC for data in frame.side_data)
+    return any(data.type in DYNAMIC for data in side_data_of(frame))
 
 
 def _mastering_text(raw: bytes) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+_EMPTY_PICTURE_BYTES = 8  # DivX's packed streams put an empty picture where the second of a pair belongs
 _JITTER = Fraction(3, 2000)  # containers that count milliseconds round every timestamp by up to one
 
 
@@ -21,6 +23,7 @@ class PacketIndex:
     """Sorted presentation times of a stream's packets.
 
     `reliable` is false when a packet has no time or two packets share one: such a stream is decoded in one piece.
+    `untimed_first` counts packets before the first that has a time.
     `last_duration` is that of the last packet shown, in time base units, 0 when the container does not say.
     """
 
@@ -28,6 +31,7 @@ class PacketIndex:
     keyframes: tuple[int, ...]
     reliable: bool
     last_duration: int
+    untimed_first: int
     encrypted: bool
     ends_early: bool
 
@@ -41,7 +45,8 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
     """Demux the whole stream and collect its timestamps."""
     pts: list[int] = []
     keyframes: list[int] = []
-    unknown = encrypted = ends_early = False
+    untimed_first = 0
+    unknown = encrypted = ends_early = packed = False
     last = (-(2**62), 0)
     packets = container.demux(stream)
     while True:
@@ -55,8 +60,10 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
         if packet.size == 0 or packet.is_discard:
             continue
         encrypted = encrypted or packet.has_sidedata("encryption_info")
+        packed = packed or (stream.codec_context.name == "mpeg4" and packet.size <= _EMPTY_PICTURE_BYTES)
         if packet.pts is None:
             unknown = True
+            untimed_first += not pts
             continue
         pts.append(packet.pts)
         last = max(last, (packet.pts, packet.duration or 0))
@@ -66,11 +73,17 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
     keyframes.sort()
     distinct = len(set(pts)) == len(pts)
     return PacketIndex(
-        tuple(pts), tuple(keyframes), distinct and not unknown and bool(keyframes), last[1], encrypted, ends_early
+        pts=tuple(pts),
+        keyframes=tuple(keyframes),
+        reliable=distinct and not unknown and not packed and bool(keyframes),
+        last_duration=last[1],
+        untimed_first=untimed_first,
+        encrypted=encrypted,
+        ends_early=ends_early,
     )
 
 
 def varies(index: PacketIndex, time_base: Fraction) -> bool:
     """Tell whether the distance between pictures varies by more than a container's rounding."""
-    steps = [later - earlier for earlier, later in zip(index.pts, index.pts[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(index.pts)]
     return bool(steps) and (max(steps) - min(steps)) * time_base > _JITTER

@@ -10,9 +10,11 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import lcm
 from operator import itemgetter
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
@@ -24,7 +26,15 @@ from av.video.stream import VideoStream
 from upscale_server.errors import UnsupportedFormat, UpscaleError
 from upscale_server.media.encode import PacketTime, VideoSpec, naming_write_faults
 from upscale_server.media.source import open_source
-from upscale_server.media.tracks import Window, add_track, copy_facts, is_chapter_text, needs_metadata_keys, track_packets, track_tags
+from upscale_server.media.tracks import (
+    Window,
+    add_track,
+    copy_facts,
+    is_chapter_text,
+    needs_metadata_keys,
+    track_packets,
+    track_tags,
+)
 
 _QUICKTIME = ("mp4", "mov")
 _LARGEST_TIMESCALE = 2**31 - 1
@@ -99,7 +109,7 @@ def _write(out: OutputContainer, segments: Sequence[EncodedSegment], spec: Video
             _mux(out, packet, joining)
 
 
-def _mux(out: OutputContainer, packet: Packet, joining: Joining) -> None:
+def _mux(out: OutputContainer, packet: Packet[Stream], joining: Joining) -> None:
     index = packet.stream_index
     try:
         out.mux(packet)
@@ -121,16 +131,14 @@ def _add_picture(out: OutputContainer, encoded: VideoStream, spec: VideoSpec, or
     picture.codec_context.framerate = spec.average_rate
     if spec.display_matrix:
         picture.set_display_matrix(spec.display_matrix)
-    picture.metadata.update(
-        {key: value for key, value in track_tags(original).items() if key != "rotate"}
-    )
+    picture.metadata.update({key: value for key, value in track_tags(original).items() if key != "rotate"})
     picture.disposition = original.disposition
     return picture
 
 
 def _picture_packets(
     segments: Sequence[EncodedSegment], time_base: Fraction, joining: Joining, stream: VideoStream
-) -> Iterator[tuple[Fraction, Packet]]:
+) -> Iterator[tuple[Fraction, Packet[Stream]]]:
     """Yield the encoded packets in decoding order with their true times."""
     times = [time for segment in segments for time in segment.times]
     decoding = decoding_times([time.pts for time in times])
@@ -150,13 +158,13 @@ def _picture_packets(
             yield (dts - shift) * time_base, packet
 
 
-def _packets_of(segment: EncodedSegment) -> Iterator[Packet]:
+def _packets_of(segment: EncodedSegment) -> Iterator[Packet[Stream]]:
     count = 0
     with av.open(str(segment.path)) as container:
         for packet in container.demux(container.streams.video[0]):
             if packet.size:
                 count += 1
-                yield packet
+                yield cast("Packet[Stream]", packet)
     if count != len(segment.times):
         raise UpscaleError(f"{segment.path} holds {count} packets; its marker names {len(segment.times)}")
 
@@ -171,7 +179,7 @@ def decoding_times(pts: Sequence[int]) -> list[int]:
         return []
     ordered = sorted(pts)
     rank = {value: place for place, value in enumerate(ordered)}
-    delay = max(0, max(place - rank[value] for place, value in enumerate(pts)))
+    delay = max(place - rank[value] for place, value in enumerate(pts))  # the first of all times has 0 or more
     step = ordered[1] - ordered[0] if len(ordered) > 1 else 1
     return [
         ordered[place - delay] if place >= delay else ordered[0] - (delay - place) * step for place in range(len(pts))
@@ -180,6 +188,6 @@ def decoding_times(pts: Sequence[int]) -> list[int]:
 
 def _durations(pts: Sequence[int], last_duration: int) -> dict[int, int]:
     ordered = sorted(pts)
-    steps = {earlier: later - earlier for earlier, later in zip(ordered, ordered[1:], strict=False)}
+    steps = {earlier: later - earlier for earlier, later in pairwise(ordered)}
     last = last_duration or (ordered[-1] - ordered[-2] if len(ordered) > 1 else 1)
     return steps | {ordered[-1]: last}

@@ -17,7 +17,7 @@ import av.logging
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -26,6 +26,7 @@ from upscale_server.media.formats import FormatFacts, facts_of
 from upscale_server.media.hdr import has_dynamic_hdr, hdr_of
 from upscale_server.media.index import PacketIndex, index_packets, varies
 from upscale_server.media.source import open_source
+from upscale_server.media.streams import codec_of, context_of, is_cover, kind_of, side_data_of
 from upscale_server.media.types import Colour, Size, StreamInfo, VideoInfo
 
 _FRAMES_LOOKED_AT = 6  # enough to meet one interlaced picture behind a progressive leader
@@ -78,18 +79,13 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream at all"
         raise NoVideo(f"{path} has no video stream ({kinds})")
     stream = max(pictures, key=_area)
-    if stream.codec_context is None:
+    if context_of(stream) is None:
         raise CodecNotAllowed(f"video stream {stream.index} of {path} has a codec that is unknown here")
     return stream
 
 
-def is_cover(stream: Stream) -> bool:
-    """Tell whether a video stream is a single attached picture."""
-    return bool(Disposition(stream.disposition) & Disposition.attached_pic)
-
-
 def _area(stream: VideoStream) -> int:
-    return stream.codec_context.width * stream.codec_context.height if stream.codec_context else 0
+    return stream.codec_context.width * stream.codec_context.height if context_of(stream) is not None else 0
 
 
 def _first_frames(container: InputContainer, stream: VideoStream, path: Path) -> list[VideoFrame]:
@@ -211,18 +207,17 @@ def _location_from(lines: object) -> str:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
-    for data in frame.side_data:
+    for data in side_data_of(frame):
         if data.type is Type.DISPLAYMATRIX:
             return struct.unpack_from("=9i", bytes(data))
     return ()
 
 
 def _stream_info(stream: Stream) -> StreamInfo:
-    context = stream.codec_context
     return StreamInfo(
         index=stream.index,
-        kind=stream.type or "unknown",
-        codec=context.codec.canonical_name if context is not None else (stream.metadata.get("mimetype") or "none"),
+        kind=kind_of(stream),
+        codec=codec_of(stream),
         language=stream.metadata.get("language", ""),
         title=stream.metadata.get("title", ""),
         attached_picture=is_cover(stream),
@@ -237,13 +232,13 @@ def _warnings(
         found.append(("deinterlaced", "the source is interlaced; bwdif makes one full frame of each frame"))
     if facts.alpha:
         found.append(("alpha_dropped", "the video's alpha channel cannot be encoded and is left out"))
-    if facts.bits_of_source > 10:  # noqa: PLR2004 - the deepest working format
+    if facts.bits_of_source > 10:
         found.append(("bit_depth_reduced", f"{facts.bits_of_source} bits a sample are kept as 10"))
     if facts.rgb:
         found.append(("rgb_converted", "RGB samples are kept as Y'CbCr 4:4:4, BT.709, limited range"))
     if any(has_dynamic_hdr(frame) for frame in frames):
         found.append(("dynamic_hdr_dropped", "HDR10+ or Dolby Vision metadata is left out; the HDR10 base stays"))
-    if any(data.type is Type.A53_CC for frame in frames for data in frame.side_data):
+    if any(data.type is Type.A53_CC for frame in frames for data in side_data_of(frame)):
         found.append(("closed_captions_dropped", "closed captions inside the video stream are left out"))
     if not index.reliable:
         found.append(("timestamps_incomplete", "some packets have no time of their own; decoded in one piece"))

@@ -17,12 +17,13 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import AttachmentStream, DataStream, Discard, Stream
 
-from upscale_server.media.probe import is_cover
 from upscale_server.media.source import open_source
+from upscale_server.media.streams import codec_of, is_cover, kind_of
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Output suffixes and the muxers behind them: those that keep any frame time and hold our codecs."""
 
+_CHAPTER_CLOCK = Fraction(1, 1000)
 _PACKETS_LOOKED_AT = 2000  # far more than any container interleaves before every stream has begun
 _OF_THE_MUXER = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time_raw"}
 _MIMES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "webp": ("cover.webp", "image/webp")}
@@ -75,11 +76,9 @@ def refused_by(source: Path, picture_index: int, container_format: str) -> list[
     """Return the streams of `source` that a `container_format` file cannot hold, by asking its muxer."""
     with open_source(source) as container:
         return [
-            Refused(stream.index, stream.type or "unknown", _codec_name(stream))
+            Refused(stream.index, kind_of(stream), codec_of(stream))
             for stream in container.streams
-            if stream.index != picture_index
-            and not is_chapter_text(stream)
-            and not _holds(container_format, stream)
+            if stream.index != picture_index and not is_chapter_text(stream) and not _holds(container_format, stream)
         ]
 
 
@@ -98,10 +97,6 @@ def earliest_time(source: Path, left_out: frozenset[int]) -> Fraction:
             if not waiting or count > _PACKETS_LOOKED_AT:
                 break
     return earliest
-
-
-def _codec_name(stream: Stream) -> str:
-    return stream.codec_context.name if stream.codec_context is not None else "none"
 
 
 def is_chapter_text(stream: Stream) -> bool:
@@ -156,7 +151,7 @@ def _attach(out: OutputContainer, source: InputContainer, stream: Stream) -> Non
     if isinstance(stream, AttachmentStream):
         name, mime, payload = stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
     else:
-        fallback = _MIMES.get(_codec_name(stream), ("cover.bin", "application/octet-stream"))
+        fallback = _MIMES.get(codec_of(stream), ("cover.bin", "application/octet-stream"))
         name = stream.metadata.get("filename") or fallback[0]
         mime = stream.metadata.get("mimetype") or fallback[1]
         payload = _cover_bytes(source, stream.index)
@@ -178,11 +173,11 @@ def copy_facts(source: InputContainer, out: OutputContainer, window: Window) -> 
     out.metadata.update(author_tags(source.metadata))
     chapters = []
     for chapter in source.chapters():
-        base = Fraction(chapter["time_base"])
+        base = chapter["time_base"] or _CHAPTER_CLOCK
         start, end = chapter["start"] * base, chapter["end"] * base
         if not window.holds_some(start, end - start):
             continue
-        moved = dict(chapter)
+        moved = chapter.copy()
         moved["start"] = round((max(start, window.start or start) - window.shift) / base)
         moved["end"] = round((end - window.shift) / base)
         chapters.append(moved)
@@ -202,7 +197,7 @@ def author_tags(metadata: dict[str, str]) -> dict[str, str]:
 
 def track_packets(
     source: InputContainer, copies: dict[int, Stream], window: Window
-) -> Iterator[tuple[Fraction, Packet]]:
+) -> Iterator[tuple[Fraction, Packet[Stream]]]:
     """Yield the packets of the copied streams with the time that orders them, in the file's order."""
     for packet in kept_packets(source, [source.streams[index] for index in copies], window):
         stamp = (packet.dts or 0) * packet.time_base
@@ -210,7 +205,7 @@ def track_packets(
         yield stamp, packet
 
 
-def kept_packets(source: InputContainer, streams: list[Stream], window: Window) -> Iterator[Packet]:
+def kept_packets(source: InputContainer, streams: list[Stream], window: Window) -> Iterator[Packet[Stream]]:
     """Yield the packets of `streams` that lie in the window, with the times they have in the output.
 
     A trimmed video track begins on a keyframe, sound with the first packet that starts inside; a subtitle that is on
@@ -234,7 +229,7 @@ def kept_packets(source: InputContainer, streams: list[Stream], window: Window) 
             yield _moved(packet, window)
 
 
-def _fits_window(packet: Packet, window: Window) -> bool:
+def _fits_window(packet: Packet[Stream], window: Window) -> bool:
     """Tell whether a packet is kept, and clip a subtitle to the window's start."""
     start = (packet.pts or 0) * packet.time_base
     if window.start is None or start >= window.start or packet.stream.type != "subtitle":
@@ -248,7 +243,7 @@ def _fits_window(packet: Packet, window: Window) -> bool:
     return True
 
 
-def _moved(packet: Packet, window: Window) -> Packet:
+def _moved(packet: Packet[Stream], window: Window) -> Packet[Stream]:
     ticks = round(window.shift / packet.time_base)
     packet.pts, packet.dts = (packet.pts or 0) - ticks, (packet.dts or 0) - ticks
     return packet

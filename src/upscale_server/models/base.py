@@ -6,7 +6,7 @@ Time never enters a model; an upscaler sees arrays and returns arrays, in the sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,25 @@ from upscale_server.models.card import ModelCard
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """`(N, H, W)` luma or `(N, H, W, 3)` RGB full range; uint8 (0..255) or uint16 (0..2**bits - 1, bits given apart)."""
+
+
+Precision = Literal["auto", "bf16", "f32"]
+"""What a network computes in; `auto` is the fastest that the device has, the card names and the self-test passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine is asked to run.
+
+    `lanes` is how many batches are worked on at once; `threads` is the number of cores they share, 0 for all that
+    this process may use. `max_tile_pixels` bounds an LR window: 0.6 MP of a 32-channel network are 40 MB of
+    activations in bf16 (measured: no size is faster on 2 Zen 4 cores with 32 MB of cache, so the bound is memory's).
+    """
+
+    precision: Precision = "auto"
+    lanes: int = 1
+    threads: int = 0
+    max_tile_pixels: int = 600_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,3 +42,5 @@ class ModelCard:
     trained_minutes: float = 0.0
     measured: str = ""
     licence: str = "unknown"
+    trained_device: str = ""
+    byte_count: int = 0

@@ -51,7 +51,8 @@ class FrameUpscaler:
             else:
                 pictures, redone = self._through_luma(frames)
         except UpscaleError as err:
-            raise type(err)(f"{err.detail} (frames with pts {frames[0].pts} to {frames[-1].pts})", hint=err.hint) from err
+            where = f"frames with pts {frames[0].pts} to {frames[-1].pts}"
+            raise type(err)(f"{err.detail} ({where})", hint=err.hint) from err
         larger = [
             Frame(self._with_bars(planes, frame.pixel_format), frame.pixel_format, frame.pts, frame.time_base)
             for planes, frame in zip(pictures, frames, strict=True)
@@ -60,7 +61,7 @@ class FrameUpscaler:
 
     def _through_luma(self, frames: Sequence[Frame]) -> tuple[list[tuple[Plane, ...]], list[Redone]]:
         bits = bits_of(frames[0].pixel_format)
-        luma, redone = self._run(np.stack([frame.planes[0] for frame in frames]), frames, bits)
+        luma, redone = self._run(cast("Pixels", np.stack([frame.planes[0] for frame in frames])), frames, bits)
         pictures = [
             (resample(cast("Plane", y), self.picture, bits=bits), *self._chroma(frame, bits))
             for y, frame in zip(luma, frames, strict=True)
@@ -80,7 +81,7 @@ class FrameUpscaler:
 
     def _through_rgb(self, frames: Sequence[Frame]) -> tuple[list[tuple[Plane, ...]], list[Redone]]:
         rgb = np.stack([to_rgb(frame.planes, frame.pixel_format, self.colour, rgb_bits=16) for frame in frames])
-        pixels, redone = self._run(rgb, frames, 16)
+        pixels, redone = self._run(cast("Pixels", rgb), frames, 16)
         pixel_format = frames[0].pixel_format
         return [
             self._resized(from_rgb(cast("Plane", one), pixel_format, self.colour, rgb_bits=16), pixel_format)

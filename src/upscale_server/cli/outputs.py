@@ -1,0 +1,159 @@
+"""Where results go: what each input's output is called, that nothing is overwritten, and that no half file is left.
+
+It reads no media; it knows names, folders and the moment at which a finished file takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from upscale_server.errors import BadRequest, StorageError
+
+MARK = "_upscaled"
+"""Added to a source's name where no output is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One source and the file that will hold its result."""
+
+    source: Path
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Suffixes:
+    """The file suffixes of a kind of media: those that a folder is searched for, and what each is written as.
+
+    `written_as` maps a source's suffix to that of its default output; any other source gets `otherwise`.
+    """
+
+    found: Collection[str]
+    written_as: dict[str, str]
+    otherwise: str
+
+    def output_suffix(self, source: Path) -> str:
+        """Return the suffix of the default output."""
+        return self.written_as.get(source.suffix.lower(), self.otherwise)
+
+
+def jobs_of(inputs: Sequence[Path], output: Path | None, suffixes: Suffixes) -> list[Job]:
+    """Pair every source with its output.
+
+    One file: `output` is a file, or a folder that exists. Several files, or a folder: `output` is a folder.
+
+    Raises:
+        BadRequest: an empty folder, an output that is a file where a folder is needed, or two sources with one output.
+    """
+    batch = len(inputs) > 1 or inputs[0].is_dir()
+    if not batch:
+        return [Job(inputs[0], _single(inputs[0], output, suffixes))]
+    if output is not None and output.exists() and not output.is_dir():
+        raise BadRequest(f"output {output} is a file; for several inputs it must be a folder")
+    sources = [source for one in inputs for source in _sources_of(one, suffixes)]
+    jobs = [Job(source, _marked(source, output or source.parent, suffixes)) for source in sources]
+    _refuse_twins(jobs)
+    return jobs
+
+
+def check(job: Job, *, overwrite: bool) -> None:
+    """Refuse an output that cannot or must not be written, before any work.
+
+    Raises:
+        BadRequest: the output is the source, or exists and may not be replaced.
+        StorageError: its folder is missing or may not be written to.
+    """
+    if _same(job.source, job.output):
+        raise BadRequest(f"output {job.output} is the source itself", hint="name another file with -o")
+    if job.output.is_dir():
+        raise BadRequest(f"output {job.output} is a folder; expected a file name")
+    if job.output.exists() and not overwrite:
+        raise BadRequest(f"output {job.output} exists", hint="give -y to replace it, or another name with -o")
+    folder = job.output.parent
+    if not folder.is_dir():
+        raise StorageError(f"folder {folder} does not exist, so {job.output.name} cannot be written there")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"folder {folder} is not writable, so {job.output.name} cannot be written there")
+
+
+@contextmanager
+def publishing(output: Path) -> Iterator[Path]:
+    """Give a path to write to; the file takes its name when the block ends without an error, else it is removed.
+
+    Raises:
+        DiskFull, StorageError: the file cannot be written or renamed.
+    """
+    from upscale_server.media.encode import naming_write_faults
+
+    part = output.with_name(output.name + ".part")
+    try:
+        with naming_write_faults(output):
+            yield part
+            part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def move_into_place(finished: Path, output: Path) -> None:
+    """Publish a finished file, also from another disk: there it is copied first and renamed then."""
+    with publishing(output) as part:
+        shutil.move(finished, part)
+        descriptor = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a batch's results.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    from upscale_server.media.encode import naming_write_faults
+
+    with naming_write_faults(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _single(source: Path, output: Path | None, suffixes: Suffixes) -> Path:
+    if output is None:
+        return _marked(source, source.parent, suffixes)
+    return _marked(source, output, suffixes) if output.is_dir() else output
+
+
+def _marked(source: Path, folder: Path, suffixes: Suffixes) -> Path:
+    return folder / f"{source.stem}{MARK}{suffixes.output_suffix(source)}"
+
+
+def _sources_of(one: Path, suffixes: Suffixes) -> list[Path]:
+    """Return a file itself, or a folder's media without what an earlier run of ours left there."""
+    if not one.is_dir():
+        return [one]
+    found = sorted(path for path in one.iterdir() if path.is_file() and path.suffix.lower() in suffixes.found)
+    stems = {path.stem for path in found}
+    kept = [path for path in found if not (path.stem.endswith(MARK) and path.stem.removesuffix(MARK) in stems)]
+    if not kept:
+        raise BadRequest(f"folder {one} holds nothing to upscale; looked for {' '.join(sorted(suffixes.found))}")
+    return kept
+
+
+def _refuse_twins(jobs: Sequence[Job]) -> None:
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.output in taken:
+            raise BadRequest(f"{taken[job.output]} and {job.source} would both be written to {job.output}")
+        taken[job.output] = job.source
+
+
+def _same(source: Path, output: Path) -> bool:
+    try:
+        return source.samefile(output)
+    except OSError:
+        return source.absolute() == output.absolute()

@@ -1,0 +1,235 @@
+"""`upscale video`: options become a wish, the wish a plan, the plan a file that takes its name when it is whole.
+
+The work itself is `pipeline.upscale_video`; this module only brings inputs, a work folder and an observer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from upscale_server.cli import options, talk
+from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
+from upscale_server.cli.progress import Watcher
+from upscale_server.cli.session import interruptible, run_each, session_of
+from upscale_server.errors import AuditFailed, BadRequest, SourceError, StorageError, UnsupportedFormat
+from upscale_server.settings import Settings
+
+if TYPE_CHECKING:
+    from upscale_server.pipeline import Result
+    from upscale_server.plan import Limits, Plan, Wish
+    from upscale_server.workers.in_process import InProcess
+
+# Suffixes that a folder is searched for; a file that is named is opened whatever it is called.
+_VIDEOS = {
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".flv", ".wmv",
+    ".asf", ".ogv", ".3gp", ".3g2", ".mxf", ".nut", ".ivf", ".y4m", ".gif", ".264", ".h264", ".265", ".hevc", ".obu",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all jobs of one command share."""
+
+    wish: Wish
+    limits: Limits
+    executor: InProcess
+    work_dir: Path | None
+    overwrite: bool
+    as_json: bool
+
+
+def video(
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, or folders of videos.")],
+    output: options.Output = None,
+    task: options.Task = None,
+    to: options.To = None,
+    scale: options.Scale = None,
+    fit: options.Fit = None,
+    model: options.Model = None,
+    engine: options.Engine = "auto",
+    precision: options.Precision = "auto",
+    codec: options.Codec = "hevc",
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    pixel_format: options.PixelFormat = None,
+    start: options.Start = None,
+    duration: options.Duration = None,
+    threads: options.Threads = 0,
+    work_dir: options.WorkDir = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Upscale videos. Stopped work goes on where it was when the same command is given again."""
+    from upscale_server.cli.loading import Models, model_for
+    from upscale_server.plan import Wish
+    from upscale_server.workers.in_process import InProcess
+
+    wish = Wish(
+        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision, codec=codec, crf=crf,
+        preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration, threads=threads,
+    )  # fmt: skip
+    settings = session_of(context).settings
+    jobs = jobs_of(inputs, output, suffixes_for(codec))
+    if len(jobs) > 1 and output is not None:
+        make_folder(output)
+    with (
+        interruptible("run the same command again to go on from the finished segments"),
+        Models() as models,
+        InProcess(models.for_pass) as executor,
+    ):
+        run_each(
+            jobs,
+            lambda job: _upscale(job, _Run(wish, limits_of(settings), executor, work_dir, overwrite, as_json)),
+            lambda job: str(job.source),
+            as_json=as_json,
+        )
+
+
+def suffixes_for(codec: str) -> Suffixes:
+    """Return what videos are found by and written as: the source's container where it holds the codec, else Matroska."""
+    from upscale_server.media.tracks import CONTAINERS
+
+    holds = {suffix: suffix for suffix, muxer in CONTAINERS.items() if muxer != "webm" or "av1" in codec}
+    return Suffixes(found=_VIDEOS, written_as=holds, otherwise=".mkv")
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the settings' limits as the plan takes them."""
+    from upscale_server.plan import Limits
+
+    given = settings.limits
+    return Limits(given.max_source_side, given.max_pixels, given.max_output_side)
+
+
+def muxer_of(output: Path) -> str:
+    """Return the container that an output's suffix stands for.
+
+    Raises:
+        UnsupportedFormat: it is none that can be written.
+    """
+    from upscale_server.media.tracks import CONTAINERS, container_for
+
+    muxer = container_for(output)
+    if muxer is None:
+        raise UnsupportedFormat(
+            f"videos cannot be written as {output.suffix or 'a file without suffix'}; "
+            f"expected one of {' '.join(sorted(CONTAINERS))}"
+        )
+    return muxer
+
+
+def _upscale(job: Job, run: _Run) -> None:
+    from upscale_server.pipeline import upscale_video
+    from upscale_server.plan import make_plan
+
+    check(job, overwrite=run.overwrite)
+    plan = make_plan(job.source, replace(run.wish, container=muxer_of(job.output)), run.limits)
+    root = run.work_dir or job.output.with_name(job.output.name + ".work")
+    talk.say(f"{job.source}: {describe(plan)}")
+    started = time.monotonic()
+    with _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work, Watcher(job.source.name) as watcher:
+        result = upscale_video(plan, run.executor, work, watcher)
+        move_into_place(result.path, job.output)
+    record = _record(job, plan, result, time.monotonic() - started)
+    record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
+    if run.as_json:
+        talk.result_json(record)
+    else:
+        _show(record)
+
+
+def describe(plan: Plan) -> str:
+    """Return a plan as one line: sizes, model and encoder."""
+    passes = " ".join(f"×{one.card.scale}" for one in plan.passes)
+    encoder = f"{plan.encoder.codec} crf {plan.encoder.crf} {plan.encoder.preset} {plan.encoder.pixel_format}"
+    return (
+        f"{plan.source.size} to {plan.target}, {plan.frame_count} frames in {len(plan.segments)} segments, "
+        f"{plan.model} {passes} ({plan.engine}, {plan.precision}), {encoder}"
+    )
+
+
+@contextmanager
+def _work_folder(root: Path, digest: str, *, root_is_ours: bool) -> Iterator[Path]:
+    """Give the job's folder for unfinished work, held by this process alone.
+
+    It is removed after success, and after a failure that running again would only repeat. Work that can go on
+    (interrupted, disk full) and an output that failed its audit are kept.
+    """
+    folder = root / digest
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as err:
+        raise StorageError(f"work folder {folder} cannot be made: {(err.strerror or str(err)).lower()}") from err
+    keep = False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            raise BadRequest(f"another run is working on this in {folder}", hint="wait for it, or stop it") from err
+        try:
+            yield folder
+        except BaseException as err:
+            keep = _worth_keeping(err, folder)
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(root if root_is_ours else folder, ignore_errors=True)
+
+
+def _worth_keeping(error: BaseException, folder: Path) -> bool:
+    if isinstance(error, (SourceError, BadRequest)):
+        return False
+    if isinstance(error, AuditFailed):
+        return True
+    return not isinstance(error, Exception) or any(folder.glob("segment-*.json"))
+
+
+def _record(job: Job, plan: Plan, result: Result, seconds: float) -> dict[str, object]:
+    made = result.frame_count
+    return {
+        "source": str(job.source),
+        "output": str(job.output),
+        "source_size": str(plan.source.size),
+        "size": str(plan.target),
+        "bytes": job.output.stat().st_size,
+        "frames": made,
+        "seconds": round(seconds, 3),
+        "frames_per_second": round(made / seconds, 2) if seconds else 0.0,
+        "segments": len(result.done),
+        "segments_reused": result.reused,
+        "frames_redone": sum(one.frames_redone for one in result.done),
+        "model": plan.model,
+        "engine": plan.engine,
+        "precision": plan.precision,
+        "plan": plan.digest,
+        "audit": audit_record(result.audit),
+    }
+
+
+def audit_record(audit: object) -> dict[str, object]:
+    """Return an audit as plain JSON values."""
+    from upscale_server.media.types import record
+
+    return {"ok": getattr(audit, "ok", False), **record(audit)}
+
+
+def _show(record: dict[str, object]) -> None:
+    megabytes = int(str(record["bytes"])) / 2**20
+    reused = f", {record['segments_reused']} segments from an earlier run" if record["segments_reused"] else ""
+    talk.result(
+        f"{record['output']}: {record['size']}, {record['frames']} frames, {megabytes:.1f} MiB, "
+        f"{record['seconds']} s, {record['frames_per_second']} fps, audit ok{reused}"
+    )
+
+

@@ -1,0 +1,205 @@
+"""Find models: our own beside this file, and any ONNX file by path.
+
+It makes cards and checks files against them; running a network belongs to the engines, and OpenVINO is imported only
+to look at a file that has no complete card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from upscale_server.errors import BadScale, ModelInvalid, ModelMissing
+from upscale_server.models.card import ModelCard
+
+BUILTIN = Path(__file__).parent / "builtin"
+"""Where our own weights and their cards are."""
+
+LANCZOS = "lanczos"
+"""The name of the engine without weights."""
+
+DEFAULT_FAMILIES = ("fast", "fast-clean")
+"""What video is upscaled with when nothing is asked for: made for compressed sources first."""
+LANCZOS_SCALES = range(1, 9)
+
+# What inspecting a file finds out; with all of it in the card beside the file, nothing need be tried.
+_FOUND_BY_INSPECTION = frozenset(
+    {"scale", "domain", "layout", "value_range", "receptive_field", "size_multiple", "fixed_size"}
+)
+_RENAMED = {"bytes": "byte_count"}
+_FIELDS = frozenset(field.name for field in fields(ModelCard))
+
+
+def find(name_or_path: str, scale: int) -> ModelCard:
+    """Return the card of a model.
+
+    Args:
+        name_or_path: `lanczos`, the family name of one of ours (`fast`), its stem (`fast-x2`), or a path to an ONNX
+            file. A file's own scale counts, whatever `scale` says: look at the card.
+        scale: which of the family's models.
+
+    Raises:
+        ModelMissing: no such model; the message lists what there is.
+        ModelInvalid: the file is no super-resolution model.
+        BadScale: lanczos is asked for a scale beyond 8.
+    """
+    if name_or_path == LANCZOS:
+        return lanczos_card(scale)
+    if name_or_path.endswith(".onnx"):
+        return _card_of_file(Path(name_or_path))
+    for card in _builtin_cards():
+        if name_or_path in {f"{card.name}-x{card.scale}", card.name} and card.scale == scale:
+            return card
+    raise ModelMissing(
+        f"there is no model {name_or_path!r} of scale {scale}; there are {_listed()}",
+        hint="give the path of an .onnx file to use another network",
+    )
+
+
+def family(name: str | None) -> dict[int, ModelCard]:
+    """Return the cards of a model family by scale: what a plan may make its passes of.
+
+    Args:
+        name: as `find` takes it; None is the first of `DEFAULT_FAMILIES` that is here.
+
+    Raises:
+        ModelMissing, ModelInvalid: as `find`.
+    """
+    if name == LANCZOS:
+        return {scale: lanczos_card(scale) for scale in (2, 3, 4)}
+    if name is not None and name.endswith(".onnx"):
+        card = _card_of_file(Path(name))
+        return {card.scale: card}
+    cards = _builtin_cards()
+    wanted = [name] if name is not None else DEFAULT_FAMILIES
+    for one in wanted:
+        found = {card.scale: card for card in cards if one in {card.name, f"{card.name}-x{card.scale}"}}
+        if found:
+            return found
+    raise ModelMissing(
+        f"there is no model {name!r}; there are {_listed()}",
+        hint="give the path of an .onnx file to use another network",
+    )
+
+
+def available() -> list[ModelCard]:
+    """Return the cards of all models that are here: our own by name and scale, then lanczos x2."""
+    return [*_builtin_cards(), lanczos_card(2)]
+
+
+def lanczos_card(scale: int) -> ModelCard:
+    """Return the card of the classical kernel.
+
+    Raises:
+        BadScale: the scale is not 1 to 8.
+    """
+    if scale not in LANCZOS_SCALES:
+        raise BadScale(f"scale is {scale}; {LANCZOS} takes {LANCZOS_SCALES.start} to {LANCZOS_SCALES.stop - 1}")
+    return ModelCard(
+        name=LANCZOS,
+        scale=scale,
+        domain="luma",
+        receptive_field=3,
+        precisions=("integer",),
+        summary="the classical kernel: no network, no weights, no invention",
+        limits="adds no detail; rings beside hard edges",
+        licence="Apache-2.0",
+    )
+
+
+def verify(card: ModelCard) -> None:
+    """Hold a file against the hash on its card.
+
+    Raises:
+        ModelMissing: the file is gone.
+        ModelInvalid: the bytes are not the ones that the card describes.
+    """
+    path = Path(card.path)
+    if not path.is_file():
+        raise ModelMissing(f"there is no model file {path}; there are {_listed()}")
+    found = _sha256(path)
+    if card.sha256 and found != card.sha256:
+        raise ModelInvalid(
+            f"{path} has SHA-256 {found}; its card says {card.sha256}",
+            hint="the file was changed or is damaged: install it again, or correct the card beside it",
+        )
+
+
+def _builtin_cards() -> list[ModelCard]:
+    """Return our own models, sorted by name and scale."""
+    cards = [_card_beside(path, _read(path)) for path in BUILTIN.glob("*.json")]
+    return sorted(cards, key=lambda card: (card.name, card.scale))
+
+
+def _card_of_file(path: Path) -> ModelCard:
+    """Return the card of a file: what the JSON beside it says, and the rest by looking at the network."""
+    if not path.is_file():
+        raise ModelMissing(f"there is no model file {path}; there are {_listed()}")
+    beside = path.with_suffix(".json")
+    said = _read(beside) if beside.is_file() else {}
+    card = _card_beside(path, {"name": path.stem, "scale": 0, "domain": "luma", **said, "file": path.name})
+    if not card.sha256:
+        card = replace(card, sha256=_sha256(path), byte_count=path.stat().st_size)
+    verify(card)
+    given = frozenset(said) & _FOUND_BY_INSPECTION
+    if given >= _FOUND_BY_INSPECTION - {"fixed_size", "layout"}:
+        return card
+    from upscale_server.models.engines import openvino  # noqa: PLC0415 - costs start-up time, rarely needed
+
+    # Untried precisions are all offered: the self-test at load decides.
+    precisions = card.precisions if "precisions" in said else ("bf16", "f32")
+    return openvino.inspect(replace(card, precisions=precisions), given)
+
+
+def _card_beside(path: Path, said: Mapping[str, Any]) -> ModelCard:
+    """Make a card of what a JSON file says; `file` is relative to its folder.
+
+    Raises:
+        ModelInvalid: the JSON does not hold what a card needs.
+    """
+    values = {_RENAMED.get(key, key): _frozen(value) for key, value in said.items()}
+    values["path"] = str(path.parent / str(said.get("file", "")))
+    values["measured"] = _as_text(said.get("measured", ""))
+    try:
+        return ModelCard(**{key: value for key, value in values.items() if key in _FIELDS})
+    except TypeError as err:
+        raise ModelInvalid(f"the card of {path} is incomplete: {err}") from err
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a card file.
+
+    Raises:
+        ModelInvalid: it is no JSON object.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as err:
+        raise ModelInvalid(f"the card {path} cannot be read: {err}") from err
+    if not isinstance(said, dict):
+        raise ModelInvalid(f"the card {path} holds {type(said).__name__}; expected an object")
+    return said
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return lists as tuples, as cards hold them."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_text(measured: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return a measurement as text, whatever form the card file gives it."""
+    return measured if isinstance(measured, str) else json.dumps(measured, sort_keys=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _listed() -> str:
+    """Name what is here, for messages."""
+    return ", ".join([*(f"{card.name}-x{card.scale}" for card in _builtin_cards()), LANCZOS])

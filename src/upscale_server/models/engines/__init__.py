@@ -1,0 +1,1 @@
+"""One file per inference runtime; each turns a card into an `Upscaler`."""

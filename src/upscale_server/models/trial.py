@@ -1,0 +1,108 @@
+"""Judge a network by what it does to a known picture: is it super-resolution, of which scale and value range.
+
+Pure arrays: it does not know how a network is run. The rule for the value range of a float model: the trial picture
+goes through once with white as 1 and once as 255, and the range whose result, averaged down, is nearer to the picture
+is the model's own; where both are equally near (a linear network) it is 1. A uint8 input means 255.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upscale_server.errors import ModelInvalid
+
+Picture = NDArray[np.float32]
+"""`(H, W, C)`, 0 to 1."""
+
+Run = Callable[[Picture, float], Picture]
+"""Run a network on a picture whose white is the given number; the result is divided by it again."""
+
+# The mean of a network's result over a block is the block's mean within a few hundredths, for any kind of training;
+# a picture of something else is 0.2 to 0.3 away.
+_FARTHEST = 0.12
+_SCALES = range(2, 9)
+# One range must be clearly nearer than the other: linear networks are equally near in both, up to rounding.
+_CLEARLY = 0.9
+_HIGHEST_PSNR = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a trial run showed."""
+
+    scale: int
+    value_range: float
+
+
+def textured_picture(height: int, width: int, channels: int) -> Picture:
+    """Return a picture with slopes, waves, hard edges and some noise, always the same."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    rng = np.random.default_rng(0)
+    slopes = 0.25 + 0.5 * (0.6 * x / width + 0.4 * y / height)
+    waves = 0.12 * np.sin(0.35 * x + 0.11 * y) * np.cos(0.23 * y)
+    edges = 0.15 * (((x // 9) + (y // 7)) % 2 > 0)
+    noise = 0.02 * rng.standard_normal((height, width))
+    gains = (1.0, 0.85, 0.7)[:channels]
+    picture = np.stack([(slopes + waves + edges + noise) * gain for gain in gains], axis=-1)
+    clipped: Picture = np.clip(picture, 0.0, 1.0).astype(np.float32)
+    return clipped
+
+
+def judge(run: Run, picture: Picture, ranges: tuple[float, ...]) -> Verdict:
+    """Find scale and value range of a network.
+
+    Raises:
+        ModelInvalid: what the network does to the picture is no super-resolution.
+    """
+    results = {value_range: run(picture, value_range) for value_range in ranges}
+    first = results[ranges[0]]
+    scale = _scale(picture, first)
+    distances = {value_range: _distance(picture, hr, scale) for value_range, hr in results.items()}
+    best = ranges[0]
+    for value_range in ranges[1:]:
+        if distances[value_range] < _CLEARLY * distances[best] - 1e-6:
+            best = value_range
+    if not math.isfinite(distances[best]):
+        raise ModelInvalid("the model's values are not finite on a plain test picture")
+    if distances[best] > _FARTHEST:
+        raise ModelInvalid(
+            f"the model's output differs from its input by {distances[best]:.2f} of white after averaging down; "
+            f"a super-resolution model stays under {_FARTHEST}",
+            hint="a value range other than 1 or 255 can be given in the card beside the model (NAME.json)",
+        )
+    return Verdict(scale, best)
+
+
+def psnr(found: NDArray[np.generic], expected: NDArray[np.generic], white: float) -> float:
+    """Return the peak signal-to-noise ratio in dB, at most 120 (equal)."""
+    error = float(np.mean((found.astype(np.float64) - expected.astype(np.float64)) ** 2))
+    if error == 0.0:
+        return _HIGHEST_PSNR
+    return min(_HIGHEST_PSNR, 10.0 * math.log10(white**2 / error))
+
+
+def _scale(lr: Picture, hr: Picture) -> int:
+    """Return how many times the result is the picture."""
+    if hr.ndim != lr.ndim or hr.shape[2] != lr.shape[2]:
+        raise ModelInvalid(f"the model makes {hr.shape} of a picture {lr.shape}; expected as many colour channels")
+    down, across = hr.shape[0] // lr.shape[0], hr.shape[1] // lr.shape[1]
+    whole = hr.shape[:2] == (down * lr.shape[0], across * lr.shape[1])
+    if not whole or down != across or down not in _SCALES:
+        raise ModelInvalid(
+            f"the model makes {hr.shape[1]}x{hr.shape[0]} of {lr.shape[1]}x{lr.shape[0]}; "
+            f"expected the same whole factor, {_SCALES.start} to {_SCALES.stop - 1}, on both sides"
+        )
+    return int(down)
+
+
+def _distance(lr: Picture, hr: Picture, scale: int) -> float:
+    """Return the mean absolute difference between the picture and the averaged-down result, without the border."""
+    height, width, channels = lr.shape
+    low = hr.reshape(height, scale, width, scale, channels).mean(axis=(1, 3), dtype=np.float64)
+    difference = float(np.abs(low - lr)[2:-2, 2:-2].mean())
+    return difference if math.isfinite(difference) else math.inf
