@@ -51,11 +51,15 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the user asked for: a box to fit into, or a factor."""
+    """What the user asked for: a box to fit into, or a factor.
+
+    `turns`: a portrait source turns the box. True for tasks and names like `1080p`, not for a size in numbers.
+    """
 
     box: Size | None = None
     scale: int | None = None
     fit: str = "contain"
+    turns: bool = False
 
 
 def target_of(task: str | None, to: str | None, scale: int | None, fit: str | None) -> Target:
@@ -71,9 +75,10 @@ def target_of(task: str | None, to: str | None, scale: int | None, fit: str | No
     if fit is not None and fit not in FITS:
         raise BadRequest(f"fit is {fit!r}; expected one of {', '.join(FITS)}")
     if task is not None:
-        return _boxed(_task_box(task), fit)
+        return _boxed(_task_box(task), fit, turns=True)
     if to is not None:
-        return _boxed(BOXES[to.lower()] if to.lower() in BOXES else Size.parse(to), fit)
+        named = BOXES.get(to.lower())
+        return _boxed(named or Size.parse(to), fit, turns=named is not None)
     factor = 2 if scale is None else scale
     if factor not in SCALES:
         raise BadScale(f"scale is {factor}; expected one of {', '.join(map(str, SCALES))}")
@@ -89,16 +94,16 @@ def _task_box(task: str) -> Size:
     return box
 
 
-def _boxed(box: Size, fit: str | None) -> Target:
+def _boxed(box: Size, fit: str | None, *, turns: bool) -> Target:
     if fit == "scale":
         raise BadRequest("fit 'scale' needs a factor", hint="give --scale instead of a box")
-    return Target(box=box, fit=fit or "contain")
+    return Target(box=box, fit=fit or "contain", turns=turns)
 
 
 def fit_to(source: Size, target: Target) -> Fitted:
     """Return the output's size.
 
-    A box is turned for a portrait source; sides are rounded to the nearest even number, ties down.
+    Sides are rounded to the nearest even number, ties down.
 
     Raises:
         NothingToUpscale: the source already fills the box.
@@ -107,7 +112,7 @@ def fit_to(source: Size, target: Target) -> Fitted:
         factor = target.scale or 2
         size = source.times(factor)
         return Fitted(size, size, Fraction(factor))
-    box = _turned(target.box, source)
+    box = _turned(target.box, source) if target.turns else target.box
     enlargement = min(Fraction(box.width, source.width), Fraction(box.height, source.height))
     if enlargement <= 1:
         raise NothingToUpscale(

@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 
 from upscale_server.geometry import Fitted
+from upscale_server.media.colour import RGB
 from upscale_server.media.fit import resample
 from upscale_server.media.picture import Picture, bleed, from_planes, plane_bits, to_byte, to_planes
 from upscale_server.media.types import Plane, Size
@@ -57,8 +58,8 @@ def _through_rgb(picture: Picture, passes: Sequence[Upscaler], size: Size) -> tu
     wide = picture.pixels if picture.bits == _WORD else picture.pixels.astype(np.uint16) * np.uint16(257)
     rgb = np.repeat(wide[..., None], 3, axis=2) if picture.gray else wide
     pixels, redone = _run(passes, cast("Pixels", rgb[None]), _WORD)
-    channels = [resample(np.ascontiguousarray(pixels[0, ..., index]), size, bits=_WORD) for index in range(3)]
-    result = np.stack(channels, axis=2)
+    channels = [cast("Plane", np.ascontiguousarray(pixels[0, ..., index])) for index in range(3)]
+    result = np.stack([resample(channel, size, bits=_WORD) for channel in channels], axis=2).astype(np.uint16)
     if picture.gray:
         result = np.round(result.mean(axis=2)).astype(np.uint16)
     return replace(picture, pixels=result if picture.bits == _WORD else to_byte(result), alpha=None), redone
@@ -79,6 +80,8 @@ def _with_bars(picture: Picture, canvas: Size) -> Picture:
     left, top = (canvas.width - picture.size.width) // 2, (canvas.height - picture.size.height) // 2
     right, bottom = canvas.width - picture.size.width - left, canvas.height - picture.size.height - top
     bars = ((top, bottom), (left, right))
-    pixels = np.pad(picture.pixels, bars if picture.gray else (*bars, (0, 0)))
-    alpha = None if picture.alpha is None else np.pad(picture.alpha, bars, constant_values=2**picture.bits - 1)
-    return replace(picture, pixels=pixels, alpha=alpha)
+    pixels = cast("RGB", np.pad(picture.pixels, bars if picture.gray else (*bars, (0, 0))))
+    if picture.alpha is None:
+        return replace(picture, pixels=pixels)
+    alpha = np.pad(picture.alpha, bars, constant_values=2**picture.bits - 1)
+    return replace(picture, pixels=pixels, alpha=cast("Plane", alpha))

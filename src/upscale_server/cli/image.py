@@ -68,9 +68,7 @@ def image(
     if len(jobs) > 1 and output is not None:
         make_folder(output)
     with interruptible("pictures that are finished are kept"), Models() as models:
-        run_each(
-            jobs, lambda job: _upscale(job, wish, models, settings), lambda job: str(job.source), as_json=as_json
-        )
+        run_each(jobs, lambda job: _upscale(job, wish, models, settings), lambda job: str(job.source), as_json=as_json)
 
 
 def _suffixes() -> Suffixes:

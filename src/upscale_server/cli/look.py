@@ -67,8 +67,9 @@ def plan(
     from upscale_server.plan import Wish
 
     wish = Wish(
-        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision, codec=codec, crf=crf,
-        preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration, threads=threads,
+        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,
+        codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration,
+        threads=threads,
     )  # fmt: skip
     limits = limits_of(session_of(context).settings)
     run_each(

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, cast
 
 import typer
 
@@ -37,7 +37,9 @@ app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 
 # typer brings its own copy of click from 0.26 on and uses the package before: the class is reached through typer.
-_UsageFault = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_UsageFault = cast(
+    "type[Exception]", next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+)
 
 
 def _show_version(wanted: bool) -> None:

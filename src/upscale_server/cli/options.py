@@ -11,7 +11,9 @@ _SIZE, _MODEL, _ENCODER, _RUN = "Size", "Model", "Encoder", "Run"
 
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="Output file; for several inputs a folder. Default: NAME_upscaled beside the input."),
+    typer.Option(
+        "-o", "--output", help="Output file; for several inputs a folder. Default: NAME_upscaled beside the input."
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("-y", "--yes", help="Replace an output that exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per result on stdout.")]
@@ -28,7 +30,7 @@ Fit = Annotated[
     str | None,
     typer.Option(
         "--fit",
-        help="How a picture meets a box: contain keeps the aspect ratio (default), exact adds bars. scale goes with --scale.",
+        help="contain keeps the aspect ratio (default), exact adds bars; scale goes with --scale.",
         rich_help_panel=_SIZE,
     ),
 ]
@@ -39,14 +41,18 @@ Model = Annotated[
 ]
 Engine = Annotated[str, typer.Option("--engine", help="auto, openvino or lanczos.", rich_help_panel=_MODEL)]
 Precision = Annotated[
-    str, typer.Option("--precision", help="auto, bf16 or f32; auto is what this processor does best.", rich_help_panel=_MODEL)
+    str,
+    typer.Option(
+        "--precision", help="auto, bf16 or f32; auto is what this processor does best.", rich_help_panel=_MODEL
+    ),
 ]
 
 Codec = Annotated[
     str, typer.Option("--codec", help="hevc, h264, av1, or an encoder such as libx264.", rich_help_panel=_ENCODER)
 ]
 Crf = Annotated[
-    int | None, typer.Option("--crf", help="Quality of the encoder: smaller is better and larger.", rich_help_panel=_ENCODER)
+    int | None,
+    typer.Option("--crf", help="Quality of the encoder: smaller is better and larger.", rich_help_panel=_ENCODER),
 ]
 Preset = Annotated[str | None, typer.Option("--preset", help="Effort of the encoder.", rich_help_panel=_ENCODER)]
 PixelFormat = Annotated[
@@ -57,7 +63,8 @@ Start = Annotated[
     float | None, typer.Option("--start", help="Begin here, in seconds.", rich_help_panel=_RUN, metavar="SECONDS")
 ]
 Duration = Annotated[
-    float | None, typer.Option("--duration", help="Keep this long, in seconds.", rich_help_panel=_RUN, metavar="SECONDS")
+    float | None,
+    typer.Option("--duration", help="Keep this long, in seconds.", rich_help_panel=_RUN, metavar="SECONDS"),
 ]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Decoder and encoder threads; 0: all cores.", rich_help_panel=_RUN)
@@ -68,5 +75,7 @@ WorkDir = Annotated[
 ]
 Quality = Annotated[
     int | None,
-    typer.Option("--quality", min=1, max=100, help="For JPEG and AVIF; 95 and 90 by default.", rich_help_panel=_ENCODER),
+    typer.Option(
+        "--quality", min=1, max=100, help="For JPEG and AVIF; 95 and 90 by default.", rich_help_panel=_ENCODER
+    ),
 ]

@@ -35,7 +35,9 @@ def session_of(context: typer.Context) -> Session:
     return found
 
 
-def run_each(items: Iterable[Item], work: Callable[[Item], None], name: Callable[[Item], str], *, as_json: bool) -> None:
+def run_each(
+    items: Iterable[Item], work: Callable[[Item], None], name: Callable[[Item], str], *, as_json: bool
+) -> None:
     """Do the work for every item; one that fails does not stop the rest.
 
     Args:

@@ -39,9 +39,8 @@ _VIDEOS = {
 class _Run:
     """What all jobs of one command share."""
 
-    wish: Wish
-    limits: Limits
-    executor: InProcess
+    inputs: list[Path]
+    output: Path | None
     work_dir: Path | None
     overwrite: bool
     as_json: bool
@@ -70,33 +69,43 @@ def video(
     as_json: options.Json = False,
 ) -> None:
     """Upscale videos. Stopped work goes on where it was when the same command is given again."""
-    from upscale_server.cli.loading import Models, model_for
+    from upscale_server.cli.loading import model_for
     from upscale_server.plan import Wish
-    from upscale_server.workers.in_process import InProcess
 
     wish = Wish(
-        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision, codec=codec, crf=crf,
-        preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration, threads=threads,
+        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,
+        codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration,
+        threads=threads,
     )  # fmt: skip
-    settings = session_of(context).settings
-    jobs = jobs_of(inputs, output, suffixes_for(codec))
-    if len(jobs) > 1 and output is not None:
-        make_folder(output)
+    _upscale_all(_Run(inputs, output, work_dir, overwrite, as_json), wish, session_of(context).settings)
+
+
+def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
+    from upscale_server.cli.loading import Models
+    from upscale_server.workers.in_process import InProcess
+
+    jobs = jobs_of(run.inputs, run.output, suffixes_for(wish.codec))
+    if len(jobs) > 1 and run.output is not None:
+        make_folder(run.output)
+
+    def plan(job: Job) -> Plan:
+        from upscale_server.plan import make_plan
+
+        check(job, overwrite=run.overwrite)
+        return make_plan(job.source, replace(wish, container=muxer_of(job.output)), limits_of(settings))
+
     with (
         interruptible("run the same command again to go on from the finished segments"),
         Models() as models,
         InProcess(models.for_pass) as executor,
     ):
         run_each(
-            jobs,
-            lambda job: _upscale(job, _Run(wish, limits_of(settings), executor, work_dir, overwrite, as_json)),
-            lambda job: str(job.source),
-            as_json=as_json,
+            jobs, lambda job: _upscale(job, plan(job), executor, run), lambda job: str(job.source), as_json=run.as_json
         )
 
 
 def suffixes_for(codec: str) -> Suffixes:
-    """Return what videos are found by and written as: the source's container where it holds the codec, else Matroska."""
+    """Return how videos are found and written: in the source's container where it holds the codec, else Matroska."""
     from upscale_server.media.tracks import CONTAINERS
 
     holds = {suffix: suffix for suffix, muxer in CONTAINERS.items() if muxer != "webm" or "av1" in codec}
@@ -128,17 +137,17 @@ def muxer_of(output: Path) -> str:
     return muxer
 
 
-def _upscale(job: Job, run: _Run) -> None:
+def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
     from upscale_server.pipeline import upscale_video
-    from upscale_server.plan import make_plan
 
-    check(job, overwrite=run.overwrite)
-    plan = make_plan(job.source, replace(run.wish, container=muxer_of(job.output)), run.limits)
     root = run.work_dir or job.output.with_name(job.output.name + ".work")
     talk.say(f"{job.source}: {describe(plan)}")
     started = time.monotonic()
-    with _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work, Watcher(job.source.name) as watcher:
-        result = upscale_video(plan, run.executor, work, watcher)
+    with (
+        _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work,
+        Watcher(job.source.name) as watcher,
+    ):
+        result = upscale_video(plan, executor, work, watcher)
         move_into_place(result.path, job.output)
     record = _record(job, plan, result, time.monotonic() - started)
     record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
@@ -231,5 +240,3 @@ def _show(record: dict[str, object]) -> None:
         f"{record['output']}: {record['size']}, {record['frames']} frames, {megabytes:.1f} MiB, "
         f"{record['seconds']} s, {record['frames_per_second']} fps, audit ok{reused}"
     )
-
-
