@@ -284,12 +284,12 @@ def _window(info: VideoInfo, index: PacketIndex, wish: Wish) -> Window:
 def _delay(probed: Probed, container: str, left_out: frozenset[int]) -> Fraction:
     """Return by how much everything must start later because the output has no time before zero.
 
-    QuickTime's edit lists hide what lies before zero. That is right for an encoder's priming samples, which QuickTime
-    and Matroska sources hide in the same way, and wrong for pictures and for other containers' sound.
+    QuickTime's edit lists hide what lies before zero; Matroska counts an encoder's priming samples (CodecDelay) where
+    the source said how many. That is right for priming, and wrong for pictures and for other containers' sound.
     """
     info = probed.info
-    primed = "mov" in info.container or "matroska" in info.container
-    hidden_in_source = primed and container not in _NO_NEGATIVE_TIME
+    to_matroska = container in _NO_NEGATIVE_TIME
+    hidden_in_source = "matroska" in info.container or ("mov" in info.container and not to_matroska)
     first_picture = probed.index.pts[0] * info.time_base if probed.index.pts else Fraction(0)
     if probed.index.untimed_first:
         first_picture -= probed.index.untimed_first / info.average_rate

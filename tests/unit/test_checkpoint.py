@@ -62,8 +62,13 @@ def test_a_damaged_marker_is_no_marker(work: WorkDir, text: str) -> None:
 
 def test_a_failure_while_writing_leaves_nothing(work: WorkDir) -> None:
     """The part file goes when the block fails."""
-    with pytest.raises(RuntimeError), work.writing(0) as path:
-        path.write_bytes(b"half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with work.writing(0) as path:
+            path.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
 
     assert [] == list(work.path.iterdir())

@@ -60,6 +60,7 @@ def plan(
     start: options.Start = None,
     duration: options.Duration = None,
     threads: options.Threads = 0,
+    segment_seconds: options.SegmentSeconds = 10.0,
     as_json: options.Json = False,
 ) -> None:
     """Show what `upscale video` would do with the same options, and do nothing."""
@@ -70,6 +71,7 @@ def plan(
         task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,
         codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration,
         threads=threads,
+        segment_seconds=segment_seconds,
     )  # fmt: skip
     limits = limits_of(session_of(context).settings)
     run_each(

@@ -69,6 +69,15 @@ Duration = Annotated[
 Threads = Annotated[
     int, typer.Option("--threads", min=0, help="Decoder and encoder threads; 0: all cores.", rich_help_panel=_RUN)
 ]
+SegmentSeconds = Annotated[
+    float,
+    typer.Option(
+        "--segment-seconds",
+        min=0.1,
+        help="Length of the pieces that are finished and kept one by one; a stopped run repeats at most one.",
+        rich_help_panel=_RUN,
+    ),
+]
 WorkDir = Annotated[
     Path | None,
     typer.Option("--work-dir", help="Where unfinished work is kept. Default: OUTPUT.work.", rich_help_panel=_RUN),

@@ -64,6 +64,7 @@ def video(
     start: options.Start = None,
     duration: options.Duration = None,
     threads: options.Threads = 0,
+    segment_seconds: options.SegmentSeconds = 10.0,
     work_dir: options.WorkDir = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
@@ -76,6 +77,7 @@ def video(
         task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,
         codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration,
         threads=threads,
+        segment_seconds=segment_seconds,
     )  # fmt: skip
     _upscale_all(_Run(inputs, output, work_dir, overwrite, as_json), wish, session_of(context).settings)
 
@@ -177,7 +179,8 @@ def _work_folder(root: Path, digest: str, *, root_is_ours: bool) -> Iterator[Pat
     folder = root / digest
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        # One run per output: work for it with other options would be removed with the folder at the end.
+        lock = ((root if root_is_ours else folder) / "lock").open("w")
     except OSError as err:
         raise StorageError(f"work folder {folder} cannot be made: {(err.strerror or str(err)).lower()}") from err
     keep = False

@@ -1,0 +1,187 @@
+"""The main path on a small clip: order, errors with their frame, redone frames, reuse, nothing left behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.clip_spec import Clip, Picture
+from tests.support.clip_writer import write_clip
+from upscale_server.checkpoint import Done, WorkDir
+from upscale_server.errors import AuditFailed, UpscaleError
+from upscale_server.events import Event, FrameRedone, FramesDone, Observer, SegmentDone, SegmentReused
+from upscale_server.media.types import Segment
+from upscale_server.models.base import Pixels, Upscaled, Working
+from upscale_server.models.card import ModelCard
+from upscale_server.models.catalogue import lanczos_card
+from upscale_server.models.load import load
+from upscale_server.pipeline import Result, upscale_video
+from upscale_server.plan import Plan, Wish, make_plan
+from upscale_server.workers.in_process import InProcess
+
+FRAMES = 24
+
+
+@dataclass
+class Recorder:
+    """An observer that remembers."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        """Remember an event."""
+        self.events.append(event)
+
+    def of(self, kind: type) -> list[Event]:
+        """Return the events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Spoiling:
+    """Lanczos that spoils the frame with the given number, counted over all calls."""
+
+    def __init__(self, spoil: str, number: int, *, always: bool = False) -> None:
+        self._inner = load(lanczos_card(2))
+        self._spoil, self._number, self._always = spoil, number, always
+        self._seen = 0
+
+    @property
+    def card(self) -> ModelCard:
+        """Return lanczos' card."""
+        return self._inner.card
+
+    @property
+    def working(self) -> Working:
+        """Return lanczos' facts."""
+        return self._inner.working
+
+    def upscale(self, lr: Pixels, *, bits: int = 8, exact: bool = False) -> Upscaled:
+        """Upscale, and spoil one frame unless it is computed again exactly."""
+        good = self._inner.upscale(lr, bits=bits)
+        if exact:
+            return good if not self._always else Upscaled(np.zeros_like(good.pixels), good.finite)
+        place = self._number - self._seen
+        self._seen += len(lr)
+        if not 0 <= place < len(lr):
+            return good
+        if self._spoil == "error":
+            message = "the device is gone"
+            raise UpscaleError(message)
+        pixels, finite = good.pixels.copy(), good.finite.copy()
+        if self._spoil == "black":
+            pixels[place] = 0
+        if self._spoil == "nan":
+            finite[place] = False
+        return Upscaled(pixels, finite)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Give the plan of a clip of 24 frames in four segments."""
+    clip = Clip(pictures=(Picture(frame_count=FRAMES),))
+    source = write_clip(clip, tmp_path_factory.mktemp("clip") / "clip.mp4")
+    return make_plan(source, Wish(model="lanczos", codec="h264", preset="ultrafast", segment_seconds=0.24, threads=1))
+
+
+@pytest.fixture
+def observer() -> Recorder:
+    """Give a recorder."""
+    return Recorder()
+
+
+def _run(plan: Plan, work_dir: Path, observer: Recorder, upscaler: object = None) -> Result:
+    with InProcess(lambda _plan, one: upscaler or load(one.card)) as executor:
+        return upscale_video(plan, executor, work_dir, observer)
+
+
+def test_every_frame_is_written_once_and_audited(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """All frames arrive, in segments, and each rule of the audit holds."""
+    result = _run(plan, tmp_path, observer)
+
+    assert FRAMES == result.frame_count
+    assert len(plan.segments) == len(observer.of(SegmentDone)) == 4
+    assert result.audit.ok, result.audit.faults
+
+
+def test_progress_counts_real_frames(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """Frames are counted once while upscaling and once while auditing."""
+    _run(plan, tmp_path, observer)
+
+    assert 2 * FRAMES == sum(event.count for event in observer.of(FramesDone) if isinstance(event, FramesDone))
+
+
+def test_a_second_run_does_nothing_again_and_gives_the_same_bytes(
+    plan: Plan, tmp_path: Path, observer: Recorder
+) -> None:
+    """Finished segments are found, and the joined file is the same."""
+    first = _run(plan, tmp_path, Recorder()).path.read_bytes()
+
+    again = _run(plan, tmp_path, observer, Spoiling("error", 0))
+
+    assert len(plan.segments) == again.reused == len(observer.of(SegmentReused))
+    assert first == again.path.read_bytes()
+
+
+def test_an_error_names_its_frames_and_leaves_no_part(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """A failure at frame 20 says where it happened; finished segments stay, no half one does."""
+    with pytest.raises(UpscaleError, match=r"the device is gone \(frames with pts"):
+        _run(plan, tmp_path, observer, Spoiling("error", 20))
+
+    assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
+    assert len(observer.of(SegmentDone)) == 3
+
+
+@pytest.mark.parametrize("spoil", ["black", "nan"])
+def test_a_spoilt_frame_is_redone_and_counted(plan: Plan, tmp_path: Path, observer: Recorder, spoil: str) -> None:
+    """The guard finds the frame, computes it exactly and tells; the output is as if nothing had happened."""
+    good = _run(plan, tmp_path / "good", Recorder()).path.read_bytes()
+
+    result = _run(plan, tmp_path / "spoilt", observer, Spoiling(spoil, 9))
+
+    assert [1] == [done.frames_redone for done in result.done if done.frames_redone]
+    assert len(observer.of(FrameRedone)) == 1
+    assert good == result.path.read_bytes()
+
+
+def test_a_frame_that_stays_wrong_fails_the_job(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """Nothing wrong is written when even f32 cannot make the frame."""
+    with pytest.raises(UpscaleError, match="wrong even in f32"):
+        _run(plan, tmp_path, observer, Spoiling("black", 9, always=True))
+
+
+def test_a_lost_segment_is_made_again(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """Only the segment that is gone is redone."""
+    _run(plan, tmp_path, Recorder())
+    (tmp_path / "segment-00002.mkv").unlink()
+
+    result = _run(plan, tmp_path, observer)
+
+    assert [2] == [event.index for event in observer.of(SegmentDone) if isinstance(event, SegmentDone)]
+    assert result.audit.ok
+
+
+class _RepeatsTheFirst(InProcess):
+    """An executor that gives the first segment's pictures for the last one's."""
+
+    def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
+        """Run everything, then swap a file."""
+        first, *middle, last = super().run(plan, segments, work, observer)
+        shutil.copy(work.segment_path(first.index), work.segment_path(last.index))
+        yield from (first, *middle, last)
+
+
+def test_a_wrong_segment_is_found_by_the_audit(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """An output with the right times and the wrong pictures fails the job."""
+    with (
+        _RepeatsTheFirst(lambda _plan, one: load(one.card)) as executor,
+        pytest.raises(AuditFailed, match=r"frame order|frame content"),
+    ):
+        upscale_video(plan, executor, tmp_path, observer)
