@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale_server.audit_tracks import TrackFacts, compare_tracks, facts_of_tracks
+from upscale_server.audit_tracks import compare_tracks
 from upscale_server.events import FramesDone, Observer, ignore
 from upscale_server.media.decode import Tally, decode_segment
 from upscale_server.media.formats import bits_of, subsampling_of
 from upscale_server.media.probe import Probed, probe_with_index
+from upscale_server.media.track_facts import TrackFacts, facts_of_tracks
 from upscale_server.media.tracks import Window
 from upscale_server.media.types import Frame, Segment, Size, VideoInfo
 from upscale_server.ordered import prefetch

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from upscale_server.media.encode import PacketTime, naming_write_faults
+from upscale_server.disk import naming_write_faults
+from upscale_server.media.encode import PacketTime
 
 
 @dataclass(frozen=True, slots=True)

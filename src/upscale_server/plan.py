@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from upscale_server.errors import BadRequest, HdrNotCarried, TooManyPixels, UnsupportedFormat
+from upscale_server.cutting import cut
+from upscale_server.encoding import choose_encoder
+from upscale_server.errors import BadRequest, TooManyPixels
 from upscale_server.geometry import LEFTOVER, Fitted, fit_to, passes_for, target_of
-from upscale_server.media.encode import (
-    CARRIES_HDR10,
-    DEFAULTS,
-    PIXEL_FORMATS,
-    EncoderSettings,
-    VideoSpec,
-    encoder_accepts,
-    encoder_named,
-)
-from upscale_server.media.formats import WORKING, bits_of, subsampling_of
+from upscale_server.media.encoders import EncoderSettings, VideoSpec
 from upscale_server.media.index import PacketIndex
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.tracks import Refused, Window, earliest_time, refused_by
@@ -33,49 +25,9 @@ from upscale_server.media.types import Segment, Size, VideoInfo, record
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import family
 from upscale_server.models.select import working_of
+from upscale_server.wish import Limits, Wish
 
 _NO_NEGATIVE_TIME = ("matroska", "webm")
-_HDR_TRANSFERS = (16, 18)  # H.273: PQ and HLG
-_CODECS_HELD = {
-    "mp4": ("libx264", "libx265", "libsvtav1", "h264_nvenc", "hevc_nvenc", "av1_nvenc"),
-    "mov": ("libx264", "libx265", "h264_nvenc", "hevc_nvenc"),
-    "webm": ("libsvtav1", "av1_nvenc"),
-}
-_LATE_KEYFRAME = 0.5
-"""A segment may grow by this part of its length to end on a keyframe."""
-_SHORTEST_REST = 0.2
-"""A rest shorter than this part of a segment joins the one before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is refused before any work; values in samples."""
-
-    max_source_side: int = 16_384
-    max_pixels: int = 35_389_440
-    max_output_side: int = 16_384
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the user asked for; None leaves the choice to the plan."""
-
-    task: str | None = None
-    to: str | None = None
-    scale: int | None = None
-    fit: str | None = None
-    model: str | None = None
-    engine: str = "auto"
-    precision: str = "auto"
-    codec: str = "hevc"
-    crf: int | None = None
-    preset: str | None = None
-    pixel_format: str | None = None
-    start_seconds: float | None = None
-    duration_seconds: float | None = None
-    threads: int = 0
-    segment_seconds: float = 10.0
-    container: str = "mp4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +96,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
     passes = _passes(info.size, fitted, wish)
     working = working_of(passes[0].card, wish.engine, wish.precision)
     spec = _spec(info, fitted.canvas)
-    settings = _encoder(info, wish, spec)
+    settings = choose_encoder(info, wish, spec)
     refused = tuple(refused_by(Path(info.path), info.stream_index, wish.container))
     window = _window(info, probed.index, wish)
     if window.start is None:
@@ -213,54 +165,6 @@ def _spec(info: VideoInfo, size: Size) -> VideoSpec:
     )
 
 
-def _encoder(info: VideoInfo, wish: Wish, spec: VideoSpec) -> EncoderSettings:
-    codec = encoder_named(wish.codec)
-    held = _CODECS_HELD.get(wish.container, tuple(DEFAULTS))
-    if codec not in held:
-        raise BadRequest(f"a {wish.container} file cannot hold {wish.codec}; it holds {', '.join(held)}")
-    crf, preset = DEFAULTS[codec]
-    settings = EncoderSettings(
-        codec=codec,
-        pixel_format=_pixel_format(info, wish, codec, spec.size),
-        crf=crf if wish.crf is None else wish.crf,
-        preset=wish.preset or preset,
-        threads=wish.threads or _cores(),
-        gop_frames=max(12, min(300, round(5 * info.average_rate))),
-    )
-    _carries_hdr(info, settings)
-    encoder_accepts(settings, spec)
-    return settings
-
-
-def _pixel_format(info: VideoInfo, wish: Wish, codec: str, size: Size) -> str:
-    chosen = wish.pixel_format or info.pixel_format
-    if chosen not in WORKING:
-        raise BadRequest(f"pixel format is {chosen!r}; expected one of {', '.join(sorted(WORKING))}")
-    if chosen not in PIXEL_FORMATS[codec]:
-        raise UnsupportedFormat(
-            f"{codec} cannot keep {chosen}; it takes {', '.join(PIXEL_FORMATS[codec])}",
-            hint="choose --codec hevc, or name a --pixel-format to convert to",
-        )
-    across, down = subsampling_of(chosen)
-    if (across and size.width % across) or (down and size.height % down):
-        raise UnsupportedFormat(
-            f"output is {size}; {chosen} needs sides that are multiples of {across} and {down}",
-            hint="choose another size, or --pixel-format yuv444p",
-        )
-    return chosen
-
-
-def _carries_hdr(info: VideoInfo, settings: EncoderSettings) -> None:
-    is_hdr = info.colour.transfer in _HDR_TRANSFERS
-    if is_hdr and bits_of(settings.pixel_format) < info.bits:
-        raise HdrNotCarried(f"the source is HDR of {info.bits} bits; {settings.pixel_format} has 8")
-    if (info.hdr.mastering_display or info.hdr.content_light) and settings.codec not in CARRIES_HDR10:
-        raise HdrNotCarried(
-            f"{settings.codec} cannot carry HDR10 metadata here; {', '.join(CARRIES_HDR10)} can",
-            hint="choose --codec hevc",
-        )
-
-
 def _window(info: VideoInfo, index: PacketIndex, wish: Wish) -> Window:
     """Return the kept time; a trimmed job starts on the first frame at or after the moment asked for."""
     if wish.start_seconds is None and wish.duration_seconds is None:
@@ -297,53 +201,9 @@ def _delay(probed: Probed, container: str, left_out: frozenset[int]) -> Fraction
     return max(Fraction(0), -min(earliest, first_picture))
 
 
-def cut(index: PacketIndex, info: VideoInfo, window: Window, seconds: float) -> tuple[Segment, ...]:
-    """Cut the kept time into segments of about `seconds`, on keyframes where one is near.
-
-    A stream without reliable times is one segment.
-    """
-    first = _ticks(window.start, info.time_base)
-    last = _ticks(window.end, info.time_base)
-    if not index.reliable:
-        return (Segment(0, first, last, None),)
-    kept = [pts for pts in index.pts if (first is None or pts >= first) and (last is None or pts < last)]
-    starts: list[int | None] = [first, *_cuts(kept, index.keyframes, float(seconds / info.time_base))]
-    ends = [*starts[1:], last]
-    steps_back = 1 if info.interlaced or "mpegts" in info.container else 0
-    return tuple(
-        Segment(place, start, end, None if start is None else index.keyframe_before(start, steps=steps_back))
-        for place, (start, end) in enumerate(zip(starts, ends, strict=True))
-    )
-
-
-def _ticks(seconds: Fraction | None, time_base: Fraction) -> int | None:
-    """Return the first tick at or after a moment."""
-    return None if seconds is None else -int(-seconds // time_base)
-
-
-def _cuts(kept: list[int], keyframes: tuple[int, ...], length: float) -> list[int]:
-    """Return where the second and later segments start."""
-    cuts: list[int] = []
-    start = kept[0] if kept else 0
-    for pts in kept:
-        if pts - start < length or kept[-1] - pts < length * _SHORTEST_REST:
-            continue
-        late = next((key for key in keyframes if key >= pts), None)
-        near = late is not None and late - start <= length * (1 + _LATE_KEYFRAME)
-        if near and late is not None and late != pts:
-            continue  # the loop comes to the keyframe by itself
-        cuts.append(pts)
-        start = pts
-    return cuts
-
-
 def _batch(size: Size) -> int:
     """Return frames per call: enough to fill a call of small pictures, few enough to keep memory flat."""
     return max(1, min(8, 1_000_000 // size.pixels))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _left_out(refused: tuple[Refused, ...], wish: Wish) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def test_items_are_drawn_only_so_far_ahead() -> None:
     next(results)
     results.close()
 
-    assert len(drawn) <= 4  # noqa: PLR2004 - ahead + 1
+    assert len(drawn) <= 4
 
 
 def test_a_failure_is_raised_in_its_place() -> None:

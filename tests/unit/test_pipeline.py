@@ -21,7 +21,8 @@ from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import lanczos_card
 from upscale_server.models.load import load
 from upscale_server.pipeline import Result, upscale_video
-from upscale_server.plan import Plan, Wish, make_plan
+from upscale_server.plan import Plan, make_plan
+from upscale_server.wish import Wish
 from upscale_server.workers.in_process import InProcess
 
 FRAMES = 24

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.clip_spec import BT2020_PQ, Clip, Picture
 from tests.support.clip_writer import write_clip
+from upscale_server.cutting import cut
 from upscale_server.errors import (
     BadRequest,
     HdrNotCarried,
@@ -25,7 +26,8 @@ from upscale_server.media.index import PacketIndex
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.tracks import Window
 from upscale_server.media.types import Colour, Hdr, Size, VideoInfo
-from upscale_server.plan import Limits, Wish, cut, make_plan
+from upscale_server.plan import make_plan
+from upscale_server.wish import Limits, Wish
 
 LANCZOS = Wish(model="lanczos")
 

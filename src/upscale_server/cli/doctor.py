@@ -121,7 +121,7 @@ def _default_model() -> tuple[Verdict, str, str]:
 
 
 def _encoders() -> Iterator[Check]:
-    from upscale_server.media.encode import DEFAULTS, encoder_opens
+    from upscale_server.media.encoders import DEFAULTS, encoder_opens
 
     working = [name for name in DEFAULTS if encoder_opens(name)]
     missing = [name for name in DEFAULTS if name not in working]

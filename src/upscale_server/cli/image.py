@@ -81,7 +81,7 @@ def _upscale(job: Job, wish: _Wish, models: Models, settings: Settings) -> None:
     from upscale_server.cli.loading import family_for_pictures, model_for
     from upscale_server.geometry import fit_to, passes_for
     from upscale_server.media.image import load
-    from upscale_server.media.image_write import container_of, encode, fitted
+    from upscale_server.media.image_write import check_writable, container_of, encode, fitted
     from upscale_server.pipeline_image import upscale_image
 
     check(job, overwrite=wish.overwrite)
@@ -91,6 +91,7 @@ def _upscale(job: Job, wish: _Wish, models: Models, settings: Settings) -> None:
     source = load(job.source, max_pixels=limits.max_image_pixels, max_side=limits.max_source_side)
     size = fit_to(source.size, wish.target)
     _within_limits(size, limits.max_output_side)
+    check_writable(job.output.suffix, size.canvas, wish.quality)
     cards = family_for_pictures(model_for(wish.engine, wish.model))
     chosen = [cards[scale] for scale in passes_for(size.enlargement, cards)]
     passes = [models.get(card, wish.engine, wish.precision) for card in chosen]

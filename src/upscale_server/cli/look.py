@@ -20,7 +20,8 @@ from upscale_server.errors import AuditFailed
 if TYPE_CHECKING:
     from upscale_server.audit import Audit
     from upscale_server.media.types import VideoInfo
-    from upscale_server.plan import Limits, Plan, Wish
+    from upscale_server.plan import Plan
+    from upscale_server.wish import Limits, Wish
 
 
 def probe(
@@ -65,7 +66,7 @@ def plan(
 ) -> None:
     """Show what `upscale video` would do with the same options, and do nothing."""
     from upscale_server.cli.loading import model_for
-    from upscale_server.plan import Wish
+    from upscale_server.wish import Wish
 
     wish = Wish(
         task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,

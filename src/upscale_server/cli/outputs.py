@@ -88,7 +88,7 @@ def publishing(output: Path) -> Iterator[Path]:
     Raises:
         DiskFull, StorageError: the file cannot be written or renamed.
     """
-    from upscale_server.media.encode import naming_write_faults
+    from upscale_server.disk import naming_write_faults
 
     part = output.with_name(output.name + ".part")
     try:
@@ -116,7 +116,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         StorageError: it cannot be made.
     """
-    from upscale_server.media.encode import naming_write_faults
+    from upscale_server.disk import naming_write_faults
 
     with naming_write_faults(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,8 @@ from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
     from upscale_server.pipeline import Result
-    from upscale_server.plan import Limits, Plan, Wish
+    from upscale_server.plan import Plan
+    from upscale_server.wish import Limits, Wish
     from upscale_server.workers.in_process import InProcess
 
 # Suffixes that a folder is searched for; a file that is named is opened whatever it is called.
@@ -71,7 +72,7 @@ def video(
 ) -> None:
     """Upscale videos. Stopped work goes on where it was when the same command is given again."""
     from upscale_server.cli.loading import model_for
-    from upscale_server.plan import Wish
+    from upscale_server.wish import Wish
 
     wish = Wish(
         task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,
@@ -116,7 +117,7 @@ def suffixes_for(codec: str) -> Suffixes:
 
 def limits_of(settings: Settings) -> Limits:
     """Return the settings' limits as the plan takes them."""
-    from upscale_server.plan import Limits
+    from upscale_server.wish import Limits
 
     given = settings.limits
     return Limits(given.max_source_side, given.max_pixels, given.max_output_side)

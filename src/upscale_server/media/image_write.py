@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 from upscale_server.errors import BadRequest, TooManyPixels, UnsupportedFormat
 from upscale_server.media import image_deep
 from upscale_server.media.picture import Attachments, Picture, to_byte
+from upscale_server.media.types import Size
 
 _WORD = 16
 
@@ -76,6 +77,24 @@ def container_of(suffix: str) -> Container:
         ) from None
 
 
+def check_writable(suffix: str, size: Size, quality: int | None = None) -> None:
+    """Refuse what a format cannot do, so that it is known before the work.
+
+    Raises:
+        UnsupportedFormat: the suffix is none that can be written.
+        TooManyPixels: a side is longer than the format allows.
+        BadRequest: `quality` was given for a lossless format.
+    """
+    container = container_of(suffix)
+    if max(size.width, size.height) > container.max_side:
+        raise TooManyPixels(
+            f"result is {size}; {container.name} holds at most {container.max_side} pixels a side",
+            hint="write PNG or TIFF",
+        )
+    if quality is not None and not container.lossy:
+        raise BadRequest(f"{container.name} is written without loss; quality {quality} does not apply to it")
+
+
 def fitted(picture: Picture, suffix: str) -> Picture:
     """Return the picture without what the format cannot hold, with a warning for each thing.
 
@@ -87,12 +106,8 @@ def fitted(picture: Picture, suffix: str) -> Picture:
         UnsupportedFormat: the suffix is none that can be written.
         TooManyPixels: a side is longer than the format allows.
     """
+    check_writable(suffix, picture.size)
     container = container_of(suffix)
-    if max(picture.size.width, picture.size.height) > container.max_side:
-        raise TooManyPixels(
-            f"result is {picture.size}; {container.name} holds at most {container.max_side} pixels a side",
-            hint="write PNG or TIFF",
-        )
     if picture.alpha is not None and not container.alpha:
         picture = _flattened(picture, container.name)
     if picture.bits == _WORD and not container.deep:
@@ -116,9 +131,8 @@ def encode(picture: Picture, suffix: str, *, quality: int | None = None) -> byte
     Raises:
         BadRequest: `quality` was given for a lossless format.
     """
+    check_writable(suffix, picture.size, quality)
     container = container_of(suffix)
-    if quality is not None and not container.lossy:
-        raise BadRequest(f"{container.name} is written without loss; quality {quality} does not apply to it")
     kept = replace(picture.attachments, exif=_exif_for(picture))
     if container.name == "PNG":
         plain = image_deep.encode_png(_samples(picture)) if picture.bits == _WORD else _pillow(picture, container, {})

@@ -23,8 +23,10 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from upscale_server.disk import naming_write_faults
 from upscale_server.errors import UnsupportedFormat, UpscaleError
-from upscale_server.media.encode import PacketTime, VideoSpec, naming_write_faults
+from upscale_server.media.encode import PacketTime
+from upscale_server.media.encoders import VideoSpec
 from upscale_server.media.source import open_source
 from upscale_server.media.tracks import (
     Window,

@@ -5,9 +5,9 @@ It compares arrays; what a redone frame means for a job is told by the caller.
 The rule: means over blocks of 8x8 LR pixels, of input and output, differ by at most a bound, on average over the frame
 and in the worst block. A super-resolution network moves light by a pixel or two, so a block keeps its mean within a
 level on natural pictures. What it loses beyond grows with the difference between neighbouring pixels: over checkers,
-stripes, dots and noise of any two levels, Lanczos and our networks lose up to 0.16 of that, both ways added (a checkerboard
-of 0 and 128 becomes 28 levels lighter in the worst network). The bound on the average therefore grows with it; a black
-or garbage frame is far beyond, and a broken tile shows as worst block.
+stripes, dots and noise of any two levels, Lanczos and our networks lose up to 0.16 of that, across and down added (a
+checkerboard of 0 and 128 becomes 28 levels lighter in the worst network). The bound on the average therefore grows
+with it; a black or garbage frame is far beyond, and a broken tile shows as worst block.
 """
 
 from __future__ import annotations

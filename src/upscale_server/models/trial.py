@@ -1,8 +1,9 @@
 """Judge a network by what it does to a known picture: is it super-resolution, of which scale and value range.
 
 Pure arrays: it does not know how a network is run. The rule for the value range of a float model: the trial picture
-goes through once with white as 1 and once as 255, and the range whose result, averaged down, is nearer to the picture
-is the model's own; where both are equally near (a linear network) it is 1. A uint8 input means 255.
+goes through once with white as 1 and once as 255, and the results are averaged down. The range is 1, unless the result
+for 255 is four times as near to the picture and that for 1 is not near at all: a network that mostly adds detail to its
+input looks right in both ranges, and 1 is the usual one. A uint8 input means 255.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ Run = Callable[[Picture, float], Picture]
 # a picture of something else is 0.2 to 0.3 away.
 _FARTHEST = 0.12
 _SCALES = range(2, 9)
-# One range must be clearly nearer than the other: linear networks are equally near in both, up to rounding.
-_CLEARLY = 0.9
+# A network of range 255 that is fed with 1 gives its biases, which are large there; one of range 1 keeps its picture
+# within 0.01 to 0.02 of white.
+_NEAR = 0.02
+_CLEARLY_NEARER = 4.0
 _HIGHEST_PSNR = 120.0
 
 
@@ -40,16 +43,16 @@ class Verdict:
 
 
 def textured_picture(height: int, width: int, channels: int) -> Picture:
-    """Return a picture with slopes, waves, hard edges and some noise, always the same."""
+    """Return a picture with slopes, waves, hard edges and some noise, always the same; neither black nor white."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     rng = np.random.default_rng(0)
-    slopes = 0.25 + 0.5 * (0.6 * x / width + 0.4 * y / height)
+    slopes = 0.2 + 0.4 * (0.6 * x / width + 0.4 * y / height)
     waves = 0.12 * np.sin(0.35 * x + 0.11 * y) * np.cos(0.23 * y)
     edges = 0.15 * (((x // 9) + (y // 7)) % 2 > 0)
     noise = 0.02 * rng.standard_normal((height, width))
     gains = (1.0, 0.85, 0.7)[:channels]
     picture = np.stack([(slopes + waves + edges + noise) * gain for gain in gains], axis=-1)
-    clipped: Picture = np.clip(picture, 0.0, 1.0).astype(np.float32)
+    clipped: Picture = np.clip(picture, 0.02, 0.98).astype(np.float32)
     return clipped
 
 
@@ -63,10 +66,7 @@ def judge(run: Run, picture: Picture, ranges: tuple[float, ...]) -> Verdict:
     first = results[ranges[0]]
     scale = _scale(picture, first)
     distances = {value_range: _distance(picture, hr, scale) for value_range, hr in results.items()}
-    best = ranges[0]
-    for value_range in ranges[1:]:
-        if distances[value_range] < _CLEARLY * distances[best] - 1e-6:
-            best = value_range
+    best = _best(distances)
     if not math.isfinite(distances[best]):
         raise ModelInvalid("the model's values are not finite on a plain test picture")
     if distances[best] > _FARTHEST:
@@ -76,6 +76,15 @@ def judge(run: Run, picture: Picture, ranges: tuple[float, ...]) -> Verdict:
             hint="a value range other than 1 or 255 can be given in the card beside the model (NAME.json)",
         )
     return Verdict(scale, best)
+
+
+def _best(distances: dict[float, float]) -> float:
+    """Return the value range that the rule of this module chooses; the first is the usual one."""
+    usual, *others = distances
+    if distances[usual] <= _NEAR or not others:
+        return usual
+    nearest = min(others, key=lambda value_range: distances[value_range])
+    return nearest if distances[nearest] * _CLEARLY_NEARER < distances[usual] else usual
 
 
 def psnr(found: NDArray[np.generic], expected: NDArray[np.generic], white: float) -> float:

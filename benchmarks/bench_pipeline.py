@@ -1,0 +1,163 @@
+"""Asks whether the stages of a segment really overlap: the whole may take hardly longer than its slowest part.
+
+    python -m benchmarks.bench_pipeline [--model NAME] [--rounds N]
+
+It times decode, upscale and encode alone on the same frames as the pipeline, in one process, in turns. The bound is
+1.15 x max(slowest stage alone, processor seconds of all stages / cores): the first holds where one stage has no
+more parallelism, the second where all cores are busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import save, usable_cores
+from upscale_server.checkpoint import WorkDir
+from upscale_server.events import ignore
+from upscale_server.media.decode import Tally, decode_segment
+from upscale_server.media.encode import SegmentWriter
+from upscale_server.media.types import Frame
+from upscale_server.models.load import load
+from upscale_server.models.luma import FrameUpscaler
+from upscale_server.ordered import batched, map_in_order
+from upscale_server.pipeline import upscale_segment
+from upscale_server.plan import Plan, make_plan
+from upscale_server.wish import Wish
+
+CLIP = Path(__file__).parents[1] / "src" / "upscale_server" / "clips" / "nasa.mp4"
+ALLOWED = 1.15
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Wall and processor seconds of one piece of work."""
+
+    wall: float
+    processor: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and save; the exit code says whether the bound held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--clip", type=Path, default=CLIP)
+    options = parser.parse_args(arguments)
+    plan = make_plan(options.clip, Wish(scale=2, model=options.model))
+    result = measure(plan, options.rounds)
+    path = save(f"pipeline_{plan.model}", result)
+    print(json.dumps(result, indent=2))
+    print(f"written to {path}", file=sys.stderr)
+    return 0 if result["ratio"] <= ALLOWED else 1
+
+
+def measure(plan: Plan, rounds: int) -> dict[str, Any]:
+    """Return medians over the rounds; every round runs each stage alone and then the whole."""
+    upscalers = tuple(
+        load(one.card, engine=plan.engine, precision=plan.precision, lanes=plan.lanes) for one in plan.passes
+    )
+    upscale = FrameUpscaler(upscalers, plan.picture, plan.target, plan.spec.colour)
+    decoded = _decoded(plan)
+    larger = _upscaled(plan, upscale, decoded)
+    work: dict[str, Callable[[], object]] = {
+        "decode": lambda: _drain_decoder(plan),
+        "upscale": lambda: _upscaled(plan, upscale, decoded),
+        "encode": lambda: _encode(plan, larger),
+        "pipeline": lambda: _whole(plan, upscale),
+    }
+    spent: dict[str, list[Spent]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, do in work.items():
+            spent[name].append(_timed(do))
+    for upscaler in upscalers:
+        upscaler.close()
+    return _judged(plan, spent)
+
+
+def _judged(plan: Plan, spent: dict[str, list[Spent]]) -> dict[str, Any]:
+    alone = [name for name in spent if name != "pipeline"]
+    wall = {name: statistics.median(one.wall for one in runs) for name, runs in spent.items()}
+    processor = {name: statistics.median(one.processor for one in runs) for name, runs in spent.items()}
+    bound = max(*(wall[name] for name in alone), sum(processor[name] for name in alone) / usable_cores())
+    ratios = [_ratio(spent, place, alone) for place in range(len(spent["pipeline"]))]
+    return {
+        "clip": Path(plan.source.path).name,
+        "size": f"{plan.source.size} to {plan.target}",
+        "frames": plan.frame_count,
+        "model": plan.model,
+        "engine": f"{plan.engine} {plan.precision}",
+        "encoder": f"{plan.encoder.codec} {plan.encoder.preset} crf {plan.encoder.crf}",
+        "wall_seconds": {name: round(value, 3) for name, value in wall.items()},
+        "processor_seconds": {name: round(value, 3) for name, value in processor.items()},
+        "frames_per_second": round(plan.frame_count / wall["pipeline"], 1),
+        "bound_seconds": round(bound, 3),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_of_each_round": [round(value, 3) for value in ratios],
+        "allowed": ALLOWED,
+    }
+
+
+def _ratio(spent: dict[str, list[Spent]], place: int, alone: list[str]) -> float:
+    """Return one round's ratio: both sides of it met the same other load on the machine."""
+    runs = [spent[name][place] for name in alone]
+    bound = max(*(one.wall for one in runs), sum(one.processor for one in runs) / usable_cores())
+    return spent["pipeline"][place].wall / bound
+
+
+def _timed(work: Callable[[], object]) -> Spent:
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return Spent(time.perf_counter() - wall, time.process_time() - processor)
+
+
+def _decoded(plan: Plan) -> list[list[Frame]]:
+    return [
+        list(decode_segment(plan.source, segment, Tally(), threads=plan.decoder_threads)) for segment in plan.segments
+    ]
+
+
+def _drain_decoder(plan: Plan) -> int:
+    return sum(
+        1
+        for segment in plan.segments
+        for _ in decode_segment(plan.source, segment, Tally(), threads=plan.decoder_threads)
+    )
+
+
+def _upscaled(plan: Plan, upscale: FrameUpscaler, segments: list[list[Frame]]) -> list[list[Frame]]:
+    result = []
+    for frames in segments:
+        batches = batched(iter(frames), plan.batch)
+        done = map_in_order(upscale, batches, workers=plan.lanes, ahead=plan.lanes)
+        result.append([frame for larger, _ in done for frame in larger])
+    return result
+
+
+def _encode(plan: Plan, segments: list[list[Frame]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for place, frames in enumerate(segments):
+            with SegmentWriter(Path(folder) / f"{place}.mkv", plan.encoder, plan.spec) as writer:
+                for frame in frames:
+                    writer.write(frame)
+                writer.finish()
+
+
+def _whole(plan: Plan, upscale: FrameUpscaler) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = WorkDir(Path(folder))
+        for segment in plan.segments:
+            upscale_segment(plan, segment, upscale, work, ignore)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

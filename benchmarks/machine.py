@@ -1,0 +1,63 @@
+"""Describes the machine and the versions that a measurement was made with, since a number without them says nothing.
+
+It measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may run on, which is what a ratio must be made with."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe() -> dict[str, Any]:  # JSON values of several types
+    """Return processor, memory, system, versions, commit and how busy the machine is."""
+    return {
+        "processor": _cpu_fact("model name"),
+        "cores": usable_cores(),
+        "instructions": [flag for flag in _FLAGS if flag in _cpu_fact("flags").split()],
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("av", "numpy", "openvino")},
+        "commit": _commit(),
+        "load_before": [round(value, 2) for value in os.getloadavg()],
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def save(name: str, result: dict[str, Any]) -> Path:
+    """Write a result with the machine's description to `results/NAME.json` and return the path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"benchmark": name, **result, "machine": describe()}, indent=2) + "\n")
+    return path
+
+
+def _cpu_fact(key: str) -> str:
+    """Return the first value of a key in /proc/cpuinfo; empty where the system has no such file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _commit() -> str:
+    """Return the commit, with `-dirty` when files differ; empty outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    found = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    return found.stdout.strip()

@@ -1,0 +1,88 @@
+"""Which encoder with which settings: the source's depth, chroma and HDR are kept or the job is refused.
+
+It decides and tries the encoder once; encoding belongs to `media.encode`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from upscale_server.errors import BadRequest, HdrNotCarried, UnsupportedFormat
+from upscale_server.media.encoders import (
+    CARRIES_HDR10,
+    DEFAULTS,
+    PIXEL_FORMATS,
+    EncoderSettings,
+    VideoSpec,
+    encoder_accepts,
+    encoder_named,
+)
+from upscale_server.media.formats import WORKING, bits_of, subsampling_of
+from upscale_server.media.types import Size, VideoInfo
+from upscale_server.wish import Wish
+
+_HDR_TRANSFERS = (16, 18)  # H.273: PQ and HLG
+_CODECS_HELD = {
+    "mp4": ("libx264", "libx265", "libsvtav1", "h264_nvenc", "hevc_nvenc", "av1_nvenc"),
+    "mov": ("libx264", "libx265", "h264_nvenc", "hevc_nvenc"),
+    "webm": ("libsvtav1", "av1_nvenc"),
+}
+
+
+def choose_encoder(info: VideoInfo, wish: Wish, spec: VideoSpec) -> EncoderSettings:
+    """Return how the output is encoded.
+
+    Raises:
+        BadRequest: a codec, container or pixel format that does not exist or does not go together.
+        UnsupportedFormat: the encoder cannot keep the source's pixel format, or does not open for this size.
+        HdrNotCarried: the output could not hold the source's HDR.
+    """
+    codec = encoder_named(wish.codec)
+    held = _CODECS_HELD.get(wish.container, tuple(DEFAULTS))
+    if codec not in held:
+        raise BadRequest(f"a {wish.container} file cannot hold {wish.codec}; it holds {', '.join(held)}")
+    crf, preset = DEFAULTS[codec]
+    settings = EncoderSettings(
+        codec=codec,
+        pixel_format=_pixel_format(info, wish, codec, spec.size),
+        crf=crf if wish.crf is None else wish.crf,
+        preset=wish.preset or preset,
+        threads=wish.threads or _cores(),
+        gop_frames=max(12, min(300, round(5 * info.average_rate))),
+    )
+    _carries_hdr(info, settings)
+    encoder_accepts(settings, spec)
+    return settings
+
+
+def _pixel_format(info: VideoInfo, wish: Wish, codec: str, size: Size) -> str:
+    chosen = wish.pixel_format or info.pixel_format
+    if chosen not in WORKING:
+        raise BadRequest(f"pixel format is {chosen!r}; expected one of {', '.join(sorted(WORKING))}")
+    if chosen not in PIXEL_FORMATS[codec]:
+        raise UnsupportedFormat(
+            f"{codec} cannot keep {chosen}; it takes {', '.join(PIXEL_FORMATS[codec])}",
+            hint="choose --codec hevc, or name a --pixel-format to convert to",
+        )
+    across, down = subsampling_of(chosen)
+    if (across and size.width % across) or (down and size.height % down):
+        raise UnsupportedFormat(
+            f"output is {size}; {chosen} needs sides that are multiples of {across} and {down}",
+            hint="choose another size, or --pixel-format yuv444p",
+        )
+    return chosen
+
+
+def _carries_hdr(info: VideoInfo, settings: EncoderSettings) -> None:
+    is_hdr = info.colour.transfer in _HDR_TRANSFERS
+    if is_hdr and bits_of(settings.pixel_format) < info.bits:
+        raise HdrNotCarried(f"the source is HDR of {info.bits} bits; {settings.pixel_format} has 8")
+    if (info.hdr.mastering_display or info.hdr.content_light) and settings.codec not in CARRIES_HDR10:
+        raise HdrNotCarried(
+            f"{settings.codec} cannot carry HDR10 metadata here; {', '.join(CARRIES_HDR10)} can",
+            hint="choose --codec hevc",
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

@@ -1,0 +1,39 @@
+"""What a user may ask for and what is refused whatever is asked: the two inputs of a plan besides the source.
+
+They are values; reading them from a command line or a request belongs to `cli` and `web`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused before any work; values in samples."""
+
+    max_source_side: int = 16_384
+    max_pixels: int = 35_389_440
+    max_output_side: int = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for; None leaves the choice to the plan."""
+
+    task: str | None = None
+    to: str | None = None
+    scale: int | None = None
+    fit: str | None = None
+    model: str | None = None
+    engine: str = "auto"
+    precision: str = "auto"
+    codec: str = "hevc"
+    crf: int | None = None
+    preset: str | None = None
+    pixel_format: str | None = None
+    start_seconds: float | None = None
+    duration_seconds: float | None = None
+    threads: int = 0
+    segment_seconds: float = 10.0
+    container: str = "mp4"

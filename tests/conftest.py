@@ -1,0 +1,47 @@
+"""What all tests share: the tier of a test follows from its folder, and nobody's settings leak in.
+
+Test pictures and clips are made in `tests/support`, not here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# The same examples in every run, so that a red build is red again; no deadline, because machines differ.
+# `HYPOTHESIS_PROFILE=explore` looks for new examples.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+TESTS = Path(__file__).parent
+REPOSITORY = TESTS.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything under tests/integration, so that no file there can forget to."""
+    for item in items:
+        if (TESTS / "integration") in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the settings of the person who runs the tests."""
+    for name in [name for name in os.environ if name.startswith("UPSCALE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Give the root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def bundled_clip() -> Path:
+    """Give the clip that is shipped in the package."""
+    return REPOSITORY / "src" / "upscale_server" / "clips" / "nasa.mp4"

@@ -1,0 +1,463 @@
+"""The commands as a person meets them: exit codes, one clear line, results on stdout and talk on stderr.
+
+Most run in this process, with both streams captured at the file descriptor so that no library writes past us; those
+marked as processes prove that the installed command behaves the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from upscale_server import __version__
+from upscale_server.cli.main import run
+
+Captured = pytest.CaptureFixture[str]
+SIZE = (40, 24)
+
+
+def _png(path: Path, size: tuple[int, int] = SIZE) -> Path:
+    y, x = np.mgrid[0 : size[1], 0 : size[0]]
+    Image.fromarray(np.stack([x * 5 % 256, y * 9 % 256, (x + y) % 256], axis=2).astype(np.uint8)).save(path)
+    return path
+
+
+def _upscale(*arguments: object, capfd: Captured) -> tuple[int, list[str], list[str]]:
+    """Run the command and return its exit code and the lines on stdout and stderr."""
+    capfd.readouterr()
+    code = run([str(argument) for argument in arguments])
+    captured = capfd.readouterr()
+    return code, captured.out.splitlines(), captured.err.splitlines()
+
+
+def _process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "upscale_server.cli.main", *map(str, arguments)]
+    source = Path(__file__).parents[3] / "src"
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+# --- the whole command ---
+
+
+def test_version_is_a_result(capfd: Captured) -> None:
+    """`upscale --version` prints name and version on stdout."""
+    assert (0, [f"upscale {__version__}"], []) == _upscale("--version", capfd=capfd)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sharpen"], "no such command 'sharpen'"),
+        (["image"], "missing argument"),
+        (["image", "--sharpness", "3", "a.png"], "no such option: --sharpness"),
+        (["image", "--scale", "two", "a.png"], "'--scale'"),
+        (["image", "--scale", "5", "a.png"], "scale is 5; expected one of 2, 3, 4"),
+        (["image", "--scale", "2", "--to", "4k", "a.png"], "--to and --scale are given; choose one"),
+        (["image", "--task", "SD2UHD", "a.png"], "expected one of SD2HD, SD24K, HD24K, 4K28K"),
+        (["image", "--to", "huge", "a.png"], "expected WIDTHxHEIGHT"),
+        (["image", "--to", "4k", "--fit", "stretch", "a.png"], "expected one of contain, exact, scale"),
+    ],
+)
+def test_wrong_usage_is_exit_2_with_one_line_and_a_hint(arguments: list[str], said: str, capfd: Captured) -> None:
+    """A request that makes no sense is refused before a file is opened."""
+    code, out, err = _upscale(*arguments, capfd=capfd)
+
+    assert (2, []) == (code, out)
+    assert said in err[0]
+    assert err[0].startswith("upscale: ")
+    assert len(err) <= 2
+
+
+def test_an_unknown_setting_stops_every_command(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable is exit 2 with the nearest name, not silence."""
+    monkeypatch.setenv("UPSCALE_LIMITS__MAX_PIXEL", "5")
+
+    code, out, err = _upscale("models", capfd=capfd)
+
+    assert (2, []) == (code, out)
+    assert ["upscale: bad_request: setting UPSCALE_LIMITS__MAX_PIXEL does not exist"] == err[:1]
+    assert "upscale: hint: did you mean UPSCALE_LIMITS__MAX_PIXELS?" == err[1]
+
+
+def test_an_unexpected_error_is_named_and_not_a_traceback(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect of ours is exit 1 and one line that asks for a report."""
+
+    def broken(*_: object, **__: object) -> None:
+        message = "a value that cannot be"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr("upscale_server.models.catalogue.available", broken)
+
+    code, out, err = _upscale("models", capfd=capfd)
+
+    assert (1, []) == (code, out)
+    assert "upscale: internal: ZeroDivisionError: a value that cannot be" == err[0]
+    assert "Traceback" not in "\n".join(err)
+
+
+# --- image ---
+
+
+def test_image_is_upscaled_beside_its_source_by_default(tmp_path: Path, capfd: Captured) -> None:
+    """×2 with the built-in network, the result named on stdout, the talk on stderr, no other file."""
+    _png(tmp_path / "a.png")
+
+    code, out, err = _upscale("image", tmp_path / "a.png", capfd=capfd)
+
+    assert 0 == code
+    assert 1 == len(out)
+    assert out[0].startswith(f"{tmp_path / 'a_upscaled.png'}: 80x48, 8 bits")
+    assert "40x24 to 80x48" in err[0]
+    assert ["a.png", "a_upscaled.png"] == _names(tmp_path)
+    with Image.open(tmp_path / "a_upscaled.png") as found:
+        assert ((80, 48), "RGB") == (found.size, found.mode)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        (["--scale", "3"], (120, 72)),
+        (["--scale", "4"], (160, 96)),
+        (["--to", "100x100"], (100, 60)),
+        (["--to", "100x100", "--fit", "exact"], (100, 100)),
+        (["--task", "SD2HD"], (1800, 1080)),
+    ],
+)
+def test_image_ends_at_the_size_asked_for(
+    options: list[str], size: tuple[int, int], tmp_path: Path, capfd: Captured
+) -> None:
+    """Scale, box and task mean for pictures what they mean for videos."""
+    _png(tmp_path / "a.png")
+
+    code, out, _ = _upscale("image", tmp_path / "a.png", "-o", tmp_path / "b.png", "--json", *options, capfd=capfd)
+
+    assert 0 == code
+    assert f"{size[0]}x{size[1]}" == json.loads(out[0])["size"]
+    with Image.open(tmp_path / "b.png") as found:
+        assert size == found.size
+
+
+def test_json_is_one_object_a_result_and_nothing_else_on_stdout(tmp_path: Path, capfd: Captured) -> None:
+    """A batch of one good and one bad picture: two objects, the bad one a fault record, exit code of the worst."""
+    _png(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+
+    code, out, err = _upscale("image", tmp_path, "-o", tmp_path / "out", "--json", "--engine", "lanczos", capfd=capfd)
+
+    good, bad = (json.loads(line) for line in out)
+    assert 3 == code
+    assert ("80x48", "lanczos", 8) == (good["size"], good["model"], good["bits"])
+    assert (str(tmp_path / "b.png"), "not_media") == (bad["source"], bad["fault"]["code"])
+    assert {"code", "detail", "hint", "retryable"} == set(bad["fault"])
+    assert any("upscale: not_media: " in line for line in err)
+    assert ["a_upscaled.png"] == _names(tmp_path / "out")
+
+
+def test_warnings_say_what_the_output_cannot_hold(tmp_path: Path, capfd: Captured) -> None:
+    """Transparency written as JPEG is a named warning on stderr and in the JSON record."""
+    Image.new("RGBA", SIZE, (255, 0, 0, 128)).save(tmp_path / "a.png")
+
+    code, out, err = _upscale("image", tmp_path / "a.png", "-o", tmp_path / "b.jpg", "--json", capfd=capfd)
+
+    assert 0 == code
+    assert ["alpha_dropped"] == [one["code"] for one in json.loads(out[0])["warnings"]]
+    assert any(line.startswith("upscale: warning: alpha_dropped: JPEG holds no transparency") for line in err)
+
+
+def test_nothing_is_overwritten_without_yes(tmp_path: Path, capfd: Captured) -> None:
+    """An existing output stays byte for byte; -y replaces it; the source itself is never replaced."""
+    source = _png(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"precious")
+
+    refused, _, err = _upscale("image", source, "-o", tmp_path / "b.png", capfd=capfd)
+    kept = (tmp_path / "b.png").read_bytes()
+    done, _, _ = _upscale("image", source, "-o", tmp_path / "b.png", "-y", capfd=capfd)
+    itself, _, _ = _upscale("image", source, "-o", source, "-y", capfd=capfd)
+
+    assert (2, b"precious", 0, 2) == (refused, kept, done, itself)
+    assert "give -y to replace it" in err[1]
+    assert (tmp_path / "b.png").read_bytes() != b"precious"
+
+
+def test_one_pixel_is_a_picture(tmp_path: Path, capfd: Captured) -> None:
+    """1×1 becomes 2×2."""
+    _png(tmp_path / "a.png", (1, 1))
+
+    code, out, _ = _upscale("image", tmp_path / "a.png", capfd=capfd)
+
+    assert 0 == code
+    assert ": 2x2, " in out[0]
+
+
+def _identity_model(path: Path) -> Path:
+    """Write a valid network that is no super-resolution: output = input."""
+    names = ["n", 1, "h", "w"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "identity",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, names)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, names)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _cut(path: Path) -> Path:
+    whole = _png(path, (200, 200)).read_bytes()
+    return _written(path, whole[: len(whole) // 2])
+
+
+BAD_IMAGES: list[tuple[str, Callable[[Path], list[object]], int, str]] = [
+    ("missing", lambda d: [d / "none.png"], 3, "source_not_found"),
+    ("directory", lambda d: [d], 2, "bad_request"),
+    ("empty", lambda d: [_written(d / "a.png", b"")], 3, "not_media"),
+    ("text", lambda d: [_written(d / "a.png", b"hello " * 99)], 3, "not_media"),
+    ("playlist", lambda d: [_written(d / "a.m3u8", b"#EXTM3U\nb.ts\n")], 3, "not_media"),
+    ("truncated", lambda d: [_cut(d / "a.png")], 3, "source_truncated"),
+    ("psd", lambda d: [_written(d / "a.psd", b"8BPS" + bytes(99))], 3, "unsupported_format"),
+    ("too wide", lambda d: [_png(d / "a.png", (16_385, 1))], 3, "too_many_pixels"),
+    ("output too wide", lambda d: [_png(d / "a.png", (8193, 1))], 3, "too_many_pixels"),
+    ("at the target", lambda d: [_png(d / "a.png"), "--to", "40x24"], 3, "nothing_to_upscale"),
+    ("absent model", lambda d: [_png(d / "a.png"), "--model", "sharpest"], 4, "model_missing"),
+    ("absent model file", lambda d: [_png(d / "a.png"), "--model", d / "x.onnx"], 4, "model_missing"),
+    ("broken model", lambda d: [_png(d / "a.png"), "--model", _written(d / "x.onnx", b"onnx?")], 4, "model_invalid"),
+    (
+        "no super-resolution",
+        lambda d: [_png(d / "a.png"), "--model", _identity_model(d / "x.onnx")],
+        4,
+        "model_invalid",
+    ),
+    ("unknown engine", lambda d: [_png(d / "a.png"), "--engine", "tpu"], 2, "bad_request"),
+    ("unknown precision", lambda d: [_png(d / "a.png"), "--precision", "f8"], 2, "bad_request"),
+    ("unknown output", lambda d: [_png(d / "a.png"), "-o", d / "b.xyz"], 3, "unsupported_format"),
+    ("no folder", lambda d: [_png(d / "a.png"), "-o", d / "none" / "b.png"], 4, "storage_error"),
+    ("quality of PNG", lambda d: [_png(d / "a.png"), "--quality", "80"], 2, "bad_request"),
+]
+
+
+@pytest.mark.parametrize(("make", "exit_code", "code"), [c[1:] for c in BAD_IMAGES], ids=[c[0] for c in BAD_IMAGES])
+def test_bad_image_ends_with_one_clear_line_its_exit_code_and_no_stray_file(
+    make: Callable[[Path], list[object]], exit_code: int, code: str, tmp_path: Path, capfd: Captured
+) -> None:
+    """Every bad input: the documented exit code, the code at the start of one line, the fault as JSON, no file left."""
+    arguments = make(tmp_path)
+    before = _names(tmp_path)
+
+    found, out, err = _upscale("image", *arguments, "--json", capfd=capfd)
+
+    faults = [line for line in err if line.startswith("upscale: ") and not line.startswith("upscale: hint: ")]
+    assert exit_code == found
+    assert 1 == len(faults)
+    assert faults[0].startswith(f"upscale: {code}: ")
+    assert code == json.loads(out[-1])["fault"]["code"]
+    assert before == _names(tmp_path)
+
+
+def test_process_keeps_streams_apart_and_returns_the_code(tmp_path: Path) -> None:
+    """As a real process: the result on stdout, talk on stderr, exit codes 0 and 3."""
+    _png(tmp_path / "a.png")
+
+    good = _process("image", tmp_path / "a.png", "--engine", "lanczos")
+    bad = _process("image", tmp_path / "none.png")
+
+    assert 0 == good.returncode
+    assert good.stdout.startswith(str(tmp_path / "a_upscaled.png"))
+    assert 1 == good.stdout.count("\n")
+    assert "40x24 to 80x48" in good.stderr
+    assert (3, "") == (bad.returncode, bad.stdout)
+    assert f"upscale: source_not_found: source {tmp_path / 'none.png'} does not exist\n" == bad.stderr
+
+
+def test_process_names_a_full_disk_and_leaves_no_part(tmp_path: Path) -> None:
+    """With no room for the result (a file size limit, which the system reports like a full disk): exit 4, no file."""
+    _png(tmp_path / "a.png", (300, 300))
+    limited = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+    limited += "runpy.run_module('upscale_server.cli.main', run_name='__main__')"
+    command = [sys.executable, "-B", "-c", limited, "image", str(tmp_path / "a.png"), "--engine", "lanczos"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    assert 4 == found.returncode, found.stderr
+    assert f"no space left for {tmp_path / 'a_upscaled.png'}" in found.stderr
+    assert ["a.png"] == _names(tmp_path)
+
+
+# --- video ---
+
+QUICK = ["--engine", "lanczos", "--codec", "h264", "--preset", "ultrafast", "--duration", "0.2"]
+
+
+def test_video_is_upscaled_audited_and_its_work_folder_removed(
+    bundled_clip: Path, tmp_path: Path, capfd: Captured
+) -> None:
+    """One JSON object with sizes, frames and the audit; beside the output nothing is left."""
+    output = tmp_path / "b.mp4"
+
+    code, out, err = _upscale("video", bundled_clip, "-o", output, "--json", *QUICK, capfd=capfd)
+
+    found = json.loads(out[0])
+    assert 0 == code
+    assert ("960x540", 6, 0) == (found["size"], found["frames"], found["segments_reused"])
+    assert found["audit"]["ok"]
+    assert all(rule["ok"] for rule in found["audit"]["rules"] if rule["hard"])
+    assert ["b.mp4"] == _names(tmp_path)
+    assert "480x270 to 960x540, 6 frames in 1 segments, lanczos ×2" in err[0]
+    assert any("nasa.mp4: upscale 0/6 frames" in line for line in err[1:])
+
+
+def test_video_batch_goes_on_after_a_failure(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
+    """The bad file is named, the good one is done, the exit code is that of the worst."""
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+
+    code, out, err = _upscale("video", bad, bundled_clip, "-o", tmp_path / "out", *QUICK, capfd=capfd)
+
+    assert 3 == code
+    assert ["nasa_upscaled.mp4"] == _names(tmp_path / "out")
+    assert 1 == len(out)
+    assert "audit ok" in out[0]
+    assert any(line.startswith("upscale: not_media: ") and "bad.mp4" in line for line in err)
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "code"),
+    [
+        (["-o", "b.avi"], 3, "unsupported_format"),
+        (["--codec", "theora"], 2, "bad_request"),
+        (["--to", "480x270"], 3, "nothing_to_upscale"),
+        (["--model", "sharpest"], 4, "model_missing"),
+        (["--start", "900"], 2, "bad_request"),
+        (["-o", "none/b.mp4"], 4, "storage_error"),
+    ],
+)
+def test_bad_video_request_leaves_no_file(  # noqa: PLR0913 - fixtures and a table of three
+    options: list[str], exit_code: int, code: str, *, bundled_clip: Path, tmp_path: Path, capfd: Captured
+) -> None:
+    """A plan that cannot be made ends before any work folder exists."""
+    output = [] if "-o" in options else ["-o", tmp_path / "b.mp4"]
+    options = [str(tmp_path / text) if text.endswith((".avi", "b.mp4")) else text for text in options]
+
+    found, out, err = _upscale("video", bundled_clip, *output, *options, capfd=capfd)
+
+    assert (exit_code, []) == (found, out)
+    assert err[0].startswith(f"upscale: {code}: ")
+    assert [] == _names(tmp_path)
+
+
+def test_plan_probe_and_models_are_results(bundled_clip: Path, capfd: Captured) -> None:
+    """What they find is on stdout, as lines and as JSON."""
+    for command in (["plan", bundled_clip], ["probe", bundled_clip], ["models"]):
+        code, out, err = _upscale(*command, capfd=capfd)
+        assert (0, []) == (code, err)
+        assert len(out) > 2
+
+        code, out, _ = _upscale(*command, "--json", capfd=capfd)
+        assert 0 == code
+        assert all(isinstance(json.loads(line), dict) for line in out)
+
+
+def test_verify_finds_agreement_and_its_lack(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
+    """A file agrees with itself; a shortened copy breaks rules and is exit 5."""
+    _upscale("video", bundled_clip, "-o", tmp_path / "b.mp4", *QUICK, capfd=capfd)
+
+    same, out, err = _upscale("verify", bundled_clip, bundled_clip, capfd=capfd)
+    other, report, fault = _upscale("verify", bundled_clip, tmp_path / "b.mp4", "--json", capfd=capfd)
+
+    assert (0, "the files agree") == (same, out[-1])
+    assert not [line for line in err if line.startswith("upscale: ")]
+    assert 5 == other
+    assert not json.loads(report[0])["ok"]
+    assert any(line.startswith("upscale: audit_failed: ") for line in fault)
+
+
+def test_doctor_tries_the_default_model_and_the_encoders(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sound machine has no broken check; the precision is the one a real load ended with."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+
+    code, out, _ = _upscale("doctor", "--json", capfd=capfd)
+
+    checks = {check["name"]: check for check in json.loads(out[0])["checks"]}
+    assert 0 == code
+    assert "self-test" in checks["default model"]["found"]
+    assert "libx264" in checks["encoders"]["found"]
+    assert "ok" == checks["state folder"]["verdict"]
+
+
+def test_doctor_says_when_the_state_folder_cannot_be_used(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state folder under a file is broken, exit 1, with the setting to change."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "file" / "state"))
+
+    code, out, err = _upscale("doctor", capfd=capfd)
+
+    assert 1 == code
+    assert any(line.split()[:3] == ["broken", "state", "folder"] for line in out)
+    assert any("set UPSCALE_STATE_DIR" in line for line in err)
+
+
+def test_ctrl_c_is_exit_130_and_the_work_goes_on_next_time(bundled_clip: Path, tmp_path: Path) -> None:
+    """Interrupted in the middle: a line that says so, the work folder kept; the same command then finishes."""
+    output = tmp_path / "b.mp4"
+    arguments = ["video", bundled_clip, "-o", output, "--engine", "lanczos", "--codec", "h264", "--preset", "slow"]
+    arguments += ["--duration", "2"]
+    command = [sys.executable, "-m", "upscale_server.cli.main", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert stopped.stderr is not None
+    while "upscale 0/" not in (line := stopped.stderr.readline()) and line:
+        pass  # wait for the work to begin, however long the start takes
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=60)
+
+    again = _process(*arguments)
+
+    assert (130, "") == (stopped.returncode, out)
+    assert "upscale: interrupted: stopped before the end" in err
+    assert "run the same command again" in err
+    assert 0 == again.returncode
+    assert ["b.mp4"] == _names(tmp_path)
+
+
+def test_a_second_run_on_the_same_output_is_refused(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
+    """Two processes never write the same segments: while one holds the work folder, the other is told."""
+    arguments = ["-o", str(tmp_path / "b.mp4"), *QUICK]
+    _, out, _ = _upscale("plan", bundled_clip, *arguments, "--json", capfd=capfd)
+    folder = tmp_path / "b.mp4.work" / json.loads(out[0])["digest"]
+    folder.mkdir(parents=True)
+    (folder / "segment-00000.mkv").write_bytes(b"of the other run")
+
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, err = _upscale("video", bundled_clip, *arguments, capfd=capfd)
+
+    assert 2 == code
+    assert any("another run is working on this" in line for line in err)
+    assert b"of the other run" == (folder / "segment-00000.mkv").read_bytes()
