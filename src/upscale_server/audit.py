@@ -136,8 +136,10 @@ def _compare_frames(a: Probed, b: Probed, promise: Promise, observer: Observer) 
     """Pair frames by time and look at each pair's thumbnails and their neighbours'."""
     found = _Frames()
     tolerance = (a.info.time_base + b.info.time_base) / 2
-    ours = prefetch(_seen(b.info, Promise(), promise.picture), ahead=4)
-    theirs = prefetch(_seen(a.info, promise, None), ahead=4)
+    picture = promise.picture or b.info.size
+    base = Size(min(a.info.size.width, picture.width), min(a.info.size.height, picture.height))
+    ours = prefetch(_seen(b.info, Window(), picture, base), ahead=4)
+    theirs = prefetch(_seen(a.info, promise.window, a.info.size, base), ahead=4)
     around: deque[_Seen] = deque()  # source frames near the current time: two before, the rest ahead
     for seen in ours:
         found.found += 1
@@ -177,29 +179,35 @@ def _distance(one: _Seen, other: _Seen) -> float:
     return float(np.abs(one.thumbnail - other.thumbnail).mean())
 
 
-def _seen(info: VideoInfo, promise: Promise, picture: Size | None) -> Iterator[_Seen]:
-    window = promise.window
+def _seen(info: VideoInfo, window: Window, picture: Size, base: Size) -> Iterator[_Seen]:
     start = None if window.start is None else -int(-window.start // info.time_base)
     end = None if window.end is None else -int(-window.end // info.time_base)
-    whole = Segment(0, start, end, None)
-    for frame in decode_segment(info, whole, Tally()):
-        yield _Seen(frame.pts * info.time_base - window.shift, _thumbnail(frame, picture, full=info.colour.range == 2))
+    for frame in decode_segment(info, Segment(0, start, end, None), Tally()):
+        yield _Seen(frame.pts * info.time_base - window.shift, _thumbnail(frame, picture, base))
 
 
-def _thumbnail(frame: Frame, picture: Size | None, *, full: bool) -> NDArray[np.float32]:
-    """Return the luma's means over a coarse grid, in levels of 8 bits, bars left out."""
-    del full
+def _thumbnail(frame: Frame, picture: Size, base: Size) -> NDArray[np.float32]:
+    """Return the luma's means over a coarse grid, in levels of 8 bits, bars left out.
+
+    The grid is laid over `base`, the smaller of the two pictures compared, and scaled up: its cells then cover the same
+    part of both, whatever their sizes.
+    """
     luma = frame.planes[0]
-    if picture is not None and (picture.height, picture.width) != luma.shape:
-        top = (luma.shape[0] - picture.height) // 2 // 2 * 2
-        left = (luma.shape[1] - picture.width) // 2 // 2 * 2
-        luma = luma[top : top + picture.height, left : left + picture.width]
-    rows = np.linspace(0, luma.shape[0], min(_GRID[0], luma.shape[0]) + 1).astype(int)
-    columns = np.linspace(0, luma.shape[1], min(_GRID[1], luma.shape[1]) + 1).astype(int)
+    top = (luma.shape[0] - picture.height) // 2 // 2 * 2
+    left = (luma.shape[1] - picture.width) // 2 // 2 * 2
+    luma = luma[top : top + picture.height, left : left + picture.width]
+    rows = _borders(base.height, picture.height, _GRID[0])
+    columns = _borders(base.width, picture.width, _GRID[1])
     sums = np.add.reduceat(np.add.reduceat(luma, rows[:-1], axis=0, dtype=np.uint32), columns[:-1], axis=1)
     areas = np.outer(np.diff(rows), np.diff(columns))
     means: NDArray[np.float32] = (sums / areas / (1 << (bits_of(frame.pixel_format) - 8))).astype(np.float32)
     return means
+
+
+def _borders(base: int, side: int, cells: int) -> NDArray[np.intp]:
+    """Return where the cells of one side begin and end: whole samples of the base, scaled to the side."""
+    whole = np.linspace(0, base, min(cells, base) + 1).astype(int)
+    return np.rint(whole * (side / base)).astype(np.intp)
 
 
 def _frame_rules(frames: _Frames) -> list[Rule]:

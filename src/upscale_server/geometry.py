@@ -78,13 +78,20 @@ def target_of(task: str | None, to: str | None, scale: int | None, fit: str | No
         return _boxed(_task_box(task), fit, turns=True)
     if to is not None:
         named = BOXES.get(to.lower())
-        return _boxed(named or Size.parse(to), fit, turns=named is not None)
+        return _boxed(named or _size_in_numbers(to), fit, turns=named is not None)
     factor = 2 if scale is None else scale
     if factor not in SCALES:
         raise BadScale(f"scale is {factor}; expected one of {', '.join(map(str, SCALES))}")
     if fit not in (None, "scale"):
         raise BadRequest(f"fit {fit!r} needs a box", hint="give --task or --to, or leave --fit out")
     return Target(scale=factor, fit="scale")
+
+
+def _size_in_numbers(text: str) -> Size:
+    try:
+        return Size.parse(text)
+    except BadRequest as err:
+        raise BadRequest(f"size is {text!r}; expected {', '.join(BOXES)}, or WIDTHxHEIGHT such as 1920x1080") from err
 
 
 def _task_box(task: str) -> Size:

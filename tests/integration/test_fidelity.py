@@ -64,7 +64,7 @@ def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
     source, output, ran = upscaled(case, name, tmp_path)
 
     assert ran.exit_code == 0, ran.stderr
-    assert [] == differences(source, output, Promise(dropped=case.dropped, deinterlaced=case.deinterlaced))
+    assert [] == differences(source, output, case.promise)
     assert case.warnings <= warning_codes(ran)
     assert {source.name, output.name} == {path.name for path in tmp_path.iterdir()}
 
@@ -91,7 +91,7 @@ def test_the_network_loses_nothing_either(name: str, tmp_path: Path) -> None:
     source, output, ran = upscaled(case, name, tmp_path, "--model", "fast-clean")
 
     assert ran.exit_code == 0, ran.stderr
-    assert [] == differences(source, output, Promise(dropped=case.dropped, deinterlaced=case.deinterlaced))
+    assert [] == differences(source, output, case.promise)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from tests.support.clip_spec import (
     Texts,
 )
 from tests.support.clip_writer import write_clip
+from tests.support.oracle import Promise
 
 NTSC = Fraction(30000, 1001)
 FILM = Fraction(24000, 1001)
@@ -66,11 +67,17 @@ class Case:
     dropped: frozenset[str] = frozenset()
     warnings: frozenset[str] = frozenset()
     deinterlaced: bool = False
+    delayed: bool = False
 
     @property
     def target_suffix(self) -> str:
         """Return the suffix of the output asked for."""
         return self.out_suffix or self.suffix
+
+    @property
+    def promise(self) -> Promise:
+        """Return what the oracle lets differ."""
+        return Promise(dropped=self.dropped, deinterlaced=self.deinterlaced, delayed=self.delayed)
 
 
 def _case(clip: Clip, **facts: object) -> Case:
@@ -181,6 +188,31 @@ TIME = {
         ),
         ".mkv",
     ),
+    "starts_after_a_day": _of(
+        Picture(time_base=MILLISECONDS, times=tuple(90_000_123 + 40 * n for n in range(24))), ".mkv"
+    ),
+    "an_hour_between_frames": _of(
+        Picture(time_base=MILLISECONDS, times=(0, 40, 80, 3_600_080, 3_600_120, 3_600_160), options=B_FRAMES), ".mkv"
+    ),
+    "an_hour_between_frames_mp4": _of(
+        Picture(time_base=MILLISECONDS, times=(0, 40, 80, 3_600_080, 3_600_120, 3_600_160), options=B_FRAMES)
+    ),
+    "thousand_frames_a_second": _of(
+        Picture(time_base=MILLISECONDS, rate=Fraction(1000), times=tuple(range(60)), options=B_FRAMES), ".mkv"
+    ),
+    "audio_after_the_picture": _case(Clip(sounds=(Sound(start_seconds=Fraction(2)),))),
+    "mp4_to_mkv": _case(
+        Clip(
+            pictures=(Picture(options=B_FRAMES),),
+            sounds=(Sound(language="fra"),),
+            chapters=FIRST_CHAPTERS,
+            cover=True,
+            metadata={"title": "Moved"},
+        ),
+        out_suffix=".mkv",
+        delayed=True,
+        warnings=frozenset({"times_delayed"}),
+    ),
     "one_keyframe": _of(Picture(frame_count=60, options={"bf": "3", "g": "999", "x264-params": "scenecut=0"})),
     "all_intra": _of(Picture(options={"g": "1"})),
     "frames_left_in_decoder": _of(
@@ -273,6 +305,20 @@ COLOURS = {
     "gray": _of(Picture(codec="ffv1", pixel_format="gray"), ".mkv"),
     "monochrome_h264": _of(Picture(pixel_format="gray"), ".mp4"),
     "rgb": _of(Picture(codec="ffv1", pixel_format="bgr0"), ".mkv", warnings=frozenset({"rgb_converted"})),
+    "alpha_webm": _of(
+        Picture(codec="libvpx-vp9", pixel_format="yuva420p", options={"cpu-used": "8", "auto-alt-ref": "0"}),
+        ".webm",
+        out_suffix=".mkv",
+        warnings=frozenset({"alpha_dropped"}),
+    ),
+    "alpha_prores": _of(
+        Picture(codec="prores_ks", pixel_format="yuva444p10le", colour=BT709),
+        ".mov",
+        warnings=frozenset({"alpha_dropped"}),
+    ),
+    "gif": _of(
+        Picture(codec="gif", pixel_format="gray"), ".gif", out_suffix=".mp4", warnings=frozenset({"rgb_converted"})
+    ),
     "twelve_bits": _of(_x265(BT709, "yuv420p12le"), ".mkv", warnings=frozenset({"bit_depth_reduced"})),
     "chroma_top_left": _of(Picture(colour=BT2020, options={"x264-params": "chromaloc=2"})),
     "chroma_center": _of(Picture(options={"x264-params": "chromaloc=1"}), ".mkv"),
@@ -313,6 +359,22 @@ CODECS = {
             container_options={"movflags": "frag_keyframe+empty_moov"},
         )
     ),
+    "flac_and_opus_in_mp4": _case(Clip(sounds=(Sound(codec="flac"), Sound(codec="libopus", rate=48000)))),
+    "pcm_in_mkv": _case(Clip(suffix=".mkv", sounds=(Sound(codec="pcm_s16le", language="eng"),))),
+    "mpeg_program_stream": _case(
+        Clip(
+            suffix=".mpg",
+            container="vob",
+            pictures=(Picture(codec="mpeg2video", options={"bf": "2", "g": "12"}),),
+            sounds=(Sound(codec="ac3", rate=48000),),
+        ),
+        out_suffix=".mkv",
+    ),
+    "flv": _case(
+        Clip(suffix=".flv", pictures=(Picture(options=B_FRAMES),), sounds=(Sound(rate=44100),)), out_suffix=".mp4"
+    ),
+    "wmv": _case(Clip(suffix=".wmv", pictures=(Picture(codec="wmv2"),)), out_suffix=".mkv"),
+    "raw_h264": _of(Picture(options={"g": "12", "bf": "0"}), ".h264", out_suffix=".mp4"),
     "to_h264": _case(Clip(sounds=(Sound(),)), options=("--codec", "libx264")),
     "to_av1_ten_bits": _of(Picture(pixel_format="yuv420p10le", colour=BT2020), options=("--codec", "libsvtav1")),
 }
@@ -375,6 +437,19 @@ TRACKS = {
     "two_videos_larger_first_mkv": _case(
         Clip(suffix=".mkv", pictures=(Picture(), Picture(width=64, height=48, codec="mpeg4", first_index=60)))
     ),
+    "two_videos_ts_to_mp4": _case(
+        Clip(
+            suffix=".ts",
+            pictures=(Picture(options=B_FRAMES), Picture(width=64, height=48, first_index=60, options={"bf": "0"})),
+            sounds=(Sound(language="eng"),),
+            container_options={"output_ts_offset": "1.4"},
+        ),
+        out_suffix=".mp4",
+    ),
+    "subtitles_mp4_to_mkv": _case(
+        Clip(texts=(Texts(codec="mov_text"),)), out_suffix=".mkv", dropped=frozenset({"subtitle"}), warnings=LEFT_OUT
+    ),
+    "subtitle_after_the_end": _case(Clip(suffix=".mkv", texts=(Texts(lines=((0.1, 0.3, "in"), (5.0, 6.0, "after"))),))),
     "audio_first_in_file": _bent(bent_clips.audio_before_video, ".mkv"),
     "everything_mkv": _case(
         Clip(

@@ -18,6 +18,7 @@ import numpy as np
 
 from tests.support.barcode import Plane, UnreadableBarcode, read
 from tests.support.frames import is_rgb, planes_of
+from tests.support.payloads import bare_payload
 
 GRID = (36, 64)
 SILENT_TAGS = frozenset(
@@ -138,20 +139,12 @@ def _tracks(file: av.container.InputContainer, main_index: int) -> tuple[Track, 
             continue  # MP4 fills the pauses between subtitles with two zero bytes
         stamp = packet.pts if packet.pts is not None else packet.dts
         times[packet.stream.index].append((stamp or 0) * packet.time_base)
-        digests[packet.stream.index].append(hashlib.sha256(_bare(content)).hexdigest())
+        digests[packet.stream.index].append(hashlib.sha256(bare_payload(_codec(packet.stream), content)).hexdigest())
     return tuple(
         _track(stream, tuple(times[stream.index]), tuple(digests[stream.index]))
         for stream in file.streams
         if stream.index != main_index and not _is_chapter_text(stream)
     )
-
-
-def _bare(content: bytes) -> bytes:
-    """Return an AAC frame without its ADTS header (ISO/IEC 13818-7 6.2), which only transport streams carry."""
-    is_adts = len(content) > 9 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0
-    if not is_adts:
-        return content
-    return content[7 if content[1] & 1 else 9 :]
 
 
 def _is_chapter_text(stream: av.stream.Stream) -> bool:
@@ -160,22 +153,26 @@ def _is_chapter_text(stream: av.stream.Stream) -> bool:
 
 
 def _track(stream: av.stream.Stream, times: tuple[Fraction, ...], digests: tuple[str, ...]) -> Track:
-    context = stream.codec_context
     mimetype = ""
+    tags = stream.metadata
     if stream.type == "attachment":
         digests, mimetype = (hashlib.sha256(stream.data).hexdigest(),), stream.mimetype or ""
     return Track(
         index=stream.index,
         kind="attachment" if stream.type == "attachment" else stream.type,
-        codec=context.codec.canonical_name if context is not None else "",
+        codec=_codec(stream),
         language=stream.metadata.get("language", "und"),
-        title=stream.metadata.get("title", stream.metadata.get("filename", stream.metadata.get("name", ""))),
+        title=tags.get("title", tags.get("name", tags.get("filename", "") if stream.type == "attachment" else "")),
         disposition=int(stream.disposition),
         times=times,
         digests=digests,
         tick=stream.time_base or Fraction(1, 1000),
         mimetype=mimetype,
     )
+
+
+def _codec(stream: av.stream.Stream) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
 
 
 def _pictures(path: Path, index: int, keep: Callable[[av.VideoFrame], Shown]) -> tuple[Looks, tuple[Shown, ...], int]:

@@ -33,7 +33,7 @@ class Promise:
     `dropped` are kinds of tracks that the target container cannot hold (a warning must name them instead).
     `deinterlaced` pictures are compared by number and time only. `damaged_frames` is how many pictures may look
     different because their packets were broken and each decoder conceals that in its own way. Real footage is not
-    `numbered`; its order is still seen in the samples of each pair.
+    `numbered`; its order is still seen in the samples of each pair. `delayed` allows one common shift of everything.
     """
 
     scale: int = 2
@@ -41,26 +41,27 @@ class Promise:
     deinterlaced: bool = False
     damaged_frames: int = 0
     numbered: bool = True
+    delayed: bool = False
 
 
 def differences(source: Path, output: Path, promise: Promise | None = None) -> list[str]:
     """Return each loss as one line."""
     promise = promise or Promise()
     before, after = (contents_of(path, coarse=not promise.numbered) for path in (source, output))
-    found = _timing(before, after)
+    found = _timing(before, after, promise)
     found += _order(before, after, promise) if promise.numbered else []
     found += _looks(before.looks, after.looks, promise)
     if not promise.deinterlaced and not promise.damaged_frames:
         found += _samples(before, after, promise.scale if promise.numbered else 1)
     found += _tracks(before, after, promise)
-    found += _container(before, after)
+    found += _container(before, after, _shift(before, after, promise))
     return found
 
 
-def _timing(before: Contents, after: Contents) -> list[str]:
+def _timing(before: Contents, after: Contents, promise: Promise) -> list[str]:
     if len(before.shown) != len(after.shown):
         return [f"frame count: {len(before.shown)} became {len(after.shown)}"]
-    shift = _shift(before, after)
+    shift = _shift(before, after, promise)
     # A picture without a time needs one: its neighbours may give way by a tick each.
     untimed = sum(picture.time is None for picture in before.shown)
     half = after.looks.tick / 2 + untimed * after.looks.tick
@@ -76,13 +77,15 @@ def _text(time: Fraction | None) -> str:
     return "unknown" if time is None else str(float(time))
 
 
-def _shift(before: Contents, after: Contents) -> Fraction:
+def _shift(before: Contents, after: Contents, promise: Promise) -> Fraction:
     """Return by how much everything moved.
 
-    Only a picture with negative times, which no container holds, or one that begins without any, may move.
+    Only a picture with negative times, which no container holds, or one that begins without any, may move, and what
+    `delayed` allows.
     """
     first = next((n for n, one in enumerate(before.shown) if one.time is not None), None)
-    if first is None or (first == 0 and before.shown[0].time >= 0) or first >= len(after.shown):
+    moves = promise.delayed or first != 0 or before.shown[0].time < 0
+    if first is None or not moves or first >= len(after.shown):
         return Fraction(0)
     return after.shown[first].time - before.shown[first].time
 
@@ -164,7 +167,7 @@ def _tracks(before: Contents, after: Contents, promise: Promise) -> list[str]:
     kept = [track for track in after.tracks if track.kind not in promise.dropped]
     if [t.kind for t in expected] != [t.kind for t in kept]:
         return [f"tracks: {[t.kind for t in expected]} became {[t.kind for t in kept]}"]
-    found, shift = [], _shift(before, after)
+    found, shift = [], _shift(before, after, promise)
     for a, b in zip(expected, kept, strict=True):
         enabled = DEFAULT if "mp4" in after.container and _first_of_none(a, expected) else 0
         found += [f"track {a.index} ({a.kind} {a.codec}) {line}" for line in _track(a, b, shift, enabled)]
@@ -195,12 +198,12 @@ def _track(a: Track, b: Track, shift: Fraction, enabled: int) -> list[str]:
     return found
 
 
-def _container(before: Contents, after: Contents) -> list[str]:
+def _container(before: Contents, after: Contents, shift: Fraction) -> list[str]:
     found = []
     if [c[2] for c in before.chapters] != [c[2] for c in after.chapters]:
         found.append(f"chapters: {before.chapters} became {after.chapters}")
     elif any(
-        abs(x - y) > Fraction(1, 1000)
+        abs(x + shift - y) > Fraction(1, 1000)
         for a, b in zip(before.chapters, after.chapters, strict=True)
         for x, y in zip(a[:2], b[:2], strict=True)
     ):

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.clip_spec import Clip, Picture
+from tests.support import tiny_models
+from tests.support.clip_spec import BT709, Clip, Picture
 from tests.support.clip_writer import write_clip
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import AuditFailed, UpscaleError
@@ -186,3 +187,20 @@ def test_a_wrong_segment_is_found_by_the_audit(plan: Plan, tmp_path: Path, obser
         pytest.raises(AuditFailed, match=r"frame order|frame content"),
     ):
         upscale_video(plan, executor, tmp_path, observer)
+
+
+@pytest.mark.parametrize(("pixel_format", "codec"), [("yuv420p", "libx264"), ("yuv422p10le", "libx264")])
+def test_an_rgb_model_keeps_the_colours(tmp_path: Path, observer: Recorder, pixel_format: str, codec: str) -> None:
+    """Y'CbCr to RGB and back with one matrix: the luma of the result is the source's, to a level or two."""
+    picture = Picture(codec=codec, pixel_format=pixel_format, frame_count=6, colour=BT709)
+    source = write_clip(Clip(pictures=(picture,)), tmp_path / "clip.mp4")
+    network = tiny_models.nearest(tmp_path / "nearest.onnx", tiny_models.Form(scale=2, channels=3))
+    plan = make_plan(source, Wish(model=str(network), codec="h264", crf=0, preset="ultrafast", threads=1))
+
+    result = _run(plan, tmp_path / "work", observer)
+
+    assert plan.passes[0].card.domain == "rgb"
+    assert result.audit.ok, result.audit.faults
+    worst = next(rule.found for rule in result.audit.rules if rule.name == "frame content")
+    # Painted colours partly lie outside the RGB cube and are clipped, which moves luma by a level or two.
+    assert float(worst.split()[1].rstrip(",")) < 2.0

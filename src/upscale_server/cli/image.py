@@ -14,7 +14,7 @@ import typer
 
 from upscale_server.cli import options, talk
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, publishing
-from upscale_server.cli.session import interruptible, run_each, session_of
+from upscale_server.cli.session import run_each, session_of
 from upscale_server.errors import TooManyPixels
 from upscale_server.settings import Settings
 
@@ -67,8 +67,14 @@ def image(
     jobs = jobs_of(inputs, output, _suffixes())
     if len(jobs) > 1 and output is not None:
         make_folder(output)
-    with interruptible("pictures that are finished are kept"), Models() as models:
-        run_each(jobs, lambda job: _upscale(job, wish, models, settings), lambda job: str(job.source), as_json=as_json)
+    with Models() as models:
+        run_each(
+            jobs,
+            lambda job: _upscale(job, wish, models, settings),
+            lambda job: str(job.source),
+            as_json=as_json,
+            kept="pictures that are finished are kept",
+        )
 
 
 def _suffixes() -> Suffixes:

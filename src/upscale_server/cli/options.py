@@ -74,6 +74,7 @@ SegmentSeconds = Annotated[
     typer.Option(
         "--segment-seconds",
         min=0.1,
+        hidden=True,  # for tests and for measuring; ten seconds suit every real video
         help="Length of the pieces that are finished and kept one by one; a stopped run repeats at most one.",
         rich_help_panel=_RUN,
     ),

@@ -36,7 +36,7 @@ def session_of(context: typer.Context) -> Session:
 
 
 def run_each(
-    items: Iterable[Item], work: Callable[[Item], None], name: Callable[[Item], str], *, as_json: bool
+    items: Iterable[Item], work: Callable[[Item], None], name: Callable[[Item], str], *, as_json: bool, kept: str = ""
 ) -> None:
     """Do the work for every item; one that fails does not stop the rest.
 
@@ -45,23 +45,25 @@ def run_each(
         work: does one item and shows its result.
         name: what an error is about.
         as_json: print the fault record on stdout beside the line on stderr.
+        kept: what the user can do after an interrupt, shown as its hint.
 
     Raises:
         typer.Exit: with the highest exit code, when an item failed.
         Interrupted: at once, with the rest not begun.
     """
     worst = 0
-    for item in items:
-        try:
-            with naming_memory():
-                work(item)
-        except Interrupted:
-            raise
-        except UpscaleError as err:
-            talk.fail(err, about=name(item))
-            if as_json:
-                talk.fault_json(err, source=name(item))
-            worst = max(worst, err.exit_code)
+    with interruptible(kept) as stopping:
+        for item in items:
+            try:
+                with naming_memory():
+                    work(item)
+            except UpscaleError as err:
+                if stopping():
+                    raise
+                talk.fail(err, about=name(item))
+                if as_json:
+                    talk.fault_json(err, source=name(item))
+                worst = max(worst, err.exit_code)
     if worst:
         raise typer.Exit(worst)
 
@@ -76,8 +78,11 @@ def naming_memory() -> Iterator[None]:
 
 
 @contextmanager
-def interruptible(kept: str) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the work in order.
+def interruptible(kept: str) -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C and SIGTERM end the work in order; gives a function that tells whether one came.
+
+    An interrupt lands anywhere, also in the middle of starting a thread, where it can leave something that fails
+    next. So whatever is raised after one is its consequence, not a fault of its own.
 
     Args:
         kept: what the user can do next, shown as the hint.
@@ -85,15 +90,20 @@ def interruptible(kept: str) -> Iterator[None]:
     Raises:
         Interrupted: the user stopped the work.
     """
+    asked: list[int] = []
 
     def stop(number: int, frame: object) -> NoReturn:
-        del number, frame
+        del frame
+        asked.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("stopped before the end", hint=kept) from None
+        yield lambda: bool(asked)
+    except (Exception, KeyboardInterrupt) as err:
+        if asked:
+            raise Interrupted("stopped before the end", hint=kept or None) from err
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)

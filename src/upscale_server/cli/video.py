@@ -19,7 +19,7 @@ import typer
 from upscale_server.cli import options, talk
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
 from upscale_server.cli.progress import Watcher
-from upscale_server.cli.session import interruptible, run_each, session_of
+from upscale_server.cli.session import run_each, session_of
 from upscale_server.errors import AuditFailed, BadRequest, SourceError, StorageError, UnsupportedFormat
 from upscale_server.settings import Settings
 
@@ -97,13 +97,14 @@ def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
         check(job, overwrite=run.overwrite)
         return make_plan(job.source, replace(wish, container=muxer_of(job.output)), limits_of(settings))
 
-    with (
-        interruptible("run the same command again to go on from the finished segments"),
-        Models() as models,
-        InProcess(models.for_pass) as executor,
-    ):
+    kept = "run the same command again to go on from the finished segments"
+    with Models() as models, InProcess(models.for_pass) as executor:
         run_each(
-            jobs, lambda job: _upscale(job, plan(job), executor, run), lambda job: str(job.source), as_json=run.as_json
+            jobs,
+            lambda job: _upscale(job, plan(job), executor, run),
+            lambda job: str(job.source),
+            as_json=run.as_json,
+            kept=kept,
         )
 
 

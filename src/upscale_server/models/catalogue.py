@@ -30,6 +30,7 @@ LANCZOS_SCALES = range(1, 9)
 _FOUND_BY_INSPECTION = frozenset(
     {"scale", "domain", "layout", "value_range", "receptive_field", "size_multiple", "fixed_size"}
 )
+_NUMBERS = frozenset({"scale", "value_range", "receptive_field", "size_multiple", "context_frames"})
 _RENAMED = {"bytes": "byte_count"}
 _FIELDS = frozenset(field.name for field in fields(ModelCard))
 
@@ -164,6 +165,9 @@ def _card_beside(path: Path, said: Mapping[str, Any]) -> ModelCard:
     values = {_RENAMED.get(key, key): _frozen(value) for key, value in said.items()}
     values["path"] = str(path.parent / str(said.get("file", "")))
     values["measured"] = _as_text(said.get("measured", ""))
+    for key in _NUMBERS & values.keys():
+        if not isinstance(values[key], (int, float)) or isinstance(values[key], bool):
+            raise ModelInvalid(f"the card of {path} says {key} is {values[key]!r}; expected a number")
     try:
         return ModelCard(**{key: value for key, value in values.items() if key in _FIELDS})
     except TypeError as err:

@@ -87,7 +87,9 @@ def test_a_lost_built_in_file_is_missing(builtin_copy: Path) -> None:
         verify(card)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\x00", '{"scale": 2, "file": "x.onnx"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "\x00", '{"scale": 2, "file": "x.onnx"}', '{"name": "n", "scale": "2", "domain": "luma"}']
+)
 def test_a_damaged_card_is_named(builtin_copy: Path, text: str) -> None:
     """A broken JSON ends with its path, not with a KeyError."""
     (builtin_copy / "broken-x2.json").write_text(text, encoding="utf-8")
