@@ -195,7 +195,7 @@ def _delay(probed: Probed, container: str, left_out: frozenset[int]) -> Fraction
     to_matroska = container in _NO_NEGATIVE_TIME
     hidden_in_source = "matroska" in info.container or ("mov" in info.container and not to_matroska)
     first_picture = probed.index.pts[0] * info.time_base if probed.index.pts else Fraction(0)
-    if probed.index.untimed_first:
+    if probed.index.untimed_first and probed.index.pts:
         first_picture -= probed.index.untimed_first / info.average_rate
     earliest = first_picture if hidden_in_source else earliest_time(Path(info.path), left_out)
     return max(Fraction(0), -min(earliest, first_picture))

@@ -105,14 +105,14 @@ def contents_of(path: Path, *, coarse: bool = False) -> Contents:
     """Read the file once for packets and once for pictures; `coarse` keeps only means of each picture on a grid."""
     with av.open(str(path)) as file:
         main = main_stream(file)
-        index, container = main.index, file.format.name
+        index, rate, container = main.index, main.average_rate, file.format.name
         chapters = _chapters(file)
         metadata = {
             key.lower(): value for key, value in file.metadata.items() if key.lower() not in SILENT_TAGS - {"title"}
         }
         tracks = _tracks(file, index)
     looks, shown, errors = _pictures(path, index, _on_grid if coarse else _shown)
-    shown = _in_display_order(shown)
+    shown = _in_display_order(_counted(shown, rate))
     return Contents(container, looks, shown, tracks, chapters, metadata, errors)
 
 
@@ -193,6 +193,13 @@ def _pictures(path: Path, index: int, keep: Callable[[av.VideoFrame], Shown]) ->
     if looks is None:
         raise AssertionError(f"{path.name} shows no picture")
     return looks, tuple(shown), errors
+
+
+def _counted(shown: tuple[Shown, ...], rate: Fraction | None) -> tuple[Shown, ...]:
+    """Give the pictures of an elementary stream, which has no times, those of its nominal rate."""
+    if any(picture.time is not None for picture in shown) or not rate:
+        return shown
+    return tuple(replace(picture, time=place / rate) for place, picture in enumerate(shown))
 
 
 def _in_display_order(shown: tuple[Shown, ...]) -> tuple[Shown, ...]:

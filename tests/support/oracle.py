@@ -23,6 +23,8 @@ MASTERING_TOLERANCE = 5e-5
 """AV1 stores chromaticity in 1/65536, HEVC in 1/50000."""
 DEFAULT = 1
 """FFmpeg's disposition bit for the track that plays unless another is chosen."""
+ATTACHED = 1024
+"""FFmpeg's disposition bit for a cover."""
 LUMINANCE_TOLERANCE = 5e-3
 
 
@@ -193,6 +195,8 @@ def _track(a: Track, b: Track, shift: Fraction, enabled: int) -> list[str]:
     if len(a.digests) == len(b.digests) and a.digests != b.digests:
         found.append("packet bytes changed")
     limit = b.tick / 2 if not shift else b.tick * 3 / 2  # a moved file is rounded twice
+    if a.disposition & ATTACHED:
+        return found  # a cover has no place in time
     moved = [(x, y) for x, y in zip(a.times, b.times, strict=False) if abs(x + shift - y) > limit]
     found += [f"packet time {float(x)} became {float(y)}" for x, y in moved[:2]]
     return found

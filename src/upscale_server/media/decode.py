@@ -67,7 +67,7 @@ def decode_segment(
                 f"the picture changes from {info.size} to {frame.width}x{frame.height} at pts {frame.pts}; "
                 "one size is expected"
             )
-        pts = _increasing(frame.pts, last, info.time_base, tally)
+        pts = _increasing(frame.pts, last, info, tally)
         last = pts
         tally.frames += 1
         tally.frames_damaged += frame.is_corrupt
@@ -76,12 +76,15 @@ def decode_segment(
 
 def _timed(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) -> Iterator[VideoFrame]:
     """Give leading frames without a time the times just before the first frame that has one."""
+    if not info.frame_count:  # no packet has a time (an elementary stream): there is none to wait for
+        yield from frames
+        return
     waiting: list[VideoFrame] = []
     for frame in frames:
         waiting.append(frame)
         if frame.pts is None:
             continue
-        step = max(1, round(1 / (info.average_rate * info.time_base)))
+        step = _step(info)
         for place, early in enumerate(waiting[:-1]):
             early.pts = frame.pts - (len(waiting) - 1 - place) * step
             tally.times_repaired += 1
@@ -90,6 +93,11 @@ def _timed(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) -> Itera
         break
     yield from waiting
     yield from frames
+
+
+def _step(info: VideoInfo) -> int:
+    """Return the nominal distance of two frames in ticks; for frames only that have no time of their own."""
+    return max(1, round(1 / (info.average_rate * info.time_base)))
 
 
 def _shown(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Iterator[VideoFrame]:
@@ -236,14 +244,16 @@ def _pulled(graph: Graph, time_base: Fraction) -> Iterator[VideoFrame]:
         yield frame
 
 
-def _increasing(pts: int | None, last: int | None, time_base: Fraction, tally: Tally) -> int:
+def _increasing(pts: int | None, last: int | None, info: VideoInfo, tally: Tally) -> int:
     """Return a time after `last`: the frame's own wherever it has one."""
     if pts is not None and (last is None or pts > last):
         return pts
-    if pts is not None and last is not None and (last - pts) * time_base > _MAX_STEP_BACK_SECONDS:
+    if pts is not None and last is not None and (last - pts) * info.time_base > _MAX_STEP_BACK_SECONDS:
         raise SourceCorrupt(f"time jumps back from pts {last} to {pts}; timestamps must increase")
     tally.times_repaired += 1
-    return 0 if last is None else last + 1
+    if last is None:
+        return 0
+    return last + (_step(info) if pts is None else 1)
 
 
 def planes_of(frame: VideoFrame, info: VideoInfo) -> tuple[Plane, ...]:

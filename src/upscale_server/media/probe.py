@@ -230,7 +230,7 @@ def _warnings(
     found = []
     if interlaced:
         found.append(("deinterlaced", "the source is interlaced; bwdif makes one full frame of each frame"))
-    if facts.alpha:
+    if facts.alpha or stream.metadata.get("alpha_mode") == "1":  # VP9 and VP8: a layer that this decoder skips
         found.append(("alpha_dropped", "the video's alpha channel cannot be encoded and is left out"))
     if facts.bits_of_source > 10:
         found.append(("bit_depth_reduced", f"{facts.bits_of_source} bits a sample are kept as 10"))

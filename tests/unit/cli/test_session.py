@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from collections.abc import Callable
 
 import pytest
 import typer
@@ -40,7 +40,7 @@ def test_an_interrupt_ends_the_batch_at_once(number: int) -> None:
 
     def work(item: int) -> None:
         tried.append(item)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
     with pytest.raises(Interrupted) as caught:
         run_each([1, 2], work, str, as_json=False, kept="run it again")
@@ -57,7 +57,7 @@ def test_what_breaks_because_of_an_interrupt_is_not_a_fault_of_its_own(consequen
     def work(item: int) -> None:
         del item
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         finally:
             raise consequence
 
@@ -67,9 +67,14 @@ def test_what_breaks_because_of_an_interrupt_is_not_a_fault_of_its_own(consequen
 
 def test_an_error_without_an_interrupt_stays_what_it_is() -> None:
     """Only a signal makes an interruption."""
-    with pytest.raises(ValueError, match="own fault"), interruptible("") as stopping:
+
+    def fail(stopping: Callable[[], bool]) -> None:
         assert not stopping()
-        raise ValueError("own fault")
+        message = "own fault"
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match="own fault"), interruptible("") as stopping:
+        fail(stopping)
 
 
 def test_too_little_memory_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,122 @@
+"""Write the pages of docs/reference from the code, so that they cannot say anything else.
+
+It explains nothing by itself: every sentence comes from a setting's description, an option's help text or an error's
+docstring. `make docs` writes the pages; a test compares them with what this would write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from upscale_server.cli.main import app
+from upscale_server.errors import UpscaleError
+from upscale_server.settings import PREFIX, Settings
+
+HERE = Path(__file__).parent
+
+
+def settings_page() -> str:
+    """Return docs/reference/settings.md."""
+    rows = [
+        "# Settings",
+        "",
+        "Every setting is an environment variable, read once at the start. A name that begins with",
+        f"`{PREFIX}` and is not in this table is refused. Written by `make docs` from `settings.py`.",
+        "",
+        "| variable | default | what it is |",
+        "|---|---|---|",
+    ]
+    rows += [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in _fields(Settings, PREFIX)]
+    return "\n".join(rows) + "\n"
+
+
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{variable}__")
+        else:
+            yield variable, field
+
+
+def _default(field: FieldInfo) -> str:
+    # A default that is computed depends on the machine; its description says how.
+    return "computed" if field.default_factory is not None else f"`{field.default}`"
+
+
+def cli_page() -> str:
+    """Return docs/reference/cli.md."""
+    rows = [
+        "# The command line",
+        "",
+        "Results go to stdout and talk to stderr; exit codes are in [errors.md](errors.md). Written by `make docs`",
+        "from the commands' own help texts.",
+        "",
+    ]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined] - an app with sub-commands is a group
+    for name, command in commands.items():
+        rows += [f"## `upscale {name}`", "", _one_line(command.help), "", "| option | what it does |", "|---|---|"]
+        rows += [_option(param) for param in command.params]
+        rows.append("")
+    return "\n".join(rows)
+
+
+def _option(param: Any) -> str:  # noqa: ANN401 - typer has its own copy of click's classes, or click's
+    if param.param_type_name == "argument":
+        names = f"`{param.metavar or param.name.upper()}`"
+    else:
+        value = "" if getattr(param, "is_flag", False) else f" {param.metavar or param.name.upper()}"
+        names = ", ".join(f"`{name}{value}`" for name in param.opts)
+    fixed = isinstance(param.default, str | int | float) and not isinstance(param.default, bool)
+    default = f" Default: `{param.default}`." if fixed else ""
+    return f"| {names} | {_one_line(param.help)}{default} |"
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def errors_page() -> str:
+    """Return docs/reference/errors.md."""
+    rows = [
+        "# Errors and exit codes",
+        "",
+        "Every failure has a code that does not change. `--json` shows it as an object with `code`, `detail`, `hint`",
+        "and `retryable`. Exit code 0 is success. The HTTP status is what the planned servers will answer. Written by",
+        "`make docs` from `errors.py`.",
+        "",
+        "| code | exit | HTTP | worth retrying | when |",
+        "|---|---|---|---|---|",
+    ]
+    for error in _errors(UpscaleError):
+        retry = "yes" if error.retryable else "no"
+        when = _one_line((error.__doc__ or "").split("\n\n", maxsplit=1)[0])
+        rows.append(f"| `{error.code}` | {error.exit_code} | {error.http_status} | {retry} | {when} |")
+    return "\n".join(rows) + "\n"
+
+
+def _errors(base: type[UpscaleError]) -> Iterator[type[UpscaleError]]:
+    yield base
+    for kind in base.__subclasses__():
+        # A private subclass is a detail of the module that raises it.
+        if kind.__module__ == UpscaleError.__module__:
+            yield from _errors(kind)
+
+
+PAGES = {"settings.md": settings_page, "cli.md": cli_page, "errors.md": errors_page}
+
+
+def main() -> None:
+    """Write every page beside this file."""
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The networks we train: shape, what they see, where they start, and what their cards say.
+
+It holds facts only; `training.train` acts on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from training.layers import Shape
+
+CLEAN_MIX = {"clean": 1.0}
+# A third on uncompressed input: with 15 % clean Set5 stayed at 36.66 whatever the minutes, while coded clips had
+# dB to spare (training/LOG.md). Of the rest, most on the most common fast encode.
+CODED_MIX = {"clean": 0.35, "ultrafast": 0.40, "spread": 0.25}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One model of the family."""
+
+    name: str
+    shape: Shape
+    mix: dict[str, float]
+    learning_rate: float
+    starts_from: str | None
+    for_sources: str
+    summary: str
+    limits: str
+
+    @property
+    def stem(self) -> str:
+        """The file name without suffix: `fast-clean-x2`."""
+        return f"{self.name}-x{self.shape.scale}"
+
+
+_CLEAN_LIMITS = (
+    "made for uncompressed or near-lossless sources: on strongly compressed video it sharpens block noise "
+    "and can fall below Lanczos; invents no texture"
+)
+_CODED_LIMITS = (
+    "smooths codec noise, so fine grain and very fine texture are partly removed; on uncompressed sources "
+    "the -clean model keeps more; invents no texture; one frame at a time, so it does not use motion"
+)
+
+RECIPES = {
+    recipe.stem: recipe
+    for recipe in (
+        Recipe(
+            "fast-clean", Shape(32, 4, 2), CLEAN_MIX, 1e-3, None, "clean",
+            "small x2 luma network for uncompressed pictures and near-lossless video", _CLEAN_LIMITS,
+        ),
+        Recipe(
+            "fast", Shape(32, 4, 2), CODED_MIX, 7e-4, "fast-clean-x2", "compressed",
+            "small x2 luma network for compressed video, the default on a CPU", _CODED_LIMITS,
+        ),
+        Recipe(
+            "fast-clean", Shape(32, 4, 4), CLEAN_MIX, 1e-3, "fast-clean-x2", "clean",
+            "small direct x4 luma network for uncompressed pictures and near-lossless video", _CLEAN_LIMITS,
+        ),
+        Recipe(
+            "fast", Shape(32, 4, 4), CODED_MIX, 7e-4, "fast-clean-x4", "compressed",
+            "small direct x4 luma network for compressed video", _CODED_LIMITS,
+        ),
+        Recipe(
+            "balanced", Shape(48, 8, 2), CODED_MIX, 7e-4, "fast-x2", "compressed",
+            "x2 luma network with 4.4 times the work of fast, for compressed video on strong CPUs and GPUs",
+            _CODED_LIMITS,
+        ),
+    )
+}  # fmt: skip
+"""Every recipe by stem."""
+
+
+def recipe_named(name: str) -> Recipe:
+    """Find a recipe by stem; a bare name means its x2.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none.
+    """
+    found = RECIPES.get(name) or RECIPES.get(f"{name}-x2")
+    if found is None:
+        raise argparse.ArgumentTypeError(f"no recipe {name}; there are {', '.join(RECIPES)}")
+    return found
