@@ -5,6 +5,7 @@ A segment is the unit of work and of what a crash can cost; the pictures do not 
 
 from __future__ import annotations
 
+import bisect
 from fractions import Fraction
 
 from upscale_server.media.index import PacketIndex
@@ -48,7 +49,8 @@ def _cuts(kept: list[int], keyframes: tuple[int, ...], length: float) -> list[in
     for pts in kept:
         if pts - start < length or kept[-1] - pts < length * _SHORTEST_REST:
             continue
-        late = next((key for key in keyframes if key >= pts), None)
+        place = bisect.bisect_left(keyframes, pts)
+        late = keyframes[place] if place < len(keyframes) else None
         near = late is not None and late - start <= length * (1 + _LATE_KEYFRAME)
         if near and late is not None and late != pts:
             continue  # the loop comes to the keyframe by itself

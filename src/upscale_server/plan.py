@@ -120,7 +120,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
         lanes=1,
         batch=_batch(info.size),
         decoder_threads=wish.threads,
-        frame_count=sum(any(segment.holds(pts) for segment in segments) for pts in probed.index.pts),
+        frame_count=_frame_count(probed, segments),
         made_with={name: version(name) for name in ("upscale-server", "av", "openvino")},
         warnings=(
             *info.warnings,
@@ -199,6 +199,13 @@ def _delay(probed: Probed, container: str, left_out: frozenset[int]) -> Fraction
         first_picture -= probed.index.untimed_first / info.average_rate
     earliest = first_picture if hidden_in_source else earliest_time(Path(info.path), left_out)
     return max(Fraction(0), -min(earliest, first_picture))
+
+
+def _frame_count(probed: Probed, segments: tuple[Segment, ...]) -> int:
+    if not probed.index.reliable:
+        return probed.info.frame_count
+    whole = Segment(0, segments[0].start_pts, segments[-1].end_pts, None)
+    return sum(whole.holds(pts) for pts in probed.index.pts)
 
 
 def _batch(size: Size) -> int:

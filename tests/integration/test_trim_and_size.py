@@ -36,7 +36,7 @@ def clip(tmp_path: Path) -> Path:
         (("--start", "0.41", "--duration", "0.04"), 11, 11),
         (("--start", "1.96"), 49, 49),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_trim_keeps_exactly_the_frames_asked_for(
     options: tuple[str, ...], first: int, last: int, clip: Path, tmp_path: Path

@@ -127,5 +127,7 @@ BAD_SOURCES = (
     _bad("encrypted_tag.mp4", _retagged(b"encv"), "codec_not_allowed", "source_corrupt", "no_video"),
     _bad("encrypted.mp4", _encrypted, "codec_not_allowed"),
     _bad("noise.mkv", _noise, "not_media"),
+    Bad("size_changes.ts", bent_clips.size_that_changes, frozenset({"unsupported_format"}), begins_well=True),
+    Bad("time_jumps_back.ts", bent_clips.time_that_jumps_back, frozenset({"source_corrupt"}), begins_well=True),
     Bad("noise_in_packets.mkv", bent_clips.corrupt_everywhere, frozenset({"source_corrupt"}), begins_well=True),
 )

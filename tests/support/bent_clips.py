@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -130,6 +131,33 @@ def starts_inside_a_gop(path: Path) -> Path:
     source = _three_gops(path.with_suffix(".0.ts"))
     _remux(source, path, order=(0, 1), bend=_without_first_keyframe)
     source.unlink()
+    return path
+
+
+def size_that_changes(path: Path) -> Path:
+    """Write a transport stream whose picture becomes larger in the middle."""
+    return _one_after_another(path, Picture(**_FIRST), Picture(**_FIRST | {"width": 128, "height": 80}), "3.0")
+
+
+def time_that_jumps_back(path: Path) -> Path:
+    """Write a recording that was started again: its second half has the times of the first."""
+    return _one_after_another(path, Picture(**_FIRST), Picture(**_FIRST | {"first_index": 36}), "1.4")
+
+
+def time_that_jumps_forward(path: Path) -> Path:
+    """Write a recording with a pause of half a minute in it."""
+    return _one_after_another(path, Picture(**_FIRST), Picture(**_FIRST | {"first_index": 36}), "30")
+
+
+_FIRST: dict[str, Any] = {"frame_count": 36, "options": GOP_OF_TWELVE}
+
+
+def _one_after_another(path: Path, first: Picture, second: Picture, second_start: str) -> Path:
+    content = b""
+    for picture, start in ((first, "1.4"), (second, second_start)):
+        clip = Clip(suffix=".ts", pictures=(picture,), container_options={"output_ts_offset": start})
+        content += write_clip(clip, path).read_bytes()
+    path.write_bytes(content)
     return path
 
 

@@ -188,6 +188,7 @@ TIME = {
         ),
         ".mkv",
     ),
+    "time_jumps_forward": _bent(bent_clips.time_that_jumps_forward, ".ts", out_suffix=".mkv"),
     "starts_after_a_day": _of(
         Picture(time_base=MILLISECONDS, times=tuple(90_000_123 + 40 * n for n in range(24))), ".mkv"
     ),

@@ -134,7 +134,7 @@ def _describe(
         hdr=hdr_of(first),
         interlaced=interlaced,
         variable_rate=varies(index, time_base),
-        frame_count=len(index.pts),
+        frame_count=len(index.pts) + index.untimed_first,
         frame_count_from_header=stream.frames,
         duration_seconds=_duration(index, time_base),
         byte_count=path.stat().st_size,
