@@ -4,7 +4,8 @@
 
 It times decode, upscale and encode alone on the same frames as the pipeline, in one process, in turns. The bound is
 1.15 x max(slowest stage alone, processor seconds of all stages / cores): the first holds where one stage has no
-more parallelism, the second where all cores are busy.
+more parallelism, the second where all cores are busy. `others_cores` says how many cores other programs took
+meanwhile (from /proc/stat): above a few hundredths the ratio says more about them than about us.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import save, usable_cores
+from benchmarks.machine import busy_seconds, save, usable_cores
 from upscale_server.checkpoint import WorkDir
 from upscale_server.events import ignore
 from upscale_server.media.decode import Tally, decode_segment
@@ -40,10 +41,11 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Wall and processor seconds of one piece of work."""
+    """Wall and processor seconds of one piece of work, and the processor seconds of all other programs meanwhile."""
 
     wall: float
     processor: float
+    others: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,7 +106,14 @@ def _judged(plan: Plan, spent: dict[str, list[Spent]]) -> dict[str, Any]:
         "ratio": round(statistics.median(ratios), 3),
         "ratio_of_each_round": [round(value, 3) for value in ratios],
         "allowed": ALLOWED,
+        "others_cores": round(_others(spent), 2),
     }
+
+
+def _others(spent: dict[str, list[Spent]]) -> float:
+    """Return how many cores other programs took on average."""
+    runs = [one for of_stage in spent.values() for one in of_stage]
+    return sum(one.others for one in runs) / sum(one.wall for one in runs)
 
 
 def _ratio(spent: dict[str, list[Spent]], place: int, alone: list[str]) -> float:
@@ -115,9 +124,10 @@ def _ratio(spent: dict[str, list[Spent]], place: int, alone: list[str]) -> float
 
 
 def _timed(work: Callable[[], object]) -> Spent:
-    wall, processor = time.perf_counter(), time.process_time()
+    wall, processor, busy = time.perf_counter(), time.process_time(), busy_seconds()
     work()
-    return Spent(time.perf_counter() - wall, time.process_time() - processor)
+    processor = time.process_time() - processor
+    return Spent(time.perf_counter() - wall, processor, max(0.0, busy_seconds() - busy - processor))
 
 
 def _decoded(plan: Plan) -> list[list[Frame]]:

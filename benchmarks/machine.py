@@ -47,6 +47,16 @@ def save(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
+def busy_seconds() -> float:
+    """Return the processor seconds that all programs of this machine have used; 0 where the system does not say."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _waiting, interrupts, soft, stolen = (int(value) for value in fields[:8])
+    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
 def _cpu_fact(key: str) -> str:
     """Return the first value of a key in /proc/cpuinfo; empty where the system has no such file."""
     try:

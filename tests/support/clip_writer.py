@@ -53,7 +53,7 @@ def write_clip(clip: Clip, path: Path) -> Path:
 
 
 def _decode_time(packet: av.Packet) -> tuple[Fraction, int]:
-    return packet.dts * packet.time_base, packet.stream.index
+    return packet.dts * Fraction(packet.time_base), packet.stream.index
 
 
 def _add_picture(out: av.container.OutputContainer, picture: Picture) -> Iterator[av.Packet]:

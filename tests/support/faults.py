@@ -55,7 +55,7 @@ def copy_of(good: Path, path: Path, change: Change | None = None) -> Path:
 def _decode_time(packet: av.Packet) -> Fraction:
     if packet.dts is None:  # covers have no time at all
         packet.dts = packet.pts = packet.pts or 0
-    return packet.dts * packet.time_base
+    return packet.dts * Fraction(packet.time_base)
 
 
 def without_frame(number: int) -> Callable[[Frames], Frames]:

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 
 from tests.support.barcode import Plane, UnreadableBarcode, read
 from tests.support.frames import is_rgb, planes_of
@@ -105,7 +107,7 @@ def contents_of(path: Path, *, coarse: bool = False) -> Contents:
     """Read the file once for packets and once for pictures; `coarse` keeps only means of each picture on a grid."""
     with av.open(str(path)) as file:
         main = main_stream(file)
-        index, rate, container = main.index, main.average_rate, file.format.name
+        index, rate, container = main.index, Fraction(main.average_rate or 0), file.format.name
         chapters = _chapters(file)
         metadata = {
             key.lower(): value for key, value in file.metadata.items() if key.lower() not in SILENT_TAGS - {"title"}
@@ -125,9 +127,13 @@ def main_stream(file: av.container.InputContainer) -> av.video.stream.VideoStrea
 
 def _chapters(file: av.container.InputContainer) -> tuple[tuple[Fraction, Fraction, str], ...]:
     return tuple(
-        (entry["start"] * entry["time_base"], entry["end"] * entry["time_base"], entry["metadata"].get("title", ""))
+        (entry["start"] * Fraction(entry["time_base"]), entry["end"] * Fraction(entry["time_base"]), _title(entry))
         for entry in file.chapters()
     )
+
+
+def _title(chapter: dict[str, Any]) -> str:
+    return str(chapter["metadata"].get("title", ""))
 
 
 def _tracks(file: av.container.InputContainer, main_index: int) -> tuple[Track, ...]:
@@ -138,7 +144,7 @@ def _tracks(file: av.container.InputContainer, main_index: int) -> tuple[Track, 
         if packet.stream.index == main_index or not content.strip(b"\0"):
             continue  # MP4 fills the pauses between subtitles with two zero bytes
         stamp = packet.pts if packet.pts is not None else packet.dts
-        times[packet.stream.index].append((stamp or 0) * packet.time_base)
+        times[packet.stream.index].append((stamp or 0) * Fraction(packet.time_base))
         digests[packet.stream.index].append(hashlib.sha256(bare_payload(_codec(packet.stream), content)).hexdigest())
     return tuple(
         _track(stream, tuple(times[stream.index]), tuple(digests[stream.index]))
@@ -166,7 +172,7 @@ def _track(stream: av.stream.Stream, times: tuple[Fraction, ...], digests: tuple
         disposition=int(stream.disposition),
         times=times,
         digests=digests,
-        tick=stream.time_base or Fraction(1, 1000),
+        tick=Fraction(stream.time_base or Fraction(1, 1000)),
         mimetype=mimetype,
     )
 
@@ -195,7 +201,7 @@ def _pictures(path: Path, index: int, keep: Callable[[av.VideoFrame], Shown]) ->
     return looks, tuple(shown), errors
 
 
-def _counted(shown: tuple[Shown, ...], rate: Fraction | None) -> tuple[Shown, ...]:
+def _counted(shown: tuple[Shown, ...], rate: Fraction) -> tuple[Shown, ...]:
     """Give the pictures of an elementary stream, which has no times, those of its nominal rate."""
     if any(picture.time is not None for picture in shown) or not rate:
         return shown
@@ -216,7 +222,7 @@ def _shown(frame: av.VideoFrame) -> Shown:
         number: int | None = read(planes[0], bits)
     except UnreadableBarcode:
         number = None
-    time = None if frame.pts is None else frame.pts * frame.time_base
+    time = None if frame.pts is None else frame.pts * Fraction(frame.time_base)
     return Shown(time, number, planes, bits)
 
 
@@ -246,12 +252,12 @@ def _looks(stream: av.video.stream.VideoStream, frame: av.VideoFrame) -> Looks:
         bits=components[0].bits,
         chroma=chroma,
         colour=(int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), int(frame.color_range)),
-        sample_aspect_ratio=stream.sample_aspect_ratio or Fraction(1),
+        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio or 1),
         display_matrix=_display_matrix(frame),
         mastering=_mastering(frame),
         light=_light(frame),
         interlaced=bool(frame.interlaced_frame),
-        tick=stream.time_base,
+        tick=Fraction(stream.time_base),
         language=stream.metadata.get("language", "und"),
         title=stream.metadata.get("title", ""),
         disposition=int(stream.disposition),
@@ -259,10 +265,8 @@ def _looks(stream: av.video.stream.VideoStream, frame: av.VideoFrame) -> Looks:
 
 
 def _side_data(frame: av.VideoFrame, name: str) -> bytes:
-    for item in frame.side_data:
-        if item.type.name == name:
-            return bytes(item)
-    return b""
+    entry = frame.side_data.get(Type[name])
+    return bytes(entry) if entry is not None else b""
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...]:

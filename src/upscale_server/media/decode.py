@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from upscale_server.errors import SourceCorrupt, UnsupportedFormat
 from upscale_server.media.formats import bits_of
 from upscale_server.media.source import open_source
-from upscale_server.media.streams import samples_of
+from upscale_server.media.streams import samples_of, seconds_per_tick
 from upscale_server.media.types import Frame, Plane, Segment, VideoInfo
 
 _MAX_FAILED_IN_A_ROW = 100
@@ -175,11 +175,11 @@ def _packets_from(
     Containers index decoding times or byte positions, so landing right is checked, never assumed: one that
     lands behind the keyframe is asked again for an earlier place.
     """
-    if from_pts is None or stream.time_base is None:
+    if from_pts is None:
         return _until_broken(container.demux(stream))
     for seconds in _SEEK_BACK_SECONDS:
         try:
-            container.seek(from_pts - int(seconds / stream.time_base), stream=stream, backward=True)
+            container.seek(from_pts - int(seconds / seconds_per_tick(stream)), stream=stream, backward=True)
         except av.error.FFmpegError:
             return None
         packets = _until_broken(container.demux(stream))
@@ -238,8 +238,8 @@ def _pulled(graph: Graph, time_base: Fraction) -> Iterator[VideoFrame]:
         except (BlockingIOError, EOFError):
             return
         assert isinstance(frame, VideoFrame)  # noqa: S101 - a video sink gives video frames
-        if frame.pts is not None and frame.time_base is not None:
-            frame.pts = round(frame.pts * frame.time_base / time_base)
+        if frame.pts is not None:
+            frame.pts = round(frame.pts * seconds_per_tick(frame) / time_base)
             frame.time_base = time_base
         yield frame
 

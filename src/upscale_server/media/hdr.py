@@ -21,18 +21,19 @@ DYNAMIC = (Type.DYNAMIC_HDR_PLUS, Type.DOVI_RPU_BUFFER, Type.DOVI_METADATA, Type
 def hdr_of(frame: VideoFrame) -> Hdr:
     """Read mastering display and content light level from a decoded frame."""
     mastering = light = ""
-    for data in side_data_of(frame):
-        if data.type is Type.MASTERING_DISPLAY_METADATA:
-            mastering = _mastering_text(bytes(data))
-        elif data.type is Type.CONTENT_LIGHT_LEVEL:
-            most, average = struct.unpack_from("=II", bytes(data))
-            light = f"{most},{average}"
+    colours = side_data_of(frame, Type.MASTERING_DISPLAY_METADATA)
+    if colours is not None:
+        mastering = _mastering_text(bytes(colours))
+    levels = side_data_of(frame, Type.CONTENT_LIGHT_LEVEL)
+    if levels is not None:
+        most, average = struct.unpack_from("=II", bytes(levels))
+        light = f"{most},{average}"
     return Hdr(mastering, light)
 
 
 def has_dynamic_hdr(frame: VideoFrame) -> bool:
     """Tell whether the frame carries per-scene HDR metadata."""
-    return any(data.type in DYNAMIC for data in side_data_of(frame))
+    return any(side_data_of(frame, kind) is not None for kind in DYNAMIC)
 
 
 def _mastering_text(raw: bytes) -> str:

@@ -28,6 +28,7 @@ from upscale_server.errors import UnsupportedFormat, UpscaleError
 from upscale_server.media.encode import PacketTime
 from upscale_server.media.encoders import VideoSpec
 from upscale_server.media.source import open_source
+from upscale_server.media.streams import seconds_per_tick
 from upscale_server.media.tracks import (
     Window,
     add_track,
@@ -86,7 +87,7 @@ def _movie_timescale(source: InputContainer, spec: VideoSpec) -> int:
     """
     clock = spec.time_base.denominator
     for stream in source.streams:
-        common = lcm(clock, stream.time_base.denominator) if stream.time_base else clock
+        common = lcm(clock, seconds_per_tick(stream).denominator)
         clock = common if common <= _LARGEST_TIMESCALE else clock
     return min(clock, _LARGEST_TIMESCALE)
 

@@ -26,7 +26,15 @@ from upscale_server.media.formats import FormatFacts, facts_of
 from upscale_server.media.hdr import has_dynamic_hdr, hdr_of
 from upscale_server.media.index import PacketIndex, index_packets, varies
 from upscale_server.media.source import open_source
-from upscale_server.media.streams import codec_of, context_of, is_cover, kind_of, side_data_of
+from upscale_server.media.streams import (
+    codec_of,
+    context_of,
+    is_cover,
+    kind_of,
+    rational,
+    seconds_per_tick,
+    side_data_of,
+)
 from upscale_server.media.types import Colour, Size, StreamInfo, VideoInfo
 
 _FRAMES_LOOKED_AT = 6  # enough to meet one interlaced picture behind a progressive leader
@@ -113,7 +121,7 @@ def _describe(
 ) -> VideoInfo:
     first = frames[0]
     facts = facts_of(first.format.name)
-    time_base = stream.time_base or Fraction(1, 90_000)
+    time_base = seconds_per_tick(stream)
     interlaced = stream.codec_context.field_order not in _PROGRESSIVE or any(f.interlaced_frame for f in frames)
     matrix = _display_matrix(first)
     return VideoInfo(
@@ -127,7 +135,7 @@ def _describe(
         bits=facts.bits,
         time_base=time_base,
         average_rate=_rate(stream, index, time_base),
-        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+        sample_aspect_ratio=rational(stream.sample_aspect_ratio),
         rotation=first.rotation if matrix else 0,
         display_matrix=matrix,
         colour=_colour(path, first, stream, facts),
@@ -149,8 +157,9 @@ def _describe(
 
 def _rate(stream: VideoStream, index: PacketIndex, time_base: Fraction) -> Fraction:
     """Return a nominal rate for encoders' rate control; never used to compute a time."""
-    if stream.average_rate:
-        return Fraction(stream.average_rate)
+    nominal = rational(stream.average_rate)
+    if nominal is not None:
+        return nominal
     seconds = _duration(index, time_base)
     return Fraction(len(index.pts) / seconds).limit_denominator(1001) if seconds > 0 else Fraction(25)
 
@@ -207,10 +216,8 @@ def _location_from(lines: object) -> str:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
-    for data in side_data_of(frame):
-        if data.type is Type.DISPLAYMATRIX:
-            return struct.unpack_from("=9i", bytes(data))
-    return ()
+    matrix = side_data_of(frame, Type.DISPLAYMATRIX)
+    return struct.unpack_from("=9i", bytes(matrix)) if matrix is not None else ()
 
 
 def _stream_info(stream: Stream) -> StreamInfo:
@@ -238,7 +245,7 @@ def _warnings(
         found.append(("rgb_converted", "RGB samples are kept as Y'CbCr 4:4:4, BT.709, limited range"))
     if any(has_dynamic_hdr(frame) for frame in frames):
         found.append(("dynamic_hdr_dropped", "HDR10+ or Dolby Vision metadata is left out; the HDR10 base stays"))
-    if any(data.type is Type.A53_CC for frame in frames for data in side_data_of(frame)):
+    if any(side_data_of(frame, Type.A53_CC) is not None for frame in frames):
         found.append(("closed_captions_dropped", "closed captions inside the video stream are left out"))
     if not index.reliable:
         found.append(("timestamps_incomplete", "some packets have no time of their own; decoded in one piece"))

@@ -6,6 +6,7 @@ It never follows a reference to another file or to the network; reading streams 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -26,6 +27,10 @@ _OPTIONS = {
 }
 
 
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""PyAV 18 stops at tags that are no UTF-8 unless told otherwise; 19 replaces what it cannot read by itself."""
+
+
 def open_source(path: Path) -> InputContainer:
     """Open a media file for reading.
 
@@ -41,7 +46,7 @@ def open_source(path: Path) -> InputContainer:
     if path.stat().st_size == 0:
         raise NotMedia(f"source {path} is empty")
     try:
-        return av.open(f"file:{path.absolute()}", container_options=_OPTIONS, metadata_errors="replace")
+        container: InputContainer = av.open(f"file:{path.absolute()}", container_options=_OPTIONS, **_METADATA)
     except av.error.InvalidDataError as err:
         raise NotMedia(f"source {path} is no media file that can be read, or its header is missing") from err
     except av.error.ArgumentError as err:
@@ -52,3 +57,4 @@ def open_source(path: Path) -> InputContainer:
         raise SourceNotFound(f"source {path} cannot be read: permission denied") from err
     except av.error.FFmpegError as err:
         raise NotMedia(f"source {path} cannot be opened: {err.strerror}") from err
+    return container

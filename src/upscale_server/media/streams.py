@@ -5,12 +5,14 @@ It reads properties only; opening and decoding belong elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from fractions import Fraction
 from typing import cast
 
 import numpy as np
 from av.codec.context import CodecContext
-from av.sidedata.sidedata import SideData
+from av.frame import Frame
+from av.packet import Packet
+from av.sidedata.sidedata import SideData, Type
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
@@ -39,9 +41,21 @@ def is_cover(stream: Stream) -> bool:
     return bool(Disposition(stream.disposition) & Disposition.attached_pic)
 
 
-def side_data_of(frame: VideoFrame) -> Iterator[SideData]:
-    """Yield a frame's side data (iterating the container gives the entries; the stubs say names)."""
-    yield from cast("Iterator[SideData]", iter(frame.side_data))
+def side_data_of(frame: VideoFrame, kind: Type) -> SideData | None:
+    """Return a frame's side data of one kind (iterating gives entries with PyAV 18 and keys with 19)."""
+    found: SideData | None = frame.side_data.get(kind)  # type: ignore[call-overload]  # the stubs say names
+    return found
+
+
+def rational(value: object) -> Fraction | None:
+    """Return a ratio of FFmpeg's as a fraction: PyAV 18 has fractions and None, 19 its own type, 0/1 for unknown."""
+    numerator, denominator = getattr(value, "numerator", 0), getattr(value, "denominator", 0)
+    return Fraction(numerator, denominator) if numerator and denominator else None
+
+
+def seconds_per_tick(timed: Stream | Packet[Stream] | Frame) -> Fraction:
+    """Return the time base of a stream, packet or frame; a millisecond where none is known."""
+    return rational(timed.time_base) or Fraction(1, 1000)
 
 
 def samples_of(plane: VideoPlane, bits: int) -> Plane:

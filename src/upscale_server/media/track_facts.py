@@ -16,7 +16,7 @@ from av.stream import AttachmentStream, Stream
 
 from upscale_server.media.payload import payload
 from upscale_server.media.source import open_source
-from upscale_server.media.streams import codec_of, kind_of
+from upscale_server.media.streams import codec_of, kind_of, rational, seconds_per_tick
 from upscale_server.media.tracks import Window, author_tags, is_chapter_text, kept_packets
 
 
@@ -80,7 +80,7 @@ def _read(container: InputContainer, streams: list[Stream], window: Window) -> I
     times: dict[int, list[Fraction]] = {index: [] for index in tracks}
     for packet in kept_packets(container, streams, window):
         sums[packet.stream_index].update(payload(packet, packet.stream))
-        times[packet.stream_index].append((packet.pts or 0) * packet.time_base)
+        times[packet.stream_index].append((packet.pts or 0) * seconds_per_tick(packet))
     for index, track in tracks.items():
         track.packets, track.digest, track.times = len(times[index]), sums[index].hexdigest(), tuple(times[index])
         yield track
@@ -95,13 +95,13 @@ def _track(stream: Stream) -> Track:
         language="" if language == "und" else language,
         title=stream.metadata.get("title") or stream.metadata.get("name", ""),
         disposition=int(stream.disposition),
-        time_base=stream.time_base or Fraction(1, 1000),
+        time_base=seconds_per_tick(stream),
     )
 
 
 def _chapters(container: InputContainer, window: Window) -> Iterator[tuple[Fraction, Fraction, str]]:
     for chapter in container.chapters():
-        base = chapter["time_base"] or Fraction(1, 1000)
+        base = rational(chapter["time_base"]) or Fraction(1, 1000)
         start, end = chapter["start"] * base, chapter["end"] * base
         if window.holds_some(start, end - start):
             yield (

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, DataStream, Discard, Stream
 
 from upscale_server.media.source import open_source
-from upscale_server.media.streams import codec_of, is_cover, kind_of
+from upscale_server.media.streams import codec_of, is_cover, kind_of, rational, seconds_per_tick
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Output suffixes and the muxers behind them: those that keep any frame time and hold our codecs."""
@@ -92,7 +92,7 @@ def earliest_time(source: Path, left_out: frozenset[int]) -> Fraction:
         waiting = {s.index for s in container.streams if s.type in ("video", "audio") and s.index not in left_out}
         for count, packet in enumerate(container.demux([container.streams[index] for index in waiting])):
             if packet.pts is not None and packet.size:
-                earliest = min(earliest, packet.pts * packet.time_base)
+                earliest = min(earliest, packet.pts * seconds_per_tick(packet))
                 waiting.discard(packet.stream_index)
             if not waiting or count > _PACKETS_LOOKED_AT:
                 break
@@ -173,7 +173,7 @@ def copy_facts(source: InputContainer, out: OutputContainer, window: Window) -> 
     out.metadata.update(author_tags(source.metadata))
     chapters = []
     for chapter in source.chapters():
-        base = chapter["time_base"] or _CHAPTER_CLOCK
+        base = rational(chapter["time_base"]) or _CHAPTER_CLOCK
         start, end = chapter["start"] * base, chapter["end"] * base
         if not window.holds_some(start, end - start):
             continue
@@ -200,7 +200,7 @@ def track_packets(
 ) -> Iterator[tuple[Fraction, Packet[Stream]]]:
     """Yield the packets of the copied streams with the time that orders them, in the file's order."""
     for packet in kept_packets(source, [source.streams[index] for index in copies], window):
-        stamp = (packet.dts or 0) * packet.time_base
+        stamp = (packet.dts or 0) * seconds_per_tick(packet)
         packet.stream = copies[packet.stream_index]
         yield stamp, packet
 
@@ -231,19 +231,19 @@ def kept_packets(source: InputContainer, streams: list[Stream], window: Window) 
 
 def _fits_window(packet: Packet[Stream], window: Window) -> bool:
     """Tell whether a packet is kept, and clip a subtitle to the window's start."""
-    start = (packet.pts or 0) * packet.time_base
+    start = (packet.pts or 0) * seconds_per_tick(packet)
     if window.start is None or start >= window.start or packet.stream.type != "subtitle":
         return window.holds_some(start, Fraction(0))
-    length = (packet.duration or 0) * packet.time_base
+    length = (packet.duration or 0) * seconds_per_tick(packet)
     if start + length <= window.start:
         return False
-    first = -int(-window.start // packet.time_base)
+    first = -int(-window.start // seconds_per_tick(packet))
     packet.duration = max(1, (packet.pts or 0) + (packet.duration or 0) - first)
     packet.pts = packet.dts = first
     return True
 
 
 def _moved(packet: Packet[Stream], window: Window) -> Packet[Stream]:
-    ticks = round(window.shift / packet.time_base)
+    ticks = round(window.shift / seconds_per_tick(packet))
     packet.pts, packet.dts = (packet.pts or 0) - ticks, (packet.dts or 0) - ticks
     return packet
