@@ -115,6 +115,7 @@ docs: .venv/.test ## write the pages of docs/reference from the code
 
 .PHONY: constraints
 constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)
+	@mkdir -p out
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet --no-annotate --no-header \
 	--no-emit-index-url --extra dev --extra onnxruntime --extra s3 --extra postgres --extra quality -o out/constraints.txt
 	@{ sed -n '1,/^$$/{/^#/p}' constraints.txt; cat out/constraints.txt; sed -n '/^$$/,$$p' constraints.txt; } > out/new.txt

@@ -24,9 +24,9 @@ from typing import Any
 from benchmarks.machine import busy_seconds, save, usable_cores
 from upscale_server.checkpoint import WorkDir
 from upscale_server.events import ignore
-from upscale_server.media.decode import Tally, decode_segment
+from upscale_server.media.decode import decode_segment
 from upscale_server.media.encode import SegmentWriter
-from upscale_server.media.types import Frame
+from upscale_server.media.types import Frame, Tally
 from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler
 from upscale_server.ordered import batched, map_in_order
@@ -164,7 +164,7 @@ def _encode(plan: Plan, segments: list[list[Frame]]) -> None:
 
 def _whole(plan: Plan, upscale: FrameUpscaler) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        work = WorkDir(Path(folder))
+        work = WorkDir(Path(folder), plan.digest)
         for segment in plan.segments:
             upscale_segment(plan, segment, upscale, work, ignore)
 

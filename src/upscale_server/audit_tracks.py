@@ -19,8 +19,12 @@ Finding = tuple[str, bool, str, str]
 
 def compare_tracks(a: TrackFacts, b: TrackFacts, left_out: frozenset[int]) -> Iterator[Finding]:
     """Yield a finding for each track of `a`, and for what belongs to the whole file."""
+    yield "picture's track", *_compare_names(a.main, b.main)
+    yield "timecode", a.main.timecode == b.main.timecode, a.main.timecode or "none", b.main.timecode or "none"
     spare = list(b.tracks)
+    twins: list[Track] = []
     theirs_attached = {one.digest for one in b.attachments}
+    theirs_named = {(one.name, one.digest) for one in b.attachments}
     for track in a.tracks:
         if track.index in left_out:
             continue
@@ -32,11 +36,21 @@ def compare_tracks(a: TrackFacts, b: TrackFacts, left_out: frozenset[int]) -> It
             yield track.name, cover, f"{track.packets} packets", "as an attachment" if cover else "no such track"
             continue
         spare.remove(twin)
+        twins.append(twin)
         yield track.name, *_compare_packets(track, twin)
-    extra = [track.name for track in spare]
+    order = [twin.index for twin in twins]
+    yield (
+        "order of tracks",
+        order == sorted(order),
+        "as in the source",
+        "the same" if order == sorted(order) else "other",
+    )
+    extra = [track.name for track in spare if track.packets]
     yield "no other tracks", not extra, "none", ", ".join(extra) or "none"
     yield _compare_chapters(a, b)
-    lost = [one.name for one in a.attachments if one.index not in left_out and one.digest not in theirs_attached]
+    lost = [
+        one.name for one in a.attachments if one.index not in left_out and (one.name, one.digest) not in theirs_named
+    ]
     yield "attachments", not lost, f"{len(a.attachments)}", f"{', '.join(lost)} missing" if lost else "the same"
     theirs = {key.lower(): value for key, value in b.metadata.items()}
     changed = [key for key, value in a.metadata.items() if theirs.get(key.lower()) != value]
@@ -51,19 +65,31 @@ def _twin(track: Track, spare: list[Track]) -> Track | None:
 
 
 def _compare_packets(track: Track, twin: Track) -> tuple[bool, str, str]:
-    tolerance = (track.time_base + twin.time_base) / 2
+    tolerance = twin.time_base / 2  # the source's times are exact; only the output's container rounds
     expected = f"{track.packets} packets"
     if track.packets != twin.packets:
         return False, expected, f"{twin.packets} packets"
     if track.digest != twin.digest:
         return False, "the same bytes", "other bytes"
+    if track.form != twin.form:
+        return False, track.form, twin.form
+    named = _compare_names(track, twin)
+    if not named[0]:
+        return named
+    apart = max((abs(x - y) for x, y in zip(track.times, twin.times, strict=True)), default=Fraction(0))
+    longer = max((abs(x - y) for x, y in zip(track.durations, twin.durations, strict=True)), default=Fraction(0))
+    if longer > 2 * tolerance + Fraction(1, 1000):
+        return False, "the same durations", f"{float(longer) * 1000:.0f} ms longer or shorter"
+    return apart <= tolerance, expected, f"{expected}, times {float(apart) * 1000:.3f} ms apart at most"
+
+
+def _compare_names(track: Track, twin: Track) -> tuple[bool, str, str]:
     if track.language != twin.language or track.title != twin.title:
         return False, f"{track.language} {track.title}".strip(), f"{twin.language} {twin.title}".strip()
     # Transport streams and AVI know no default track; QuickTime and Matroska then call the first of a kind that.
     if (track.disposition ^ twin.disposition) & ~(0 if track.disposition else _DEFAULT):
         return False, f"disposition {track.disposition}", f"disposition {twin.disposition}"
-    apart = max((abs(x - y) for x, y in zip(track.times, twin.times, strict=True)), default=Fraction(0))
-    return apart <= tolerance, expected, f"{expected}, times {float(apart) * 1000:.3f} ms apart at most"
+    return True, "its name and disposition", "the same"
 
 
 def _compare_chapters(a: TrackFacts, b: TrackFacts) -> Finding:

@@ -37,10 +37,11 @@ class Done:
 
 
 class WorkDir:
-    """The folder of one job's unfinished work."""
+    """The folder of one job's unfinished work; what another plan left there does not count."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, plan_digest: str) -> None:
         self.path = path
+        self._plan_digest = plan_digest
         with naming_write_faults(path):
             path.mkdir(parents=True, exist_ok=True)
 
@@ -65,7 +66,7 @@ class WorkDir:
         marker = self._marker(done.index)
         part = marker.with_suffix(".part")
         with naming_write_faults(marker):
-            part.write_text(json.dumps(asdict(done)))
+            part.write_text(json.dumps({"plan": self._plan_digest, **asdict(done)}))
             _sync(part)
             part.replace(marker)
             _sync(self.path)
@@ -74,8 +75,10 @@ class WorkDir:
         """Return a finished segment, or None where it is missing, damaged or of another size than marked."""
         try:
             values = json.loads(self._marker(index).read_text())
+            if values.pop("plan") != self._plan_digest or values["index"] != index:
+                return None
             done = Done(**{**values, "times": tuple(PacketTime(**time) for time in values["times"])})
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
         path = self.segment_path(index)
         if not path.is_file() or path.stat().st_size != done.byte_count or digest_of(path) != done.sha256:

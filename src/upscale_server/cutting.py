@@ -30,7 +30,7 @@ def cut(index: PacketIndex, info: VideoInfo, window: Window, seconds: float) -> 
     kept = [pts for pts in index.pts if (first is None or pts >= first) and (last is None or pts < last)]
     starts: list[int | None] = [first, *_cuts(kept, index.keyframes, float(seconds / info.time_base))]
     ends = [*starts[1:], last]
-    steps_back = 1 if info.interlaced or "mpegts" in info.container else 0
+    steps_back = 1 if info.may_interlace or "mpegts" in info.container else 0
     return tuple(
         Segment(place, start, end, None if start is None else index.keyframe_before(start, steps=steps_back))
         for place, (start, end) in enumerate(zip(starts, ends, strict=True))

@@ -10,8 +10,10 @@ import os
 from upscale_server.errors import BadRequest, HdrNotCarried, UnsupportedFormat
 from upscale_server.media.encoders import (
     CARRIES_HDR10,
+    CRF_MAX,
     DEFAULTS,
     PIXEL_FORMATS,
+    PRESETS,
     EncoderSettings,
     VideoSpec,
     encoder_accepts,
@@ -42,6 +44,7 @@ def choose_encoder(info: VideoInfo, wish: Wish, spec: VideoSpec) -> EncoderSetti
     if codec not in held:
         raise BadRequest(f"a {wish.container} file cannot hold {wish.codec}; it holds {', '.join(held)}")
     crf, preset = DEFAULTS[codec]
+    _in_range(codec, wish)
     settings = EncoderSettings(
         codec=codec,
         pixel_format=_pixel_format(info, wish, codec, spec.size),
@@ -53,6 +56,14 @@ def choose_encoder(info: VideoInfo, wish: Wish, spec: VideoSpec) -> EncoderSetti
     _carries_hdr(info, settings)
     encoder_accepts(settings, spec)
     return settings
+
+
+def _in_range(codec: str, wish: Wish) -> None:
+    worst, presets = CRF_MAX[codec], PRESETS[codec]
+    if wish.crf is not None and not 0 <= wish.crf <= worst:
+        raise BadRequest(f"crf is {wish.crf}; {codec} takes 0 (best) to {worst}")
+    if wish.preset is not None and wish.preset not in presets:
+        raise BadRequest(f"preset is {wish.preset!r}; {codec} takes {', '.join(presets)}")
 
 
 def _pixel_format(info: VideoInfo, wish: Wish, codec: str, size: Size) -> str:

@@ -21,19 +21,31 @@ def map_in_order(
 ) -> Generator[Result, None, None]:
     """Yield `work(item)` for every item, in order, with at most `ahead` results waiting.
 
-    The first failure is raised in its place in the order; what is behind it is cancelled and the threads are closed.
+    The first failure, of the work or of drawing an item, is raised in its place in the order; what is behind it is
+    cancelled and the threads are closed.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
+    failures: list[Exception] = []
     try:
-        for item in items:
+        for item in _until_failure(items, failures):
             waiting.append(pool.submit(work, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if failures:
+            raise failures[0]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
+    """Yield items; a failure to draw one ends them and is kept, to be raised behind the results before it."""
+    try:
+        yield from items
+    except Exception as err:  # noqa: BLE001 - raised by the caller in its place
+        failures.append(err)
 
 
 def prefetch(items: Iterator[Item], *, ahead: int) -> Generator[Item, None, None]:

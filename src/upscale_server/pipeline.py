@@ -19,12 +19,13 @@ from typing import Protocol, TypeVar
 
 from upscale_server.audit import Audit, audit
 from upscale_server.checkpoint import Done, WorkDir, digest_of
-from upscale_server.errors import AuditFailed, SourceCorrupt
+from upscale_server.errors import AuditFailed, SourceCorrupt, SourceNotFound
 from upscale_server.events import FrameRedone, FramesDone, Observer, PhaseStarted, SegmentDone, SegmentReused, Warned
-from upscale_server.media.decode import Tally, decode_segment
+from upscale_server.media.decode import decode_segment
 from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.join import EncodedSegment, Joining, join
-from upscale_server.media.types import Segment
+from upscale_server.media.tracks import PacketPlace
+from upscale_server.media.types import Segment, Tally
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
@@ -65,7 +66,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
         AuditFailed: the output breaks a hard rule; the file stays in the work folder.
         SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way.
     """
-    work = WorkDir(work_dir)
+    work = WorkDir(work_dir, plan.digest)
     for code, detail in plan.warnings:
         observer(Warned(code, detail))
     observer(PhaseStarted("upscale", plan.frame_count))
@@ -78,10 +79,10 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
         raise SourceCorrupt(f"no frame of {plan.source.path} decodes")
     _tell_of_damage(plan, in_order, observer)
 
-    path = _joined(plan, in_order, work, observer)
+    path, passed_over = _joined(plan, in_order, work, observer)
 
     observer(PhaseStarted("audit", sum(len(one.times) for one in in_order)))
-    report = audit(plan, path, observer)
+    report = audit(plan, path, passed_over, observer)
     if not report.ok:
         raise AuditFailed(f"the output does not hold what was promised: {report.faults}", hint=f"it is kept at {path}")
     return Result(path, report, in_order, reused)
@@ -89,6 +90,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
 
 def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer) -> Done:
     """Decode, upscale and encode one segment in one pass and record it as done."""
+    _is_unchanged(plan)
     tally, spent, redone = Tally(), _Stopwatch(), 0
     frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads)
     batches = prefetch(batched(spent.drawing("decode", frames), plan.batch), ahead=_AHEAD)
@@ -117,6 +119,17 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
     return done
 
 
+def _is_unchanged(plan: Plan) -> None:
+    """Refuse to go on with a source that is not the one planned for: its pieces would not fit together."""
+    path = Path(plan.source.path)
+    try:
+        facts = path.stat()
+    except OSError as err:
+        raise SourceNotFound(f"source {path} is gone while it is worked on: {err}") from err
+    if (facts.st_size, facts.st_mtime_ns) != (plan.source.byte_count, plan.source.modified_ns):
+        raise SourceCorrupt(f"source {path} changed while it was worked on", hint="run it again")
+
+
 def _found(plan: Plan, work: WorkDir, observer: Observer) -> Iterator[Done]:
     for segment in plan.segments:
         done = work.find(segment.index)
@@ -125,10 +138,11 @@ def _found(plan: Plan, work: WorkDir, observer: Observer) -> Iterator[Done]:
             yield done
 
 
-def _joined(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Path:
+def _joined(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> tuple[Path, frozenset[PacketPlace]]:
     observer(PhaseStarted("join", 0))
+    _is_unchanged(plan)
     segments = [EncodedSegment(work.segment_path(one.index), one.times) for one in done if one.times]
-    path = work.path / f"joined.{plan.container}"
+    path = work.path / f"joined{plan.suffix}"
     joining = Joining(
         source=Path(plan.source.path),
         picture_index=plan.source.stream_index,
@@ -137,8 +151,11 @@ def _joined(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer)
         container_format=plan.container,
         last_duration=plan.last_duration,
     )
-    join(segments, plan.spec, joining, path)
-    return path
+    passed_over = join(segments, plan.spec, joining, path)
+    for index in sorted({index for index, _ in passed_over}):
+        count = sum(1 for one, _ in passed_over if one == index)
+        observer(Warned("packets_passed_over", f"{count} damaged packets of stream {index} were left out"))
+    return path, passed_over
 
 
 def _tell_of(again: Sequence[Redone], observer: Observer) -> int:
@@ -157,6 +174,9 @@ def _tell_of_damage(plan: Plan, done: Sequence[Done], observer: Observer) -> Non
     damaged = sum(one.frames_damaged for one in done)
     if damaged:
         observer(Warned("frames_damaged", f"{damaged} frames were decoded with visible damage"))
+    combed = sum(one.frames_deinterlaced for one in done)
+    if combed and not plan.source.interlaced:
+        observer(Warned("deinterlaced", f"{combed} frames in the middle of the source were interlaced and made whole"))
     repaired = sum(one.times_repaired for one in done)
     if repaired:
         observer(Warned("times_repaired", f"{repaired} frames had no time of their own, or one that did not increase"))

@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from upscale_server.cutting import cut
 from upscale_server.encoding import choose_encoder
-from upscale_server.errors import BadRequest, TooManyPixels
+from upscale_server.errors import BadRequest, TooManyPixels, UnsupportedFormat
 from upscale_server.geometry import LEFTOVER, Fitted, fit_to, passes_for, target_of
 from upscale_server.media.encoders import EncoderSettings, VideoSpec
 from upscale_server.media.index import PacketIndex
 from upscale_server.media.probe import Probed, probe_with_index
-from upscale_server.media.tracks import Refused, Window, earliest_time, refused_by
+from upscale_server.media.tracks import Refused, Window, earliest_time, refused_by, without_keyframe
 from upscale_server.media.types import Segment, Size, VideoInfo, record
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import family
 from upscale_server.models.select import working_of
 from upscale_server.wish import Limits, Wish
 
+_LONGEST_QUICKTIME_STEP = 2**31 - 1
 _NO_NEGATIVE_TIME = ("matroska", "webm")
 
 
@@ -70,6 +73,11 @@ class Plan:
         return self.passes[0].card.name
 
     @property
+    def suffix(self) -> str:
+        """Return the file name suffix of the output's container."""
+        return {"matroska": ".mkv"}.get(self.container, f".{self.container}")
+
+    @property
     def digest(self) -> str:
         """Return the name under which unfinished work is found again: equal plans make equal bytes."""
         text = json.dumps(self.as_record(), sort_keys=True)
@@ -99,8 +107,10 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
     settings = choose_encoder(info, wish, spec)
     refused = tuple(refused_by(Path(info.path), info.stream_index, wish.container))
     window = _window(info, probed.index, wish)
+    refused += tuple(without_keyframe(Path(info.path), info.stream_index, window))
     if window.start is None:
         window = replace(window, delay=_delay(probed, wish.container, frozenset(one.index for one in refused)))
+    _gaps_fit(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
     return Plan(
         source=info,
@@ -171,18 +181,30 @@ def _window(info: VideoInfo, index: PacketIndex, wish: Wish) -> Window:
         return Window()
     if not index.reliable:
         raise BadRequest("the source's packets have no reliable times; it cannot be trimmed")
-    if (wish.start_seconds or 0) < 0 or (wish.duration_seconds is not None and wish.duration_seconds <= 0):
+    start, duration = wish.start_seconds or 0.0, wish.duration_seconds
+    if not 0 <= start < math.inf or (duration is not None and not 0 < duration < math.inf):
         raise BadRequest(
             f"start is {wish.start_seconds} and duration {wish.duration_seconds} seconds; expected 0 or more, and more"
         )
-    moment = index.pts[0] * info.time_base + Fraction(wish.start_seconds or 0).limit_denominator(1_000_000)
+    moment = index.pts[0] * info.time_base + Fraction(start).limit_denominator(1_000_000)
     first = next((pts for pts in index.pts if pts * info.time_base >= moment), None)
     if first is None:
-        raise BadRequest(f"start is {wish.start_seconds} seconds; the video is {info.duration_seconds:.3f} long")
-    start = first * info.time_base if wish.start_seconds else None
-    if wish.duration_seconds is None:
-        return Window(start)
-    return Window(start, first * info.time_base + Fraction(wish.duration_seconds).limit_denominator(1_000_000))
+        raise BadRequest(f"start is {start} seconds; the video is {info.duration_seconds:.3f} long")
+    begin = first * info.time_base
+    end = None if duration is None else begin + Fraction(duration).limit_denominator(1_000_000)
+    return Window(begin if start else None, end)
+
+
+def _gaps_fit(probed: Probed, wish: Wish) -> None:
+    """Refuse a pause between two pictures that QuickTime's 32 bits cannot count."""
+    longest = max((later - earlier for earlier, later in pairwise(probed.index.pts)), default=0)
+    ticks = longest * probed.info.time_base.numerator
+    if wish.container in ("mp4", "mov") and ticks > _LONGEST_QUICKTIME_STEP:
+        raise UnsupportedFormat(
+            f"two pictures are {float(longest * probed.info.time_base):.0f} s apart; {wish.container} counts up to "
+            f"{float(_LONGEST_QUICKTIME_STEP / Fraction(probed.info.time_base.denominator)):.0f} s in this time base",
+            hint="choose an .mkv output",
+        )
 
 
 def _delay(probed: Probed, container: str, left_out: frozenset[int]) -> Fraction:
@@ -214,11 +236,8 @@ def _batch(size: Size) -> int:
 
 
 def _left_out(refused: tuple[Refused, ...], wish: Wish) -> list[tuple[str, str]]:
-    other = "" if wish.container == "matroska" else "; .mkv may hold it"
-    return [
-        ("stream_left_out", f"{one.kind} stream {one.index} ({one.codec}) cannot be held by {wish.container}{other}")
-        for one in refused
-    ]
+    other = "" if wish.container == "matroska" or not refused else "; .mkv may hold it"
+    return [("stream_left_out", f"{one.kind} stream {one.index} ({one.codec}) {one.why}{other}") for one in refused]
 
 
 def _size_warnings(info: VideoInfo, fitted: Fitted, passes: tuple[Pass, ...]) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from upscale_server.media.encode import PacketTime
 @pytest.fixture
 def work(tmp_path: Path) -> WorkDir:
     """Give an empty work folder."""
-    return WorkDir(tmp_path / "work")
+    return WorkDir(tmp_path / "work", "a plan")
 
 
 def _finish(work: WorkDir, index: int, content: bytes = b"frames") -> Done:
@@ -29,7 +29,14 @@ def test_a_marked_segment_is_found_again(work: WorkDir) -> None:
     """What was recorded comes back equal, times included."""
     done = _finish(work, 3)
 
-    assert done == WorkDir(work.path).find(3)
+    assert done == WorkDir(work.path, "a plan").find(3)
+
+
+def test_another_plans_segment_is_not_found(work: WorkDir) -> None:
+    """The same folder given to another plan starts from nothing."""
+    _finish(work, 3)
+
+    assert WorkDir(work.path, "another plan").find(3) is None
 
 
 def test_a_segment_without_a_marker_was_never_made(work: WorkDir) -> None:

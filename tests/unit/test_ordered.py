@@ -51,6 +51,21 @@ def test_a_failure_is_raised_in_its_place() -> None:
         next(results)
 
 
+def test_a_failure_to_draw_comes_behind_what_was_drawn() -> None:
+    """Nothing that was finished is thrown away."""
+
+    def producer() -> Iterator[int]:
+        yield from (1, 2, 3)
+        message = "broken"
+        raise OSError(message)
+
+    results = map_in_order(lambda item: item, producer(), workers=2, ahead=5)
+
+    assert [1, 2, 3] == list(islice(results, 3))
+    with pytest.raises(OSError, match="broken"):
+        next(results)
+
+
 def test_no_thread_is_left_when_the_consumer_stops() -> None:
     """Closing the generator ends its threads."""
     before = threading.active_count()

@@ -78,7 +78,11 @@ def test_without_a_size_the_factor_is_two(probed: Probed) -> None:
         (replace(LANCZOS, codec="h264", container="webm"), BadRequest, "webm"),
         (replace(LANCZOS, pixel_format="nv12"), BadRequest, "pixel format"),
         (replace(LANCZOS, codec="av1", pixel_format="yuv444p"), UnsupportedFormat, "libsvtav1 cannot keep yuv444p"),
-        (replace(LANCZOS, preset="warp"), UnsupportedFormat, "libx265 does not open"),
+        (replace(LANCZOS, preset="warp"), BadRequest, "preset is 'warp'"),
+        (replace(LANCZOS, crf=99), BadRequest, "crf is 99"),
+        (replace(LANCZOS, codec="av1", crf=-1), BadRequest, "crf is -1"),
+        (replace(LANCZOS, start_seconds=float("nan")), BadRequest, "start is nan"),
+        (replace(LANCZOS, duration_seconds=float("inf")), BadRequest, "duration inf"),
         (replace(LANCZOS, start_seconds=60.0), BadRequest, "start is 60.0"),
         (replace(LANCZOS, duration_seconds=0.0), BadRequest, "duration"),
         (Wish(model="nonesuch"), ModelMissing, "nonesuch"),
@@ -122,13 +126,13 @@ _INFO = VideoInfo(
     path="", container="mov", stream_index=0, codec="h264", size=Size(96, 64), pixel_format="yuv420p",
     pixel_format_of_source="yuv420p", bits=8, time_base=Fraction(1, 100), average_rate=Fraction(25),
     sample_aspect_ratio=None, rotation=0, display_matrix=(), colour=Colour(), hdr=Hdr(), interlaced=False,
-    variable_rate=False, frame_count=0, frame_count_from_header=0, duration_seconds=0.0, byte_count=0, modified_ns=0,
+    may_interlace=False, variable_rate=False, timed=True, frame_count=0, frame_count_from_header=0, duration_seconds=0.0, byte_count=0, modified_ns=0,
     bit_rate=0, chapter_count=0,
 )  # fmt: skip
 
 
 def _index(pts: list[int], keyframes: list[int]) -> PacketIndex:
-    return PacketIndex(tuple(pts), tuple(keyframes), True, 1, 0, False, False)  # noqa: FBT003 - reliable, plain
+    return PacketIndex(tuple(pts), tuple(keyframes), True, 1, 0, 0, False, False)  # noqa: FBT003 - reliable, plain
 
 
 @given(

@@ -5,44 +5,30 @@ It delivers one segment at a time; where segments begin is decided by `plan`, wh
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import cast
 
 import av.error
 from av.container import InputContainer
-from av.filter import Graph
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from upscale_server.errors import SourceCorrupt, UnsupportedFormat
+from upscale_server.media.deinterlace import deinterlaced
 from upscale_server.media.formats import bits_of
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import samples_of, seconds_per_tick
-from upscale_server.media.types import Frame, Plane, Segment, VideoInfo
+from upscale_server.media.times import in_order_of_time, increasing, timed
+from upscale_server.media.types import LIMITED, Frame, Plane, Segment, Tally, VideoInfo
 
 _MAX_FAILED_IN_A_ROW = 100
 """Packets in a row that may fail before the source is called corrupt: about four seconds of video."""
+_OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: without it FFmpeg keeps damaged pictures back
 _SEEK_BACK_SECONDS = (0, 2, 15, 60)
-_MAX_STEP_BACK_SECONDS = 1
-_PACKED_DEPTH = 3  # MPEG-4 part 2 reorders by one picture; packing moves times by one more
-
-
-@dataclass(slots=True)
-class Tally:
-    """What decoding met on the way; filled while the frames are drawn."""
-
-    frames: int = 0
-    packets_failed: int = 0
-    frames_damaged: int = 0
-    frames_deinterlaced: int = 0
-    times_repaired: int = 0
 
 
 def decode_segment(
@@ -61,52 +47,50 @@ def decode_segment(
         UnsupportedFormat: the picture size changes.
     """
     last: int | None = None
-    for frame in _timed(_shown(info, segment, tally, threads), info, tally):
+    for frame in timed(_shown(info, segment, tally, threads), info, tally):
         if frame.width != info.size.width or frame.height != info.size.height:
             raise UnsupportedFormat(
                 f"the picture changes from {info.size} to {frame.width}x{frame.height} at pts {frame.pts}; "
                 "one size is expected"
             )
-        pts = _increasing(frame.pts, last, info, tally)
+        pts = increasing(frame.pts, last, info, tally)
         last = pts
         tally.frames += 1
         tally.frames_damaged += frame.is_corrupt
         yield Frame(planes_of(frame, info), info.pixel_format, pts, info.time_base)
 
 
-def _timed(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) -> Iterator[VideoFrame]:
-    """Give leading frames without a time the times just before the first frame that has one."""
-    if not info.frame_count:  # no packet has a time (an elementary stream): there is none to wait for
-        yield from frames
-        return
-    waiting: list[VideoFrame] = []
-    for frame in frames:
-        waiting.append(frame)
-        if frame.pts is None:
-            continue
-        step = _step(info)
-        for place, early in enumerate(waiting[:-1]):
-            early.pts = frame.pts - (len(waiting) - 1 - place) * step
-            tally.times_repaired += 1
-        yield from waiting
-        waiting = []
-        break
-    yield from waiting
-    yield from frames
-
-
-def _step(info: VideoInfo) -> int:
-    """Return the nominal distance of two frames in ticks; for frames only that have no time of their own."""
-    return max(1, round(1 / (info.average_rate * info.time_base)))
-
-
 def _shown(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Iterator[VideoFrame]:
+    """Yield the frames inside the segment, decoding from earlier where the first is not the one expected.
+
+    A packet may be flagged as a keyframe and still need what came before: with periodic intra refresh, pictures are
+    whole only after a whole refresh.
+    """
+    failed = tally.packets_failed
+    for from_pts in _places_to_start(segment, info):
+        frames = _inside(info, replace(segment, decode_from_pts=from_pts), tally, threads)
+        first = next(frames, None)
+        if from_pts is None or (first is not None and first.pts == segment.start_pts and not first.is_corrupt):
+            yield from chain([first] if first is not None else [], frames)
+            return
+        frames.close()
+        tally.packets_failed, tally.frames_deinterlaced = failed, 0
+
+
+def _places_to_start(segment: Segment, info: VideoInfo) -> Iterator[int | None]:
+    if segment.decode_from_pts is not None:
+        for seconds in _SEEK_BACK_SECONDS:
+            yield segment.decode_from_pts - int(seconds / info.time_base)
+    yield None
+
+
+def _inside(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Generator[VideoFrame, None, None]:
     """Yield decoded (and deinterlaced) frames that lie inside the segment."""
-    frames = _decoded(info, segment.decode_from_pts, tally, threads)
-    if info.codec == "mpeg4":
-        frames = _in_order_of_time(frames)
-    if info.interlaced:
-        frames = _deinterlaced(frames, info, tally)
+    frames = _decoded(info, segment, tally, threads)
+    if info.container == "avi" or info.codec == "mpeg4":
+        frames = in_order_of_time(frames)
+    if info.may_interlace:
+        frames = deinterlaced(frames, info, tally)
     for frame in frames:
         if frame.pts is not None and segment.end_pts is not None and frame.pts >= segment.end_pts:
             return
@@ -114,57 +98,60 @@ def _shown(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Ite
             yield frame
 
 
-def _in_order_of_time(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """Give the n-th frame the n-th of the times.
-
-    DivX packs two pictures into one packet and leaves the next one empty, so that pictures come out in the right order
-    with their neighbours' times. Nothing changes where times increase already.
-    """
-    waiting: deque[VideoFrame] = deque()
-    times: list[int] = []
-    for frame in frames:
-        waiting.append(frame)
-        if frame.pts is not None:
-            heapq.heappush(times, frame.pts)
-        if len(waiting) > _PACKED_DEPTH:
-            yield _retimed(waiting.popleft(), times)
-    while waiting:
-        yield _retimed(waiting.popleft(), times)
-
-
-def _retimed(frame: VideoFrame, times: list[int]) -> VideoFrame:
-    if frame.pts is not None:
-        frame.pts = heapq.heappop(times)
-    return frame
-
-
-def _decoded(info: VideoInfo, from_pts: int | None, tally: Tally, threads: int) -> Iterator[VideoFrame]:
+def _decoded(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Iterator[VideoFrame]:
+    """Yield frames from the segment's keyframe on, the damaged ones too; what fails inside the segment is counted."""
     with open_source(Path(info.path)) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)  # noqa: S101 - the probe chose it among the video streams
         stream.thread_type = "AUTO"
         stream.thread_count = threads
-        failed_in_a_row = 0
-        packets = _packets_from(container, stream, from_pts)
+        stream.codec_context.flags |= _OUTPUT_CORRUPT
+        packets = _packets_from(container, stream, segment.decode_from_pts)
         if packets is None:
-            yield from _decoded(info, None, tally, threads)
+            yield from _decoded(info, replace(segment, decode_from_pts=None), tally, threads)
             return
-        for packet in packets:
-            try:
-                frames = stream.decode(packet)
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError as err:
-                tally.packets_failed += 1
-                failed_in_a_row += 1
-                if failed_in_a_row > _MAX_FAILED_IN_A_ROW:
-                    raise SourceCorrupt(
-                        f"{failed_in_a_row} packets in a row do not decode near pts {packet.pts} of {info.path}; "
-                        f"at most {_MAX_FAILED_IN_A_ROW} are passed over"
-                    ) from err
-                continue
-            failed_in_a_row = 0 if frames else failed_in_a_row
-            yield from frames
+        if info.container == "avi":
+            packets = _counted(packets)
+        frames = _through_decoder(packets, stream, segment, tally)
+        yield from _from_first_whole(frames) if segment.decode_from_pts is None else frames
+
+
+def _through_decoder(
+    packets: Iterator[Packet[VideoStream]], stream: VideoStream, segment: Segment, tally: Tally
+) -> Iterator[VideoFrame]:
+    failed_in_a_row = 0
+    for packet in packets:
+        try:
+            frames = stream.decode(packet)
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as err:
+            tally.packets_failed += packet.pts is None or segment.holds(packet.pts)
+            failed_in_a_row += 1
+            if failed_in_a_row > _MAX_FAILED_IN_A_ROW:
+                raise SourceCorrupt(
+                    f"{failed_in_a_row} packets in a row do not decode near pts {packet.pts}; "
+                    f"at most {_MAX_FAILED_IN_A_ROW} are passed over"
+                ) from err
+            continue
+        failed_in_a_row = 0 if frames else failed_in_a_row
+        yield from frames
+
+
+def _from_first_whole(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+    """Leave out damaged frames before the first whole one: a recording that starts inside a GOP shows only gray."""
+    for frame in frames:
+        if not frame.is_corrupt:
+            yield frame
+            break
+    yield from frames
+
+
+def _counted(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:
+    """Give AVI's packets their decoding times: AVI only counts frames, and presentation times are a wrong guess."""
+    for packet in packets:
+        packet.pts = packet.dts
+        yield packet
 
 
 def _packets_from(
@@ -202,67 +189,15 @@ def _until_broken(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[Vid
         yield packet
 
 
-def _deinterlaced(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) -> Iterator[VideoFrame]:
-    """Pass frames through bwdif: one frame out per frame in, progressive ones untouched.
-
-    bwdif halves the time base to leave room for fields; frames get their own time back.
-    """
-    graph: Graph | None = None
-    for frame in frames:
-        if graph is None:
-            graph = _bwdif(frame, info.time_base)
-        tally.frames_deinterlaced += frame.interlaced_frame
-        frame.time_base = info.time_base
-        graph.push(frame)
-        yield from _pulled(graph, info.time_base)
-    if graph is not None:
-        graph.push(None)
-        yield from _pulled(graph, info.time_base)
-
-
-def _bwdif(frame: VideoFrame, time_base: Fraction) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, name="in", time_base=time_base
-    )
-    graph.link_nodes(
-        source, graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"), graph.add("buffersink")
-    ).configure()
-    return graph
-
-
-def _pulled(graph: Graph, time_base: Fraction) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            frame = graph.pull()
-        except (BlockingIOError, EOFError):
-            return
-        assert isinstance(frame, VideoFrame)  # noqa: S101 - a video sink gives video frames
-        if frame.pts is not None:
-            frame.pts = round(frame.pts * seconds_per_tick(frame) / time_base)
-            frame.time_base = time_base
-        yield frame
-
-
-def _increasing(pts: int | None, last: int | None, info: VideoInfo, tally: Tally) -> int:
-    """Return a time after `last`: the frame's own wherever it has one."""
-    if pts is not None and (last is None or pts > last):
-        return pts
-    if pts is not None and last is not None and (last - pts) * info.time_base > _MAX_STEP_BACK_SECONDS:
-        raise SourceCorrupt(f"time jumps back from pts {last} to {pts}; timestamps must increase")
-    tally.times_repaired += 1
-    if last is None:
-        return 0
-    return last + (_step(info) if pts is None else 1)
-
-
 def planes_of(frame: VideoFrame, info: VideoInfo) -> tuple[Plane, ...]:
-    """Return a frame's planes in the working format, as views into its memory where it has that format."""
+    """Return a frame's planes in the working format, as views into its memory where it has that format.
+
+    Conversions name the range on both sides: left to itself, swscale takes some formats for full range and others not.
+    """
     if frame.format.name.replace("yuvj", "yuv") != info.pixel_format:
-        rgb = frame.format.is_rgb or frame.format.has_palette
-        frame = (
-            frame.reformat(format=info.pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
-            if rgb
-            else frame.reformat(format=info.pixel_format)
-        )
+        if frame.format.is_rgb or frame.format.has_palette:
+            frame = frame.reformat(format=info.pixel_format, dst_colorspace="ITU709", dst_color_range=LIMITED)
+        else:
+            same = info.colour.range or LIMITED
+            frame = frame.reformat(format=info.pixel_format, src_color_range=same, dst_color_range=same)
     return tuple(samples_of(plane, bits_of(info.pixel_format)) for plane in frame.planes)

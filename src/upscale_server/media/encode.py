@@ -11,19 +11,22 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import av
 import av.error
+import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import UpscaleError
 from upscale_server.media.encoders import EncoderSettings, VideoSpec, open_encoder
-from upscale_server.media.formats import bits_of
+from upscale_server.media.formats import bits_of, subsampling_of
 from upscale_server.media.streams import samples_of
-from upscale_server.media.types import Frame
+from upscale_server.media.types import LIMITED, Colour, Frame, Plane, Size
+
+_DEPTH = {8: "", 10: "10le"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,7 @@ class SegmentWriter:
 
     def write(self, frame: Frame) -> None:
         """Encode one frame of the spec's size, converted to the settings' pixel format; times must increase."""
-        picture = av.VideoFrame(self._spec.size.width, self._spec.size.height, frame.pixel_format)
-        _fill(picture, frame)
-        if frame.pixel_format != self._settings.pixel_format:
-            picture = picture.reformat(format=self._settings.pixel_format)
+        picture = _picture(frame, self._spec.size, self._settings.pixel_format, self._spec.colour)
         picture.pts = frame.pts * self._ticks
         picture.time_base = self._clock
         self._mux(self._stream.encode(picture))
@@ -90,7 +90,25 @@ class SegmentWriter:
                 self._file.mux(packet)
 
 
-def _fill(picture: av.VideoFrame, frame: Frame) -> None:
-    """Copy planes into a picture's memory."""
-    for plane, samples in zip(picture.planes, frame.planes, strict=True):
-        samples_of(plane, bits_of(frame.pixel_format))[:] = samples
+def _picture(frame: Frame, size: Size, pixel_format: str, colour: Colour) -> av.VideoFrame:
+    """Copy a frame's planes into a picture of the encoder's format.
+
+    Between gray and colour, planes are added or left out here, and where swscale converts it is told that the range
+    stays: it takes gray for full range and would compress the luma a second time.
+    """
+    across, down = subsampling_of(pixel_format)
+    bits = bits_of(frame.pixel_format)
+    planes, of_planes = frame.planes, frame.pixel_format
+    if not across:
+        planes, of_planes = planes[:1], "gray" + _DEPTH[bits]
+    elif len(planes) == 1:
+        neutral = np.full((-(-size.height // down), -(-size.width // across)), 1 << (bits - 1), planes[0].dtype)
+        of_planes = pixel_format.removesuffix("10le") + _DEPTH[bits]
+        planes = (planes[0], cast("Plane", neutral), cast("Plane", neutral))
+    picture = av.VideoFrame(size.width, size.height, of_planes)
+    for plane, samples in zip(picture.planes, planes, strict=True):
+        samples_of(plane, bits)[:] = samples
+    if of_planes == pixel_format:
+        return picture
+    same = colour.range or LIMITED
+    return picture.reformat(format=pixel_format, src_color_range=same, dst_color_range=same)

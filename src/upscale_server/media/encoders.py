@@ -55,7 +55,7 @@ CODECS = {
 
 _PLANAR = ("yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le", "gray10le")
 PIXEL_FORMATS = {
-    "libx264": _PLANAR,
+    "libx264": tuple(name for name in _PLANAR if not name.startswith("gray")),  # decoders give its gray back as 4:2:0
     "libx265": _PLANAR,
     "libsvtav1": ("yuv420p", "yuv420p10le"),
     "h264_nvenc": ("yuv420p", "yuv444p"),
@@ -74,6 +74,22 @@ DEFAULTS = {
     "av1_nvenc": (24, "p5"),
 }
 """CRF (for NVENC: CQ) and preset: visually near-transparent on upscaled video, which has little noise to spend on."""
+
+
+CRF_MAX = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "h264_nvenc": 51, "hevc_nvenc": 51, "av1_nvenc": 63}
+_X26X = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+_NVENC = tuple(f"p{level}" for level in range(1, 8))
+PRESETS = {
+    "libx264": _X26X,
+    "libx265": _X26X,
+    "libsvtav1": tuple(str(level) for level in range(14)),
+    "h264_nvenc": _NVENC,
+    "hevc_nvenc": _NVENC,
+    "av1_nvenc": _NVENC,
+}
+"""What each encoder takes; asked for otherwise, FFmpeg only says that something was invalid."""
 
 
 def open_encoder(

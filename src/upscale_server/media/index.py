@@ -23,6 +23,7 @@ class PacketIndex:
     """Sorted presentation times of a stream's packets.
 
     `reliable` is false when a packet has no time or two packets share one: such a stream is decoded in one piece.
+    `discarded` counts packets that an edit list hides.
     `untimed_first` counts packets before the first that has a time.
     `last_duration` is that of the last packet shown, in time base units, 0 when the container does not say.
     """
@@ -32,6 +33,7 @@ class PacketIndex:
     reliable: bool
     last_duration: int
     untimed_first: int
+    discarded: int
     encrypted: bool
     ends_early: bool
 
@@ -45,9 +47,10 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
     """Demux the whole stream and collect its timestamps."""
     pts: list[int] = []
     keyframes: list[int] = []
-    untimed_first = 0
+    untimed_first = discarded = 0
     unknown = encrypted = ends_early = packed = False
     last = (-(2**62), 0)
+    counted = container.format.name == "avi"  # AVI's packets are counted as they are decoded; see `decode`
     packets = container.demux(stream)
     while True:
         try:
@@ -57,9 +60,14 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
             break
         if packet is None:
             break
-        if packet.size == 0 or packet.is_discard:
+        if packet.size == 0:
+            continue
+        if packet.is_discard:
+            discarded += 1
             continue
         encrypted = encrypted or packet.has_sidedata("encryption_info")
+        if counted:
+            packet.pts = packet.dts
         packed = packed or (stream.codec_context.name == "mpeg4" and packet.size <= _EMPTY_PICTURE_BYTES)
         if packet.pts is None:
             unknown = True
@@ -69,15 +77,17 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
         last = max(last, (packet.pts, packet.duration or 0))
         if packet.is_keyframe:
             keyframes.append(packet.pts)
+    reordered = counted and stream.codec_context.has_b_frames
     pts.sort()
     keyframes.sort()
     distinct = len(set(pts)) == len(pts)
     return PacketIndex(
         pts=tuple(pts),
         keyframes=tuple(keyframes),
-        reliable=distinct and not unknown and not packed and bool(keyframes),
+        reliable=distinct and not unknown and not packed and bool(keyframes) and not reordered,
         last_duration=last[1],
         untimed_first=untimed_first,
+        discarded=discarded,
         encrypted=encrypted,
         ends_early=ends_early,
     )

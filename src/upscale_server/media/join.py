@@ -7,6 +7,7 @@ whole video at once, so that neither frame rates nor segment borders leave a tra
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,16 +31,20 @@ from upscale_server.media.encoders import VideoSpec
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import seconds_per_tick
 from upscale_server.media.tracks import (
+    PacketPlace,
     Window,
     add_track,
     copy_facts,
-    is_chapter_text,
+    is_made_by_muxer,
     needs_metadata_keys,
     track_packets,
     track_tags,
 )
 
 _QUICKTIME = ("mp4", "mov")
+_MOST_REFUSED = 100
+"""Damaged packets of one track that are passed over; a broadcast has a few, more mean that the track does not fit."""
+_Timed = tuple[Fraction, "Packet[Stream]", PacketPlace | None]
 _LARGEST_TIMESCALE = 2**31 - 1
 
 
@@ -63,8 +68,13 @@ class Joining:
     last_duration: int
 
 
-def join(segments: Sequence[EncodedSegment], spec: VideoSpec, joining: Joining, out_path: Path) -> None:
+def join(
+    segments: Sequence[EncodedSegment], spec: VideoSpec, joining: Joining, out_path: Path
+) -> frozenset[PacketPlace]:
     """Write the output file.
+
+    Returns:
+        The packets of other tracks that the muxer refused because they are damaged; there are few, or it fails.
 
     Raises:
         DiskFull, StorageError: it cannot be written.
@@ -77,7 +87,13 @@ def join(segments: Sequence[EncodedSegment], spec: VideoSpec, joining: Joining, 
             options["movflags"] = "+faststart" + tags
             options["movie_timescale"] = str(_movie_timescale(source, spec))
         with av.open(str(out_path), "w", format=joining.container_format, options=options) as out:
-            _write(out, segments, spec, joining)
+            try:
+                return _write(out, segments, spec, joining)
+            except (av.error.InvalidDataError, av.error.ArgumentError) as err:
+                raise UnsupportedFormat(
+                    f"the {joining.container_format} muxer refuses a track of {joining.source}: {err}",
+                    hint="an .mkv output holds almost everything",
+                ) from err
 
 
 def _movie_timescale(source: InputContainer, spec: VideoSpec) -> int:
@@ -92,14 +108,16 @@ def _movie_timescale(source: InputContainer, spec: VideoSpec) -> int:
     return min(clock, _LARGEST_TIMESCALE)
 
 
-def _write(out: OutputContainer, segments: Sequence[EncodedSegment], spec: VideoSpec, joining: Joining) -> None:
+def _write(
+    out: OutputContainer, segments: Sequence[EncodedSegment], spec: VideoSpec, joining: Joining
+) -> frozenset[PacketPlace]:
     with open_source(joining.source) as source, av.open(str(segments[0].path)) as first:
         copies: dict[int, Stream] = {}
         picture: VideoStream | None = None
         for stream in source.streams:
             if stream.index == joining.picture_index:
                 picture = _add_picture(out, first.streams.video[0], spec, stream)
-            elif stream.index not in joining.left_out and not is_chapter_text(stream):
+            elif stream.index not in joining.left_out and not is_made_by_muxer(stream):
                 copy = add_track(out, source, stream)
                 if copy is not None:
                     copies[stream.index] = copy
@@ -108,19 +126,27 @@ def _write(out: OutputContainer, segments: Sequence[EncodedSegment], spec: Video
         copy_facts(source, out, joining.window)
         pictures = _picture_packets(segments, spec.time_base, joining, picture)
         tracks = track_packets(source, copies, joining.window)
-        for _, packet in heapq.merge(pictures, tracks, key=itemgetter(0)):
-            _mux(out, packet, joining)
+        return _mux_all(out, heapq.merge(pictures, tracks, key=itemgetter(0)))
 
 
-def _mux(out: OutputContainer, packet: Packet[Stream], joining: Joining) -> None:
-    index = packet.stream_index
-    try:
-        out.mux(packet)
-    except (av.error.InvalidDataError, av.error.ArgumentError, ValueError) as err:
-        raise UnsupportedFormat(
-            f"the {joining.container_format} muxer refuses a packet of output stream {index}: {err}",
-            hint="an .mkv output holds almost everything",
-        ) from err
+def _mux_all(out: OutputContainer, packets: Iterator[_Timed]) -> frozenset[PacketPlace]:
+    """Write packets in the order of their times; a damaged one of a copied track is passed over."""
+    refused: Counter[int] = Counter()
+    places: list[PacketPlace] = []
+    for _, packet, place in packets:
+        try:
+            out.mux(packet)
+        except (av.error.InvalidDataError, av.error.ArgumentError, ValueError) as err:
+            if place is None:
+                raise UpscaleError(f"the {out.format.name} muxer refuses an encoded picture: {err}") from err
+            places.append(place)
+            refused[place[0]] += 1
+            if refused[place[0]] > _MOST_REFUSED:
+                raise UnsupportedFormat(
+                    f"the {out.format.name} muxer refuses stream {place[0]} of the source: {err}",
+                    hint="an .mkv output holds almost everything",
+                ) from err
+    return frozenset(places)
 
 
 def _add_picture(out: OutputContainer, encoded: VideoStream, spec: VideoSpec, original: Stream) -> VideoStream:
@@ -141,7 +167,7 @@ def _add_picture(out: OutputContainer, encoded: VideoStream, spec: VideoSpec, or
 
 def _picture_packets(
     segments: Sequence[EncodedSegment], time_base: Fraction, joining: Joining, stream: VideoStream
-) -> Iterator[tuple[Fraction, Packet[Stream]]]:
+) -> Iterator[_Timed]:
     """Yield the encoded packets in decoding order with their true times."""
     times = [time for segment in segments for time in segment.times]
     decoding = decoding_times([time.pts for time in times])
@@ -158,7 +184,7 @@ def _picture_packets(
             packet.dts = (dts - shift) * ticks
             packet.duration = durations[time.pts] * ticks
             packet.stream = stream
-            yield (dts - shift) * time_base, packet
+            yield (dts - shift) * time_base, packet, None
 
 
 def _packets_of(segment: EncodedSegment) -> Iterator[Packet[Stream]]:

@@ -5,16 +5,12 @@ It decodes a handful of frames and reads every packet's time; it changes nothing
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import av.error
-import av.logging
-from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
 from av.stream import Stream
@@ -24,6 +20,7 @@ from av.video.stream import VideoStream
 from upscale_server.errors import CodecNotAllowed, NoVideo, SourceCorrupt
 from upscale_server.media.formats import FormatFacts, facts_of
 from upscale_server.media.hdr import has_dynamic_hdr, hdr_of
+from upscale_server.media.headers import read_headers
 from upscale_server.media.index import PacketIndex, index_packets, varies
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import (
@@ -38,8 +35,8 @@ from upscale_server.media.streams import (
 from upscale_server.media.types import Colour, Size, StreamInfo, VideoInfo
 
 _FRAMES_LOOKED_AT = 6  # enough to meet one interlaced picture behind a progressive leader
+_ESTIMATE = 0.98
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
-_CHROMA_LOCATIONS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 _RGB_TAGS = Colour(matrix=1, range=1)  # what `decode` makes of an RGB source: BT.709, limited
 
 
@@ -121,6 +118,7 @@ def _describe(
 ) -> VideoInfo:
     first = frames[0]
     facts = facts_of(first.format.name)
+    headers = read_headers(path, stream.index)
     time_base = seconds_per_tick(stream)
     interlaced = stream.codec_context.field_order not in _PROGRESSIVE or any(f.interlaced_frame for f in frames)
     matrix = _display_matrix(first)
@@ -138,10 +136,12 @@ def _describe(
         sample_aspect_ratio=rational(stream.sample_aspect_ratio),
         rotation=first.rotation if matrix else 0,
         display_matrix=matrix,
-        colour=_colour(path, first, stream, facts),
+        colour=_colour(first, facts, headers.chroma_location),
         hdr=hdr_of(first),
         interlaced=interlaced,
+        may_interlace=interlaced or headers.may_interlace,
         variable_rate=varies(index, time_base),
+        timed=bool(index.pts),
         frame_count=len(index.pts) + index.untimed_first,
         frame_count_from_header=stream.frames,
         duration_seconds=_duration(index, time_base),
@@ -170,7 +170,7 @@ def _duration(index: PacketIndex, time_base: Fraction) -> float:
     return float((index.pts[-1] - index.pts[0] + index.last_duration) * time_base)
 
 
-def _colour(path: Path, frame: VideoFrame, stream: VideoStream, facts: FormatFacts) -> Colour:
+def _colour(frame: VideoFrame, facts: FormatFacts, chroma_location: str) -> Colour:
     if facts.rgb:
         return Colour(int(frame.color_primaries), int(frame.color_trc), _RGB_TAGS.matrix, _RGB_TAGS.range)
     return Colour(
@@ -178,41 +178,8 @@ def _colour(path: Path, frame: VideoFrame, stream: VideoStream, facts: FormatFac
         transfer=int(frame.color_trc),
         matrix=int(frame.colorspace),
         range=2 if facts.full_range_by_name else int(frame.color_range),
-        chroma_location=_chroma_location(path, stream.index) if facts.working.startswith("yuv420") else "",
+        chroma_location=chroma_location if facts.working.startswith("yuv420") else "",
     )
-
-
-def _chroma_location(path: Path, stream_index: int) -> str:
-    """Read where chroma samples sit from the first packet's headers; empty when they do not say.
-
-    PyAV does not show it, so FFmpeg's `trace_headers` filter is asked to spell the headers out.
-    """
-    with open_source(path) as container:
-        stream = container.streams[stream_index]
-        level = av.logging.get_level()
-        av.logging.set_level(av.logging.INFO)
-        try:
-            with av.logging.Capture() as lines:
-                reader = BitStreamFilterContext("trace_headers", stream)
-                for packet in islice(container.demux(stream), 1):
-                    reader.filter(packet)
-        except (av.error.FFmpegError, ValueError):
-            return ""
-        finally:
-            av.logging.set_level(level)
-        return _location_from(line[2] for line in lines)
-
-
-def _location_from(lines: object) -> str:
-    for line in lines:  # type: ignore[attr-defined]
-        found = re.search(r"chroma_sample_(loc_type_top_field|position)\b.*= (\d+)\s*$", line)
-        if found is None:
-            continue
-        value = int(found[2])
-        if found[1] == "position":  # AV1: 1 vertical (left), 2 colocated (top left), else unknown
-            return {1: "left", 2: "topleft"}.get(value, "")
-        return _CHROMA_LOCATIONS[value] if value < len(_CHROMA_LOCATIONS) else ""
-    return ""
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
@@ -249,6 +216,9 @@ def _warnings(
         found.append(("closed_captions_dropped", "closed captions inside the video stream are left out"))
     if not index.reliable:
         found.append(("timestamps_incomplete", "some packets have no time of their own; decoded in one piece"))
-    if index.ends_early or len(index.pts) < 0.98 * stream.frames:
-        found.append(("source_truncated", f"{len(index.pts)} of {stream.frames} frames declared are there"))
+    there = len(index.pts) + index.untimed_first + index.discarded
+    # QuickTime's header lists every sample; other containers' counts are an author's estimate.
+    exact = "mov" in stream.container.format.name
+    if index.ends_early or there < stream.frames * (1 if exact else _ESTIMATE):
+        found.append(("source_truncated", f"{there} of {stream.frames} frames declared are there"))
     return found

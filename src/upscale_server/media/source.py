@@ -5,6 +5,7 @@ It never follows a reference to another file or to the network; reading streams 
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,19 @@ _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 """PyAV 18 stops at tags that are no UTF-8 unless told otherwise; 19 replaces what it cannot read by itself."""
 
 
+def _is_readable(path: Path) -> None:
+    try:
+        facts = path.stat()
+    except FileNotFoundError as err:
+        raise SourceNotFound(f"source {path} does not exist") from err
+    except (OSError, ValueError) as err:  # a name that is too long, a folder that may not be entered, a null byte
+        raise SourceNotFound(f"source {path} cannot be looked at: {err}") from err
+    if not stat.S_ISREG(facts.st_mode):
+        raise SourceNotFound(f"source {path} is not a file")
+    if facts.st_size == 0:
+        raise NotMedia(f"source {path} is empty")
+
+
 def open_source(path: Path) -> InputContainer:
     """Open a media file for reading.
 
@@ -39,12 +53,7 @@ def open_source(path: Path) -> InputContainer:
         NotMedia: an empty file, or bytes that no demuxer knows.
         UnsupportedFormat: a playlist or a container outside the allow-list.
     """
-    if not path.exists():
-        raise SourceNotFound(f"source {path} does not exist")
-    if not path.is_file():
-        raise SourceNotFound(f"source {path} is not a file")
-    if path.stat().st_size == 0:
-        raise NotMedia(f"source {path} is empty")
+    _is_readable(path)
     try:
         container: InputContainer = av.open(f"file:{path.absolute()}", container_options=_OPTIONS, **_METADATA)
     except av.error.InvalidDataError as err:

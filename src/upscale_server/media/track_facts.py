@@ -11,18 +11,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
 from av.stream import AttachmentStream, Stream
+from av.video.codeccontext import VideoCodecContext
 
 from upscale_server.media.payload import payload
 from upscale_server.media.source import open_source
-from upscale_server.media.streams import codec_of, kind_of, rational, seconds_per_tick
-from upscale_server.media.tracks import Window, author_tags, is_chapter_text, kept_packets
+from upscale_server.media.streams import codec_of, context_of, kind_of, rational, seconds_per_tick
+from upscale_server.media.tracks import PacketPlace, Window, author_tags, is_made_by_muxer, kept_packets
 
 
 @dataclass(slots=True)
 class Track:
-    """One stream: what it is, and the count, bytes and times of its packets."""
+    """One stream: what it is, and the count, bytes and times of its packets.
+
+    `form` is the sound's rate and channels or a picture's size; `durations` are kept for subtitles alone, whose reading
+    depends on them.
+    """
 
     index: int
     kind: str
@@ -30,10 +36,13 @@ class Track:
     language: str
     title: str
     disposition: int
+    timecode: str
     time_base: Fraction
+    form: str = ""
     packets: int = 0
     digest: str = ""
     times: tuple[Fraction, ...] = ()
+    durations: tuple[Fraction, ...] = ()
 
     @property
     def name(self) -> str:
@@ -54,35 +63,61 @@ class Attached:
 class TrackFacts:
     """Everything in a file besides its main picture."""
 
+    main: Track
     tracks: tuple[Track, ...]
     chapters: tuple[tuple[Fraction, Fraction, str], ...]
     attachments: tuple[Attached, ...]
     metadata: dict[str, str]
 
 
-def facts_of_tracks(path: Path, picture_index: int, window: Window) -> TrackFacts:
-    """Read a file's other streams inside a window of its time; times are given with the window's shift taken off."""
+def facts_of_tracks(
+    path: Path, picture_index: int, window: Window, passed_over: frozenset[PacketPlace] = frozenset()
+) -> TrackFacts:
+    """Read a file's other streams inside a window of its time.
+
+    Args:
+        path: the file.
+        picture_index: the stream that is not read.
+        window: what is kept; times are given with its shift taken off.
+        passed_over: packets that do not count, because no muxer takes them.
+    """
     with open_source(path) as container:
-        streams = [s for s in container.streams if s.index != picture_index and not is_chapter_text(s)]
+        streams = [s for s in container.streams if s.index != picture_index and not is_made_by_muxer(s)]
         plain = [s for s in streams if not isinstance(s, AttachmentStream)]
-        tracks = tuple(_read(container, plain, window))
+        tracks = tuple(_read(container, plain, window, passed_over))
         attached = tuple(
             Attached(s.index, s.name or "", hashlib.sha256(s.data).hexdigest())
             for s in streams
             if isinstance(s, AttachmentStream)
         )
-        return TrackFacts(tracks, tuple(_chapters(container, window)), attached, author_tags(container.metadata))
+        return TrackFacts(
+            main=_track(container.streams[picture_index]),
+            tracks=tracks,
+            chapters=tuple(_chapters(container, window)),
+            attachments=attached,
+            metadata=author_tags(container.metadata),
+        )
 
 
-def _read(container: InputContainer, streams: list[Stream], window: Window) -> Iterator[Track]:
+def _read(
+    container: InputContainer, streams: list[Stream], window: Window, passed_over: frozenset[PacketPlace]
+) -> Iterator[Track]:
     tracks = {stream.index: _track(stream) for stream in streams}
     sums = {index: hashlib.sha256() for index in tracks}
     times: dict[int, list[Fraction]] = {index: [] for index in tracks}
+    durations: dict[int, list[Fraction]] = {index: [] for index in tracks}
+    places = dict.fromkeys(tracks, -1)
     for packet in kept_packets(container, streams, window):
+        places[packet.stream_index] += 1
+        if (packet.stream_index, places[packet.stream_index]) in passed_over:
+            continue
         sums[packet.stream_index].update(payload(packet, packet.stream))
         times[packet.stream_index].append((packet.pts or 0) * seconds_per_tick(packet))
+        if tracks[packet.stream_index].kind == "subtitle":
+            durations[packet.stream_index].append((packet.duration or 0) * seconds_per_tick(packet))
     for index, track in tracks.items():
-        track.packets, track.digest, track.times = len(times[index]), sums[index].hexdigest(), tuple(times[index])
+        track.packets, track.digest = len(times[index]), sums[index].hexdigest()
+        track.times, track.durations = tuple(times[index]), tuple(durations[index])
         yield track
 
 
@@ -95,8 +130,19 @@ def _track(stream: Stream) -> Track:
         language="" if language == "und" else language,
         title=stream.metadata.get("title") or stream.metadata.get("name", ""),
         disposition=int(stream.disposition),
+        timecode=stream.metadata.get("timecode", ""),
         time_base=seconds_per_tick(stream),
+        form=_form(stream),
     )
+
+
+def _form(stream: Stream) -> str:
+    context = context_of(stream)
+    if isinstance(context, AudioCodecContext):
+        return f"{context.sample_rate} Hz, {context.layout.nb_channels} channels"
+    if isinstance(context, VideoCodecContext):
+        return f"{context.width}x{context.height}"
+    return ""
 
 
 def _chapters(container: InputContainer, window: Window) -> Iterator[tuple[Fraction, Fraction, str]]:

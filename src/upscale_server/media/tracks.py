@@ -6,6 +6,7 @@ Packets are copied, never decoded; what cannot be held is named, so that a plan 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,12 +21,16 @@ from av.stream import AttachmentStream, DataStream, Discard, Stream
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import codec_of, is_cover, kind_of, rational, seconds_per_tick
 
+PacketPlace = tuple[int, int]
+"""A copied packet by the index of its stream in the source and its number among the kept packets of that stream."""
+
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Output suffixes and the muxers behind them: those that keep any frame time and hold our codecs."""
 
 _CHAPTER_CLOCK = Fraction(1, 1000)
 _PACKETS_LOOKED_AT = 2000  # far more than any container interleaves before every stream has begun
 _OF_THE_MUXER = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time_raw"}
+_STATISTICS = re.compile(r"(BPS|DURATION|NUMBER_OF_FRAMES|NUMBER_OF_BYTES|_STATISTICS_\w+)(-\w+)?")
 _MIMES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "webp": ("cover.webp", "image/webp")}
 _MP4_KEYS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
@@ -38,11 +43,12 @@ _MP4_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A stream that the target container cannot hold."""
+    """A stream that is left out, and why."""
 
     index: int
     kind: str
     codec: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,25 @@ def refused_by(source: Path, picture_index: int, container_format: str) -> list[
     """Return the streams of `source` that a `container_format` file cannot hold, by asking its muxer."""
     with open_source(source) as container:
         return [
-            Refused(stream.index, kind_of(stream), codec_of(stream))
+            Refused(stream.index, kind_of(stream), codec_of(stream), f"cannot be held by {container_format}")
             for stream in container.streams
-            if stream.index != picture_index and not is_chapter_text(stream) and not _holds(container_format, stream)
+            if stream.index != picture_index and not is_made_by_muxer(stream) and not _holds(container_format, stream)
         ]
+
+
+def without_keyframe(source: Path, picture_index: int, window: Window) -> list[Refused]:
+    """Return the other video streams that cannot be played from the window's start on: no keyframe lies inside."""
+    if window.start is None:
+        return []
+    with open_source(source) as container:
+        others = [s for s in container.streams.video if s.index != picture_index and not is_cover(s)]
+    found = []
+    for stream in others:
+        with open_source(source) as container:
+            packets = kept_packets(container, [container.streams[stream.index]], window)
+            if next(packets, None) is None:
+                found.append(Refused(stream.index, "video", codec_of(stream), "has no keyframe in the kept time"))
+    return found
 
 
 def earliest_time(source: Path, left_out: frozenset[int]) -> Fraction:
@@ -99,12 +120,13 @@ def earliest_time(source: Path, left_out: frozenset[int]) -> Fraction:
     return earliest
 
 
-def is_chapter_text(stream: Stream) -> bool:
-    """Tell whether a data stream is QuickTime's text track behind the chapters, which are carried as chapters.
+def is_made_by_muxer(stream: Stream) -> bool:
+    """Tell whether a data stream is one that QuickTime's muxer makes by itself.
 
-    The demuxer takes its content for the chapters and marks the stream as one to discard; other data streams stay.
+    That is the text track behind the chapters (the demuxer has taken its content and discards it) and the timecode
+    track (its content is the picture's `timecode` tag, from which the muxer writes it again).
     """
-    return isinstance(stream, DataStream) and stream.discard == Discard.all
+    return isinstance(stream, DataStream) and (stream.discard == Discard.all or "timecode" in stream.metadata)
 
 
 def _holds(container_format: str, stream: Stream) -> bool:
@@ -191,18 +213,25 @@ def needs_metadata_keys(source: InputContainer) -> bool:
 
 
 def author_tags(metadata: dict[str, str]) -> dict[str, str]:
-    """Return the tags that are the author's; brands and the writing program belong to each file."""
-    return {key: value for key, value in metadata.items() if key.lower() not in _OF_THE_MUXER}
+    """Return the tags that are the author's: brands, the writing program and statistics belong to each file."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in _OF_THE_MUXER and not _STATISTICS.fullmatch(key)
+    }
 
 
 def track_packets(
     source: InputContainer, copies: dict[int, Stream], window: Window
-) -> Iterator[tuple[Fraction, Packet[Stream]]]:
-    """Yield the packets of the copied streams with the time that orders them, in the file's order."""
+) -> Iterator[tuple[Fraction, Packet[Stream], PacketPlace]]:
+    """Yield the packets of the copied streams with the time that orders them and their place, in the file's order."""
+    places = dict.fromkeys(copies, 0)
     for packet in kept_packets(source, [source.streams[index] for index in copies], window):
+        index = packet.stream_index
         stamp = (packet.dts or 0) * seconds_per_tick(packet)
-        packet.stream = copies[packet.stream_index]
-        yield stamp, packet
+        packet.stream = copies[index]
+        yield stamp, packet, (index, places[index])
+        places[index] += 1
 
 
 def kept_packets(source: InputContainer, streams: list[Stream], window: Window) -> Iterator[Packet[Stream]]:
@@ -212,10 +241,7 @@ def kept_packets(source: InputContainer, streams: list[Stream], window: Window) 
     the screen when the window opens is shortened. Cover art has no place in time and is always kept.
     """
     playable = {stream.index for stream in streams if stream.type != "video" or window.start is None}
-    for packet in source.demux(streams) if streams else ():
-        if packet.size == 0 and packet.dts is None:
-            continue
-        packet.dts = packet.pts if packet.dts is None else packet.dts
+    for packet in _with_decoding_times(source.demux(streams) if streams else iter(())):
         packet.pts = packet.dts if packet.pts is None else packet.pts
         if is_cover(packet.stream):
             packet.pts = packet.dts = 0
@@ -227,6 +253,31 @@ def kept_packets(source: InputContainer, streams: list[Stream], window: Window) 
             playable.add(packet.stream_index)
         if packet.stream_index in playable:
             yield _moved(packet, window)
+
+
+def _with_decoding_times(packets: Iterator[Packet[Stream]]) -> Iterator[Packet[Stream]]:
+    """Yield packets that have data, each with a decoding time.
+
+    Matroska gives none for the first packets of a video with B-frames: these wait for the first that has one and get
+    the times before it. Other streams are decoded in the order they are shown.
+    """
+    waiting: dict[int, list[Packet[Stream]]] = {}
+    for packet in packets:
+        if packet.size == 0 and packet.dts is None:
+            continue
+        if packet.dts is None and packet.stream.type == "video" and packet.pts is not None:
+            waiting.setdefault(packet.stream_index, []).append(packet)
+            continue
+        early = waiting.pop(packet.stream_index, [])
+        for distance, one in zip(range(len(early), 0, -1), early, strict=True):
+            one.dts = (packet.dts or 0) - distance * max(1, packet.duration or 1)
+            yield one
+        packet.dts = packet.pts if packet.dts is None else packet.dts
+        yield packet
+    for early in waiting.values():
+        for one in early:
+            one.dts = one.pts
+            yield one
 
 
 def _fits_window(packet: Packet[Stream], window: Window) -> bool:

@@ -18,6 +18,9 @@ from upscale_server.errors import BadRequest
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 """`(H, W)` samples; uint8 for 8 bits, else uint16 holding 0 to 2**bits - 1."""
 
+LIMITED, FULL = 1, 2
+"""Colour ranges as FFmpeg numbers them; 0 is unspecified and taken for limited."""
+
 UNSPECIFIED = 2
 """The code point that H.273 gives to `unspecified` for primaries, transfer and matrix."""
 
@@ -126,6 +129,8 @@ class VideoInfo:
     """What a probe found in a file; what only the header claims is named so.
 
     `pixel_format` is the planar YUV format that frames are delivered in, `pixel_format_of_source` the stream's own.
+    `interlaced` is what the header or the first frames say; `may_interlace` that later frames could be.
+    `timed` is false when no packet has a time (elementary streams).
     `display_matrix` is FFmpeg's nine integers, empty when there is none.
     """
 
@@ -145,7 +150,9 @@ class VideoInfo:
     colour: Colour
     hdr: Hdr
     interlaced: bool
+    may_interlace: bool
     variable_rate: bool
+    timed: bool
     frame_count: int
     frame_count_from_header: int
     duration_seconds: float
@@ -156,6 +163,17 @@ class VideoInfo:
     streams: tuple[StreamInfo, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What decoding met on the way; filled while the frames are drawn."""
+
+    frames: int = 0
+    packets_failed: int = 0
+    frames_damaged: int = 0
+    frames_deinterlaced: int = 0
+    times_repaired: int = 0
 
 
 def record(value: Any) -> Any:  # noqa: ANN401 - turns any of our values into JSON's

@@ -93,6 +93,8 @@ class FrameUpscaler:
         if (width, height) == (self.picture.width, self.picture.height):
             return planes
         bits, scale = bits_of(pixel_format), (self.picture.width / width, self.picture.height / height)
+        if len(planes) == 1:
+            return (resample(planes[0], self.picture, bits=bits),)
         subsampling = subsampling_of(pixel_format)
         offset = chroma_offset(self.colour.chroma_location, subsampling, *scale)
         size = _chroma_size(self.picture, subsampling)
