@@ -87,4 +87,5 @@ def _panel(title: str, points: list[Point]) -> Image.Image:
 
 def _ticks(low: float, high: float) -> list[float]:
     step = next(step for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0) if (high - low) / step <= 8)
-    return [float(value) for value in np.arange(np.ceil(low / step) * step, high, step)]
+    # Adding zero turns -0.0 into 0.0.
+    return [round(float(value), 6) + 0.0 for value in np.arange(np.ceil(low / step) * step, high, step)]

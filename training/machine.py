@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
 
 def describe() -> str:
     """Name the processor and its core count, for cards and logs."""
-    return f"{_processor()}, {os.cpu_count()} cores"
+    return f"{_processor()} ({os.cpu_count()} cores)"
 
 
 def _processor() -> str:

@@ -12,6 +12,8 @@ TITLES = {
     "held_out": "held-out clips, bicubic reduction + x264 ultrafast crf 23",
     "footage": "real footage, bicubic reduction + x264 ultrafast crf 23",
 }
+MOST_COLUMNS = 4
+"""Sets or clips shown one by one; of more, the mean is shown and the rest is in the JSON."""
 MEASURES = {"psnr_y": "PSNR-Y", "ssim_y": "SSIM-Y", "vmaf": "VMAF", "vmaf_neg": "VMAF-NEG"}
 
 
@@ -25,6 +27,8 @@ def markdown(results: dict[str, dict[str, Table]]) -> str:
 
 
 def _table(table: Table) -> str:
+    if len(table) > MOST_COLUMNS:
+        table = {f"mean of {len(table) - 1} clips": table["mean"]}
     first = next(iter(table.values()))
     measures = list(next(iter(first.values())))
     heads = [f"{name} {' / '.join(MEASURES[measure] for measure in measures)}" for name in table]

@@ -135,7 +135,8 @@ def device_name(device: torch.device) -> str:
     """Name what trains, for the card."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, bf16"
-    return f"{torch.get_num_threads()} thread(s) of {describe()}, bf16"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of {describe()}, bf16"
 
 
 def run(recipe: Recipe, slot: Slot, data: Path, work: Path, init: Path | None) -> Path:

@@ -105,11 +105,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
     working = working_of(passes[0].card, wish.engine, wish.precision)
     spec = _spec(info, fitted.canvas)
     settings = choose_encoder(info, wish, spec)
-    refused = tuple(refused_by(Path(info.path), info.stream_index, wish.container))
-    window = _window(info, probed.index, wish)
-    refused += tuple(without_keyframe(Path(info.path), info.stream_index, window))
-    if window.start is None:
-        window = replace(window, delay=_delay(probed, wish.container, frozenset(one.index for one in refused)))
+    window, refused = _kept(probed, wish)
     _gaps_fit(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
     return Plan(
@@ -173,6 +169,17 @@ def _spec(info: VideoInfo, size: Size) -> VideoSpec:
         colour=info.colour,
         hdr=info.hdr,
     )
+
+
+def _kept(probed: Probed, wish: Wish) -> tuple[Window, tuple[Refused, ...]]:
+    """Return the time that is kept, and the tracks that the container cannot hold."""
+    path, picture = Path(probed.info.path), probed.info.stream_index
+    refused = tuple(refused_by(path, picture, wish.container))
+    window = _window(probed.info, probed.index, wish)
+    refused += tuple(without_keyframe(path, picture, window))
+    if window.start is None:
+        window = replace(window, delay=_delay(probed, wish.container, frozenset(one.index for one in refused)))
+    return window, refused
 
 
 def _window(info: VideoInfo, index: PacketIndex, wish: Wish) -> Window:

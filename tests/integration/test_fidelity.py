@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.case import Case
 from tests.support.cli_runner import Ran, run_here
-from tests.support.clips import CASES, DAMAGED, Case
+from tests.support.clips import CASES, DAMAGED
 from tests.support.faults import (
     Change,
     copy_of,

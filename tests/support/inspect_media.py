@@ -114,7 +114,7 @@ def contents_of(path: Path, *, coarse: bool = False) -> Contents:
         }
         tracks = _tracks(file, index)
     looks, shown, errors = _pictures(path, index, _on_grid if coarse else _shown)
-    shown = _in_display_order(_counted(shown, rate))
+    shown = _in_display_order(_counted(shown, rate, always=container == "avi"))
     return Contents(container, looks, shown, tracks, chapters, metadata, errors)
 
 
@@ -201,9 +201,13 @@ def _pictures(path: Path, index: int, keep: Callable[[av.VideoFrame], Shown]) ->
     return looks, tuple(shown), errors
 
 
-def _counted(shown: tuple[Shown, ...], rate: Fraction) -> tuple[Shown, ...]:
-    """Give the pictures of an elementary stream, which has no times, those of its nominal rate."""
-    if any(picture.time is not None for picture in shown) or not rate:
+def _counted(shown: tuple[Shown, ...], rate: Fraction, *, always: bool) -> tuple[Shown, ...]:
+    """Give the pictures of a stream without times (an elementary one, or any in AVI) those of its nominal rate.
+
+    AVI knows no presentation times, only places: picture n belongs to tick n. What FFmpeg shows there in streams with
+    B-frames are decoding times plus a delay.
+    """
+    if not rate or not (always or all(picture.time is None for picture in shown)):
         return shown
     return tuple(replace(picture, time=place / rate) for place, picture in enumerate(shown))
 

@@ -207,9 +207,9 @@ def test_every_module_says_why_it_exists(repository: Path) -> None:
 
 
 def test_modules_and_functions_stay_small(repository: Path) -> None:
-    """No installed module is longer than 300 lines and no function's body longer than 40.
+    """No installed module is longer than 300 lines and no function's code longer than 40.
 
-    Signatures do not count: that of a command is its list of options.
+    Signatures and docstrings do not count: a command's signature is its list of options.
     """
     long = []
     for path in sources(repository):
@@ -219,7 +219,8 @@ def test_modules_and_functions_stay_small(repository: Path) -> None:
             long.append(f"{name}: {text.count(chr(10))} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or node.lineno) - node.body[0].lineno + 1
+                code = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
+                lines = (node.end_lineno or node.lineno) - code[0].lineno + 1
                 if lines > MAX_FUNCTION_LINES:
                     long.append(f"{name}: {node.name} has {lines} lines")
 

@@ -126,7 +126,8 @@ _INFO = VideoInfo(
     path="", container="mov", stream_index=0, codec="h264", size=Size(96, 64), pixel_format="yuv420p",
     pixel_format_of_source="yuv420p", bits=8, time_base=Fraction(1, 100), average_rate=Fraction(25),
     sample_aspect_ratio=None, rotation=0, display_matrix=(), colour=Colour(), hdr=Hdr(), interlaced=False,
-    may_interlace=False, variable_rate=False, timed=True, frame_count=0, frame_count_from_header=0, duration_seconds=0.0, byte_count=0, modified_ns=0,
+    may_interlace=False, variable_rate=False, timed=True, frame_count=0, frame_count_from_header=0,
+    duration_seconds=0.0, byte_count=0, modified_ns=0,
     bit_rate=0, chapter_count=0,
 )  # fmt: skip
 

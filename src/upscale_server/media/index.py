@@ -6,12 +6,13 @@ It answers where segments may start and which timestamps must come out again; it
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
 import av.error
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 _EMPTY_PICTURE_BYTES = 8  # DivX's packed streams put an empty picture where the second of a pair belongs
@@ -45,52 +46,62 @@ class PacketIndex:
 
 def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex:
     """Demux the whole stream and collect its timestamps."""
-    pts: list[int] = []
-    keyframes: list[int] = []
-    untimed_first = discarded = 0
-    unknown = encrypted = ends_early = packed = False
-    last = (-(2**62), 0)
     counted = container.format.name == "avi"  # AVI's packets are counted as they are decoded; see `decode`
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            ends_early = True
-            break
-        if packet is None:
-            break
+    table = _Table(may_be_packed=stream.codec_context.name == "mpeg4")
+    try:
+        for packet in container.demux(stream):
+            table.add(packet, packet.dts if counted else packet.pts)
+    except av.error.FFmpegError:
+        table.ends_early = True
+    return table.sorted(reordered=counted and stream.codec_context.has_b_frames)
+
+
+@dataclass(slots=True)
+class _Table:
+    """What has been seen of a stream's packets so far."""
+
+    may_be_packed: bool
+    pts: list[int] = field(default_factory=list)
+    keyframes: list[int] = field(default_factory=list)
+    last: tuple[int, int] = (-(2**62), 0)
+    untimed_first: int = 0
+    discarded: int = 0
+    unknown: bool = False
+    encrypted: bool = False
+    packed: bool = False
+    ends_early: bool = False
+
+    def add(self, packet: Packet[VideoStream], pts: int | None) -> None:
+        """Note a packet; an empty one only says that the stream has ended."""
         if packet.size == 0:
-            continue
+            return
         if packet.is_discard:
-            discarded += 1
-            continue
-        encrypted = encrypted or packet.has_sidedata("encryption_info")
-        if counted:
-            packet.pts = packet.dts
-        packed = packed or (stream.codec_context.name == "mpeg4" and packet.size <= _EMPTY_PICTURE_BYTES)
-        if packet.pts is None:
-            unknown = True
-            untimed_first += not pts
-            continue
-        pts.append(packet.pts)
-        last = max(last, (packet.pts, packet.duration or 0))
+            self.discarded += 1
+            return
+        self.encrypted = self.encrypted or packet.has_sidedata("encryption_info")
+        self.packed = self.packed or (self.may_be_packed and packet.size <= _EMPTY_PICTURE_BYTES)
+        if pts is None:
+            self.unknown = True
+            self.untimed_first += not self.pts
+            return
+        self.pts.append(pts)
+        self.last = max(self.last, (pts, packet.duration or 0))
         if packet.is_keyframe:
-            keyframes.append(packet.pts)
-    reordered = counted and stream.codec_context.has_b_frames
-    pts.sort()
-    keyframes.sort()
-    distinct = len(set(pts)) == len(pts)
-    return PacketIndex(
-        pts=tuple(pts),
-        keyframes=tuple(keyframes),
-        reliable=distinct and not unknown and not packed and bool(keyframes) and not reordered,
-        last_duration=last[1],
-        untimed_first=untimed_first,
-        discarded=discarded,
-        encrypted=encrypted,
-        ends_early=ends_early,
-    )
+            self.keyframes.append(pts)
+
+    def sorted(self, *, reordered: bool) -> PacketIndex:
+        """Return the table in order of presentation."""
+        distinct = len(set(self.pts)) == len(self.pts)
+        return PacketIndex(
+            pts=tuple(sorted(self.pts)),
+            keyframes=tuple(sorted(self.keyframes)),
+            reliable=distinct and not (self.unknown or self.packed or reordered) and bool(self.keyframes),
+            last_duration=self.last[1],
+            untimed_first=self.untimed_first,
+            discarded=self.discarded,
+            encrypted=self.encrypted,
+            ends_early=self.ends_early,
+        )
 
 
 def varies(index: PacketIndex, time_base: Fraction) -> bool:

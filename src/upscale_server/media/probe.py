@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import av.error
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
@@ -151,7 +152,10 @@ def _describe(
         chapter_count=len(container.chapters()),
         streams=tuple(_stream_info(other) for other in container.streams if other.index != stream.index),
         metadata=dict(container.metadata),
-        warnings=tuple(_warnings(facts, frames, index, stream, interlaced=interlaced)),
+        warnings=(
+            *_warnings(facts, frames, index, stream, interlaced=interlaced),
+            *_truncation(container, index, stream),
+        ),
     )
 
 
@@ -216,9 +220,33 @@ def _warnings(
         found.append(("closed_captions_dropped", "closed captions inside the video stream are left out"))
     if not index.reliable:
         found.append(("timestamps_incomplete", "some packets have no time of their own; decoded in one piece"))
+    return found
+
+
+def _truncation(container: InputContainer, index: PacketIndex, stream: VideoStream) -> list[tuple[str, str]]:
+    """Say when a file ends before its header says it does."""
     there = len(index.pts) + index.untimed_first + index.discarded
     # QuickTime's header lists every sample; other containers' counts are an author's estimate.
-    exact = "mov" in stream.container.format.name
+    exact = "mov" in container.format.name
     if index.ends_early or there < stream.frames * (1 if exact else _ESTIMATE):
-        found.append(("source_truncated", f"{there} of {stream.frames} frames declared are there"))
-    return found
+        return [("source_truncated", f"{there} of {stream.frames} frames declared are there")]
+    declared = (container.duration or 0) / av.time_base
+    begin = (container.start_time or 0) / av.time_base
+    end = _end_of_all(container) - begin if _ends_before(index, stream, begin + declared) else declared
+    if end < declared * _ESTIMATE:
+        return [("source_truncated", f"the file ends after {end:.2f} s of the {declared:.2f} s that its header names")]
+    return []
+
+
+def _ends_before(index: PacketIndex, stream: VideoStream, moment: float) -> bool:
+    return bool(index.pts) and (index.pts[-1] + index.last_duration) * seconds_per_tick(stream) < moment * _ESTIMATE
+
+
+def _end_of_all(container: InputContainer) -> float:
+    """Return when the last packet of any stream ends: a picture may end before its sound."""
+    end = 0.0
+    with open_source(Path(container.name.removeprefix("file:"))) as again:
+        for packet in again.demux():
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * seconds_per_tick(packet)))
+    return end

@@ -130,7 +130,7 @@ def _track(stream: Stream) -> Track:
         language="" if language == "und" else language,
         title=stream.metadata.get("title") or stream.metadata.get("name", ""),
         disposition=int(stream.disposition),
-        timecode=stream.metadata.get("timecode", ""),
+        timecode={key.lower(): value for key, value in stream.metadata.items()}.get("timecode", ""),
         time_base=seconds_per_tick(stream),
         form=_form(stream),
     )
