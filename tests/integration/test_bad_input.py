@@ -10,11 +10,12 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import tiny_models
 from tests.support.bad_files import BAD_SOURCES, SOURCE_EXIT, Bad
 from tests.support.cli_runner import COMMAND, LIMIT_SECONDS, Ran, environment_for, run_apart
 from tests.support.clip_spec import Attachment, Clip, Picture, Sound
@@ -28,7 +29,8 @@ FEW_BYTES = 20_000
 def video(source: Path, output: Path, *options: str) -> Ran:
     """Run the command on one file; twice the size unless the options say otherwise."""
     size = () if {"--scale", "--to", "--task"} & set(options) else ("--scale", "2")
-    return run_apart("video", source, "-o", output, *size, *QUICK, *options)
+    quick = QUICK[2:] if "--model" in options else QUICK
+    return run_apart("video", source, "-o", output, *size, *quick, *options)
 
 
 def assert_one_line(ran: Ran) -> None:
@@ -227,15 +229,25 @@ def test_full_disk_is_named(tiny_disk: Path, tmp_path: Path) -> None:
     assert not (tiny_disk / "out.mkv").exists()
 
 
-def test_broken_model_file_is_refused(clip: Path, tmp_path: Path) -> None:
-    """A file that is no ONNX model has the model's code and leaves nothing."""
-    model = tmp_path / "broken.onnx"
-    model.write_bytes(b"this is no protobuf" * 20)
+def _no_protobuf(path: Path) -> None:
+    path.write_bytes(b"this is no protobuf" * 20)
+
+
+@pytest.mark.parametrize(
+    "write", [_no_protobuf, tiny_models.classifier, tiny_models.same_size, tiny_models.two_inputs, tiny_models.inverted]
+)
+def test_file_that_is_no_super_resolution_model_is_refused(
+    write: Callable[[Path], object], clip: Path, tmp_path: Path
+) -> None:
+    """No ONNX at all, and networks that do something else, have the model's code and leave nothing."""
+    model = tmp_path / "model.onnx"
+    write(model)
 
     ran = video(clip, tmp_path / "out.mp4", "--model", str(model), "--json")
 
     assert (RESOURCE_EXIT, "model_invalid") == (ran.exit_code, fault_code(ran)), ran.stderr
-    assert {"clip.mp4", "broken.onnx"} == files_in(tmp_path)
+    assert_one_line(ran)
+    assert {"clip.mp4", "model.onnx"} == files_in(tmp_path)
 
 
 def test_batch_goes_on_after_a_bad_file(clip: Path, tmp_path: Path) -> None:

@@ -89,9 +89,7 @@ def _inside(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Ge
     frames = _decoded(info, segment, tally, threads)
     if info.container == "avi" or info.codec == "mpeg4":
         frames = in_order_of_time(frames)
-    if info.may_interlace:
-        frames = deinterlaced(frames, info, tally)
-    for frame in frames:
+    for frame in deinterlaced(frames, info, tally):
         if frame.pts is not None and segment.end_pts is not None and frame.pts >= segment.end_pts:
             return
         if frame.pts is None or segment.start_pts is None or frame.pts >= segment.start_pts:

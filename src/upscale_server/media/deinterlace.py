@@ -22,6 +22,9 @@ def deinterlaced(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) ->
     """
     graph: Graph | None = None
     for frame in frames:
+        if graph is None and not (info.may_interlace or frame.interlaced_frame):
+            yield frame  # a stream may change in the middle; until then nothing stands in its way
+            continue
         if graph is None:
             graph = _bwdif(frame, info.time_base)
         tally.frames_deinterlaced += frame.interlaced_frame
