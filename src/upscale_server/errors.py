@@ -20,6 +20,7 @@ It holds names and numbers only; turning an error into a reply or an exit code b
     │   └── HdrNotCarried             hdr_not_carried     422
     ├── ModelMissing                  model_missing       503   4
     ├── ModelInvalid                  model_invalid       503   4
+    ├── DeviceUnused                  device_unused       503   4
     ├── StorageError                  storage_error       502   4
     ├── DiskFull                      disk_full           507   4
     ├── OutOfMemory                   out_of_memory       507   4
@@ -169,6 +170,14 @@ class ModelInvalid(UpscaleError):
     """The model file is no super-resolution model, is damaged, or fails its self-test."""
 
     code = "model_invalid"
+    http_status = 503
+    exit_code = 4
+
+
+class DeviceUnused(UpscaleError):
+    """The device that was asked for cannot be used here, or did not do the work."""
+
+    code = "device_unused"
     http_status = 503
     exit_code = 4
 

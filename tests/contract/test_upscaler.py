@@ -15,7 +15,7 @@ from tests.support.tiny_models import Form
 from upscale_server.models import catalogue
 from upscale_server.models.base import Pixels, Upscaler
 from upscale_server.models.guard import FARTHEST_BLOCK, block_difference
-from upscale_server.models.load import load
+from upscale_server.models.load import installed, load
 
 SIZES = ((40, 56), (17, 31))
 """Few and small: every shape is compiled once for every model."""
@@ -37,17 +37,24 @@ NETWORKS: dict[str, Make] = {
 }
 
 
-@pytest.fixture(scope="module", params=["lanczos-x2", "lanczos-x3", "built-in", *NETWORKS])
+PAIRS = [("lanczos", "lanczos-x2"), ("lanczos", "lanczos-x3")] + [
+    (engine, name) for engine in ("openvino", "onnxruntime") for name in ("built-in", *NETWORKS)
+]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
 def upscaler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upscaler]:
     """Give one engine with one model after the other."""
-    name: str = request.param
+    engine, name = request.param
+    if not installed(engine):
+        pytest.skip(f"the extra [{engine}] is not installed")
     if name == "built-in":
         card = next(card for card in catalogue.available() if card.path)
     elif name.startswith("lanczos"):
         card = catalogue.find("lanczos", int(name[-1]))
     else:
         card = catalogue.find(str(NETWORKS[name](tmp_path_factory.mktemp("models") / f"{name}.onnx")), 2)
-    with closing(load(card, lanes=2, threads=2)) as loaded:
+    with closing(load(card, engine=engine, lanes=2, threads=2)) as loaded:
         yield loaded
 
 
@@ -146,7 +153,7 @@ def test_working_tells_what_runs(upscaler: Upscaler) -> None:
     """Engine, device and precision are named and the self-test has passed."""
     working = upscaler.working
 
-    assert working.engine in {"lanczos", "openvino"}
+    assert working.engine in {"lanczos", "openvino", "onnxruntime"}
     assert working.device.startswith("CPU")
     assert working.precision in {"bf16", "f32", "integer"}
     assert working.self_test_psnr >= 45.0

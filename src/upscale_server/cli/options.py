@@ -39,7 +39,10 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="A model's name (see `upscale models`) or an ONNX file.", rich_help_panel=_MODEL),
 ]
-Engine = Annotated[str, typer.Option("--engine", help="auto, openvino or lanczos.", rich_help_panel=_MODEL)]
+Engine = Annotated[
+    str,
+    typer.Option("--engine", help="auto, openvino, onnxruntime, cuda, tensorrt or lanczos.", rich_help_panel=_MODEL),
+]
 Precision = Annotated[
     str,
     typer.Option(

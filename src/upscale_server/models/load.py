@@ -1,18 +1,25 @@
 """From a card to a running upscaler, on the engine that suits it.
 
-It chooses and checks; the engines do the work. OpenVINO is imported only when a network is loaded.
+It chooses and checks; the engines do the work. A runtime is imported only when it is used.
 """
 
 from __future__ import annotations
 
-from upscale_server.errors import BadRequest
+from importlib.util import find_spec
+
+from upscale_server.errors import BadRequest, MissingExtra
 from upscale_server.models.base import EngineOptions, Precision, Upscaler
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import LANCZOS, verify
 from upscale_server.models.engines.lanczos import LanczosUpscaler
 
-ENGINES = ("auto", "openvino", LANCZOS)
+NETWORK_ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt")
+"""The engines that run networks; `cuda` and `tensorrt` are ONNX Runtime's."""
+
+ENGINES = ("auto", *NETWORK_ENGINES, LANCZOS)
 """The engines that can be asked for by name."""
+
+_EXTRAS = {"onnxruntime": "onnxruntime", "cuda": "cuda", "tensorrt": "cuda"}
 
 
 def load(
@@ -22,26 +29,48 @@ def load(
 
     Args:
         card: from `catalogue.find`.
-        engine: `auto`, or one of `ENGINES` that can run the card.
+        engine: one of `ENGINES` that can run the card; `auto` is OpenVINO for a network, without measuring.
         precision: what the network computes in; an explicit one is kept or refused, never replaced.
         lanes: batches worked on at once; more callers than lanes wait for each other.
         threads: cores for all lanes together, 0 for all that this process may use.
 
     Raises:
         BadRequest: the engine does not exist or cannot run this card.
+        MissingExtra: the engine's package is not installed.
         ModelMissing: the card's file is gone.
         ModelInvalid: the file was changed, is no model, or fails its self-test.
+        DeviceUnused: the engine's device did not do the work.
     """
     if engine not in ENGINES:
         raise BadRequest(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
-    needed = LANCZOS if card.name == LANCZOS and not card.path else "openvino"
-    if engine not in {"auto", needed}:
-        raise BadRequest(f"engine {engine} cannot run the model {card.name}; {needed} can")
+    fitting = (LANCZOS,) if card.name == LANCZOS and not card.path else NETWORK_ENGINES
+    if engine not in {"auto", *fitting}:
+        raise BadRequest(f"engine {engine} cannot run the model {card.name}; {' or '.join(fitting)} can")
     if lanes < 1 or threads < 0:
         raise BadRequest(f"lanes is {lanes} and threads is {threads}; expected at least 1 and at least 0")
-    if needed == LANCZOS:
+    if fitting == (LANCZOS,):
         return LanczosUpscaler(card)
     verify(card)
-    from upscale_server.models.engines.openvino import OpenVinoUpscaler  # noqa: PLC0415 - half a second of start-up
+    return _load_network(card, engine, EngineOptions(precision, lanes, threads))
 
-    return OpenVinoUpscaler(card, EngineOptions(precision, lanes, threads))
+
+def installed(engine: str) -> bool:
+    """Tell whether an engine's package is here; whether its device is, only loading tells."""
+    return engine not in _EXTRAS or find_spec("onnxruntime") is not None
+
+
+def _load_network(card: ModelCard, engine: str, options: EngineOptions) -> Upscaler:
+    """Load a network; imports stand here because a runtime takes up to half a second to start."""
+    if engine in {"auto", "openvino"}:
+        from upscale_server.models.engines.openvino import OpenVinoUpscaler  # noqa: PLC0415 - see above
+
+        return OpenVinoUpscaler(card, options)
+    if not installed(engine):
+        extra = _EXTRAS[engine]
+        raise MissingExtra(
+            f"engine {engine} needs the extra [{extra}], which is not installed",
+            hint=f"pip install 'upscale-server[{extra}]'",
+        )
+    from upscale_server.models.engines.onnxruntime import OnnxRuntimeUpscaler  # noqa: PLC0415 - see above
+
+    return OnnxRuntimeUpscaler(card, options, engine)

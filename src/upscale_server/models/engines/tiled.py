@@ -1,4 +1,4 @@
-"""Carry out a tile plan on one frame: cut, run, keep the middle, put together.
+"""Carry out a tile plan on frames: cut, run, keep the middle, put together.
 
 It knows arrays only; an engine gives it a function that runs one window.
 """
@@ -6,14 +6,58 @@ It knows arrays only; an engine gives it a function that runs one window.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale_server.models.tiling import Tile, TilePlan
+from upscale_server.errors import OutOfMemory
+from upscale_server.models.base import Pixels, Upscaled
+from upscale_server.models.card import ModelCard
+from upscale_server.models.tiling import Tile, TileNeeds, TilePlan, plan_tiles
 
 RunWindow = Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], bool]]
 """Take a contiguous `(h, w[, 3])` window; return its `(h * scale, w * scale[, 3])` and whether all was finite."""
+
+_SMALLEST_TILE_PIXELS = 16_384
+
+
+class TiledFrames:
+    """Upscales batches window by window; windows are halved, for good, when one does not fit into memory."""
+
+    def __init__(self, card: ModelCard, max_tile_pixels: int) -> None:
+        self._card = card
+        self._max_pixels = max_tile_pixels
+
+    def upscale(self, lr: Pixels, window_runner: Callable[[tuple[int, int]], RunWindow]) -> Upscaled:
+        """Upscale a batch.
+
+        Args:
+            lr: as `Upscaler.upscale` takes it.
+            window_runner: gives the function that runs windows of a (height, width).
+
+        Raises:
+            OutOfMemory: the smallest window does not fit.
+        """
+        while True:
+            try:
+                return self._upscale(lr, window_runner)
+            except OutOfMemory:
+                smaller = min(self._max_pixels, lr.shape[1] * lr.shape[2]) // 2
+                if smaller < _SMALLEST_TILE_PIXELS or self._card.fixed_size is not None:
+                    raise
+                self._max_pixels = smaller
+
+    def _upscale(self, lr: Pixels, window_runner: Callable[[tuple[int, int]], RunWindow]) -> Upscaled:
+        """Upscale frame by frame: a frame's bytes must not depend on what shares its batch."""
+        height, width = lr.shape[1:3]
+        card = self._card
+        needs = TileNeeds(card.receptive_field, self._max_pixels, card.size_multiple, card.fixed_size)
+        plan = plan_tiles(height, width, needs)
+        run = window_runner(plan.window)
+        hr = np.empty((lr.shape[0], height * card.scale, width * card.scale, *lr.shape[3:]), lr.dtype)
+        finite = [upscale_frame(frame, out, plan, card.scale, run) for frame, out in zip(lr, hr, strict=True)]
+        return Upscaled(cast("Pixels", hr), np.array(finite, np.bool_))
 
 
 def upscale_frame(lr: NDArray[np.generic], hr: NDArray[np.generic], plan: TilePlan, scale: int, run: RunWindow) -> bool:

@@ -11,28 +11,23 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale_server.errors import ModelInvalid, OutOfMemory, UpscaleError
+from upscale_server.errors import ModelInvalid, UpscaleError
 from upscale_server.models.base import EngineOptions, Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.engines.openvino import graph
 from upscale_server.models.engines.openvino.inspection import run_plainly
 from upscale_server.models.engines.openvino.runner import Runner, device_name, device_precisions
-from upscale_server.models.engines.tiled import RunWindow, upscale_frame
-from upscale_server.models.tiling import TileNeeds, TilePlan, plan_tiles
-from upscale_server.models.trial import Picture, psnr, textured_picture
+from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, plain_result, trial_batch
+from upscale_server.models.engines.tiled import RunWindow, TiledFrames
+from upscale_server.models.trial import psnr
 
-LOWEST_SELF_TEST_PSNR = 45.0
-"""dB between the working precision and f32: below, rounding would show in a PSNR of 40 dB against the truth."""
-
-_SELF_TEST_SIZE = (96, 160)
 # One shape in a precision for each of two sources at a time, and their f32 twins; each holds its activations.
 _MOST_RUNNERS = 4
-_SMALLEST_TILE_PIXELS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ class OpenVinoUpscaler:
         self._lock = threading.Lock()
         self._runners: OrderedDict[_Key, Runner] = OrderedDict()
         self._closed = False
-        self._max_pixels = options.max_tile_pixels
+        self._frames = TiledFrames(card, options.max_tile_pixels)
         self._own_tail = True
         self._precision = "f32"
         self._working = self._choose_precision()
@@ -76,14 +71,10 @@ class OpenVinoUpscaler:
 
     def upscale(self, lr: Pixels, *, bits: int = 8, exact: bool = False) -> Upscaled:
         """Upscale a batch; see `Upscaler`. A tile that does not fit into memory is halved and tried again."""
-        while True:
-            try:
-                return self._upscale(lr, bits, "f32" if exact else self._precision)
-            except OutOfMemory:
-                smaller = min(self._max_pixels, lr.shape[1] * lr.shape[2]) // 2
-                if smaller < _SMALLEST_TILE_PIXELS or self._card.fixed_size is not None:
-                    raise
-                self._max_pixels = smaller
+        precision = "f32" if exact else self._precision
+        return self._frames.upscale(
+            lr, lambda window: _window_of(self._runner(_Key(graph.Pixels(*window, bits), precision)))
+        )
 
     def close(self) -> None:
         """Release the compiled networks; safe to call twice."""
@@ -98,22 +89,6 @@ class OpenVinoUpscaler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _upscale(self, lr: Pixels, bits: int, precision: str) -> Upscaled:
-        """Upscale frame by frame: a frame's bytes must not depend on what shares its batch."""
-        height, width = lr.shape[1:3]
-        scale = self._card.scale
-        plan = self._plan(height, width)
-        runner = self._runner(_Key(graph.Pixels(*plan.window, bits), precision))
-        hr = np.empty((lr.shape[0], height * scale, width * scale, *lr.shape[3:]), lr.dtype)
-        finite = [upscale_frame(frame, out, plan, scale, _window_of(runner)) for frame, out in zip(lr, hr, strict=True)]
-        return Upscaled(cast("Pixels", hr), np.array(finite, np.bool_))
-
-    def _plan(self, height: int, width: int) -> TilePlan:
-        """Cut a frame as the card asks."""
-        card = self._card
-        needs = TileNeeds(card.receptive_field, self._max_pixels, card.size_multiple, card.fixed_size)
-        return plan_tiles(height, width, needs)
 
     def _runner(self, key: _Key) -> Runner:
         """Return the compiled network for a key; the least recently used one makes room."""
@@ -137,10 +112,9 @@ class OpenVinoUpscaler:
 
         With `auto` that may be f32 where bf16 fails; `working` says so. An explicit precision passes or fails.
         """
-        height, width = self._card.fixed_size or _SELF_TEST_SIZE
-        picture = textured_picture(height, width, 1 if self._card.domain == "luma" else 3)
-        lr = np.rint(picture * 65535).astype(np.uint16)
-        expected = self._plain_result(lr)
+        lr = trial_batch(self._card)
+        run = run_plainly(self._model, self._card, *lr.shape[1:3])
+        expected = plain_result(self._card, run, lr)
         tried: list[str] = []
         for own_tail, precision in itertools.product((True, False), self._candidates()):
             self._own_tail, self._precision = own_tail, precision
@@ -164,27 +138,11 @@ class OpenVinoUpscaler:
             raise ModelInvalid(f"this processor does not compute in {asked}; it has {', '.join(offered)}")
         return [asked]
 
-    def _plain_result(self, lr: NDArray[np.uint16]) -> Picture:
-        """Run the network as the file has it, in f32."""
-        height, width = lr.shape[:2]
-        run = run_plainly(self._model, self._card, height, width)
-        result = run((lr / 65535).astype(np.float32), self._card.value_range)
-        if result.shape[:2] != (height * self._card.scale, width * self._card.scale):
-            raise ModelInvalid(
-                f"{self._card.name} makes {result.shape[1]}x{result.shape[0]} of {width}x{height}; "
-                f"its card says scale {self._card.scale}"
-            )
-        if not np.isfinite(result).all():
-            raise ModelInvalid(f"{self._card.name} gives values that are not finite on a plain test picture")
-        return result
-
-    def _self_test(self, lr: NDArray[np.uint16], expected: Picture) -> Working:
+    def _self_test(self, lr: Pixels, expected: NDArray[np.float32]) -> Working:
         """Compare what `upscale` gives with the plain result, at 16 bits."""
-        batch = lr[None, ..., 0] if self._card.domain == "luma" else lr[None]
-        found = self._upscale(batch, 16, self._precision).pixels[0].reshape(expected.shape)
-        wanted = np.rint(np.clip(expected, 0.0, 1.0) * 65535)
+        found = self.upscale(lr, bits=16).pixels[0]
         used = next(iter(self._runners.values())).precision
-        return Working("openvino", f"CPU ({device_name()})", used, psnr(found, wanted, 65535.0))
+        return Working("openvino", f"CPU ({device_name()})", used, psnr(found, expected, WHITE))
 
 
 def _window_of(runner: Runner) -> RunWindow:
