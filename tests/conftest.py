@@ -36,6 +36,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def _state_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give one state folder for the whole run, so that engines are measured once."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(autouse=True)
+def _no_state_of_the_user(monkeypatch: pytest.MonkeyPatch, _state_home: Path) -> None:
+    """Keep what commands remember out of the home of the person who runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(_state_home))
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     """Give the root of the checkout."""
     return REPOSITORY

@@ -61,10 +61,17 @@ def cli_page() -> str:
     ]
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined] - an app with sub-commands is a group
     for name, command in commands.items():
-        rows += [f"## `upscale {name}`", "", _one_line(command.help), "", "| option | what it does |", "|---|---|"]
-        rows += [_option(param) for param in command.params]
-        rows.append("")
+        rows += _command(name, command)
     return "\n".join(rows)
+
+
+def _command(name: str, command: Any) -> list[str]:  # noqa: ANN401 - see `_option`
+    """Return the section of a command, and then those of its sub-commands."""
+    rows = [f"## `upscale {name}`", "", _one_line(command.help), "", "| option | what it does |", "|---|---|"]
+    rows += [*map(_option, command.params), ""]
+    for below, inner in getattr(command, "commands", {}).items():
+        rows += _command(f"{name} {below}", inner)
+    return rows
 
 
 def _option(param: Any) -> str:  # noqa: ANN401 - typer has its own copy of click's classes, or click's

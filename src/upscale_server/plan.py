@@ -26,6 +26,7 @@ from upscale_server.media.tracks import Refused, Window, earliest_time, refused_
 from upscale_server.media.types import Segment, Size, VideoInfo, record
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import family
+from upscale_server.models.choices import Choices
 from upscale_server.models.select import working_of
 from upscale_server.wish import Limits, Wish
 
@@ -88,8 +89,14 @@ class Plan:
         return dict(record(self))
 
 
-def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -> Plan:
+def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, choices: Choices | None = None) -> Plan:
     """Decide everything about a job.
+
+    Args:
+        source: the file, or what probing it found.
+        wish: what was asked for.
+        limits: what is refused.
+        choices: where measurements of engines are remembered; None measures nothing.
 
     Raises:
         BadRequest and its kinds: the wish contradicts itself.
@@ -102,7 +109,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
     fitted = fit_to(info.size, target_of(wish.task, wish.to, wish.scale, wish.fit))
     _within_limits(fitted.canvas, limits or Limits(), "output")
     passes = _passes(info.size, fitted, wish)
-    working = working_of(passes[0].card, wish.engine, wish.precision)
+    working = working_of(passes[0].card, wish.engine, wish.precision, info.size, choices)
     spec = _spec(info, fitted.canvas)
     settings = choose_encoder(info, wish, spec)
     window, refused = _kept(probed, wish)
@@ -127,7 +134,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
         batch=_batch(info.size),
         decoder_threads=wish.threads,
         frame_count=_frame_count(probed, segments),
-        made_with={name: version(name) for name in ("upscale-server", "av", "openvino")},
+        made_with=_made_with(working.engine),
         warnings=(
             *info.warnings,
             *_left_out(refused, wish),
@@ -135,6 +142,14 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
             *_time_warnings(info, window, wish),
         ),
     )
+
+
+def _made_with(engine: str) -> dict[str, str]:
+    """Return the versions that the bytes depend on."""
+    names = ["upscale-server", "av", "openvino"]
+    if engine in ("onnxruntime", "cuda", "tensorrt"):
+        names.append("onnxruntime" if engine == "onnxruntime" else "onnxruntime-gpu")
+    return {name: version(name) for name in names}
 
 
 def _within_limits(size: Size, limits: Limits, what: str) -> None:

@@ -13,7 +13,9 @@ from upscale_server.errors import BadRequest
 if TYPE_CHECKING:
     from upscale_server.models.base import Precision, Upscaler
     from upscale_server.models.card import ModelCard
+    from upscale_server.models.choices import Choices
     from upscale_server.plan import Pass, Plan
+    from upscale_server.settings import Settings
 
 _FOR_PICTURES = ("quality-clean", "fast-clean")
 """The families for sources without compression noise, best first; stills use them when nothing is asked for."""
@@ -24,6 +26,13 @@ _PRECISIONS = ("auto", "bf16", "f32")
 def model_for(engine: str, model: str | None) -> str | None:
     """Return the model that is meant: `--engine lanczos` alone names the model of the same name."""
     return "lanczos" if model is None and engine == "lanczos" else model
+
+
+def choices_of(settings: Settings) -> Choices:
+    """Return the memory of which engine was measured to be fastest, in the user's state folder."""
+    from upscale_server.models.choices import Choices
+
+    return Choices(settings.state_dir / "choices.json")
 
 
 def family_for_pictures(name: str | None) -> dict[int, ModelCard]:

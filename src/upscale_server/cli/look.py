@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
+from upscale_server.cli.loading import choices_of
 from upscale_server.cli.outputs import Job, jobs_of
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import interruptible, run_each, session_of
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from upscale_server.audit import Audit
     from upscale_server.media.types import VideoInfo
     from upscale_server.plan import Plan
-    from upscale_server.wish import Limits, Wish
+    from upscale_server.settings import Settings
+    from upscale_server.wish import Wish
 
 
 def probe(
@@ -74,10 +76,10 @@ def plan(
         threads=threads,
         segment_seconds=segment_seconds,
     )  # fmt: skip
-    limits = limits_of(session_of(context).settings)
+    settings = session_of(context).settings
     run_each(
         jobs_of(inputs, output, suffixes_for(codec)),
-        lambda job: _plan(job, wish, limits, as_json=as_json),
+        lambda job: _plan(job, wish, settings, as_json=as_json),
         lambda job: str(job.source),
         as_json=as_json,
     )
@@ -105,12 +107,13 @@ def verify(
     raise typer.Exit(error.exit_code)
 
 
-def _plan(job: Job, wish: Wish, limits: Limits, *, as_json: bool) -> None:
+def _plan(job: Job, wish: Wish, settings: Settings, *, as_json: bool) -> None:
     from dataclasses import replace
 
     from upscale_server.plan import make_plan
 
-    made = make_plan(job.source, replace(wish, container=muxer_of(job.output)), limits)
+    wished = replace(wish, container=muxer_of(job.output))
+    made = make_plan(job.source, wished, limits_of(settings), choices_of(settings))
     if as_json:
         talk.result_json({**made.as_record(), "digest": made.digest, "output": str(job.output)})
         return

@@ -33,7 +33,7 @@ app.command("image")(image.image)
 app.command("probe")(look.probe)
 app.command("plan")(look.plan)
 app.command("verify")(look.verify)
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 
 # typer brings its own copy of click from 0.26 on and uses the package before: the class is reached through typer.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
+from upscale_server.cli.loading import choices_of
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
@@ -95,7 +96,8 @@ def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
         from upscale_server.plan import make_plan
 
         check(job, overwrite=run.overwrite)
-        return make_plan(job.source, replace(wish, container=muxer_of(job.output)), limits_of(settings))
+        wished = replace(wish, container=muxer_of(job.output))
+        return make_plan(job.source, wished, limits_of(settings), choices_of(settings))
 
     kept = "run the same command again to go on from the finished segments"
     with Models() as models, InProcess(models.for_pass) as executor:

@@ -1,28 +1,147 @@
-"""Which engine and precision a model really runs with here, found out by loading and testing it.
+"""Which engine and precision a model runs with here: the fastest that is right, found out by trying all of them.
 
 The plan stores the answer, because the bytes of the output depend on it; nothing is guessed from names of processors.
+Measuring happens once per model, size and device (`choices`); without a place to remember, nothing is measured and
+`load` takes what it takes.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
-from upscale_server.errors import BadRequest
-from upscale_server.models.base import Precision, Working
+import numpy as np
+
+from upscale_server.errors import BadRequest, UpscaleError
+from upscale_server.media.types import Size
+from upscale_server.models.base import Precision, Upscaler, Working
 from upscale_server.models.card import ModelCard
-from upscale_server.models.load import load
+from upscale_server.models.choices import Candidate, Choices
+from upscale_server.models.device import cpu_name, usable_cores
+from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
+from upscale_server.models.load import ENGINES, installed, load
+from upscale_server.models.trial import psnr
+
+MEASURED_PIXELS = 32_768
+"""LR pixels of a measured picture: a larger frame is cut to this shape, so that measuring `fast` takes a second."""
+
+_ROUNDS = 3
+_VERSIONED = ("openvino", "onnxruntime", "onnxruntime-gpu")
 
 
-def working_of(card: ModelCard, engine: str, precision: str) -> Working:
-    """Load a model as asked, let it test itself, and return how it works.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one candidate did; `fault` says why it cannot be chosen, and is empty where it can."""
+
+    engine: str
+    precision: str
+    device: str = ""
+    seconds: float = 0.0
+    pixels: int = 0
+    psnr: float = 0.0
+    fault: str = ""
+
+
+def working_of(
+    card: ModelCard, engine: str, precision: str, size: Size | None = None, choices: Choices | None = None
+) -> Working:
+    """Load a model as asked, or where that leaves a choice as chosen by measurement, and return how it works.
+
+    Args:
+        card: the model.
+        engine: as `load` takes it.
+        precision: the same.
+        size: of the frames to come; None with `choices` None.
+        choices: where measurements are remembered; None measures nothing.
 
     Raises:
         BadRequest: no such engine or precision, or an engine that cannot run the model.
         ModelMissing, ModelInvalid: the file is gone, damaged or fails its self-test.
+        DeviceUnused, MissingExtra: the engine asked for does not work here.
     """
-    with closing(load(card, engine=engine, precision=precision_named(precision))) as upscaler:
+    wanted = Candidate(engine, precision_named(precision))
+    if size is not None and choices is not None:
+        wanted = choose(card, wanted, size, choices)
+    with closing(load(card, engine=wanted.engine, precision=precision_named(wanted.precision))) as upscaler:
         return upscaler.working
+
+
+def choose(card: ModelCard, asked: Candidate, size: Size, choices: Choices) -> Candidate:
+    """Return the fastest right way to run a model, remembered or measured now; what is asked where there is no choice.
+
+    Raises:
+        ModelMissing, ModelInvalid: the file is gone or damaged.
+    """
+    offered = candidates(card, asked)
+    if len(offered) < 2:
+        return asked
+    key = _key(card, offered, size)
+    remembered = choices.recall(key)
+    if remembered in offered:
+        return remembered
+    return remember(card, measure(card, offered, size), size, choices) or asked
+
+
+def remember(card: ModelCard, measured: Sequence[Measured], size: Size, choices: Choices) -> Candidate | None:
+    """Keep the fastest right one of a measurement and return it; None where none is right."""
+    best = fastest(measured)
+    if best is None:
+        return None
+    chosen = Candidate(best.engine, best.precision)
+    offered = tuple(Candidate(one.engine, one.precision) for one in measured)
+    facts = {"model": card.name, "scale": card.scale, "device": best.device, "measured": [asdict(m) for m in measured]}
+    choices.remember(_key(card, offered, size), chosen, facts)
+    return chosen
+
+
+def fastest(measured: Sequence[Measured]) -> Measured | None:
+    """Return the fastest without a fault."""
+    return min((one for one in measured if not one.fault), key=lambda one: one.seconds, default=None)
+
+
+def candidates(card: ModelCard, asked: Candidate) -> tuple[Candidate, ...]:
+    """Return the ways in which a network can be run here, as far as engine and precision are left open.
+
+    TensorRT is left out: to build its engine takes minutes; it runs when it is asked for by name.
+    """
+    if not card.path or asked.engine not in ENGINES:
+        return ()
+    everything = [*_openvino(card), *_onnxruntime()]
+    return tuple(
+        one for one in everything if asked.engine in {"auto", one.engine} and asked.precision in {"auto", one.precision}
+    )
+
+
+def measure(card: ModelCard, offered: Sequence[Candidate], size: Size) -> tuple[Measured, ...]:
+    """Load all candidates, hold each against f32, and time them in turns; the best of a few rounds counts."""
+    lr = (trial_batch(card, _window(size)) >> 8).astype(np.uint8)
+    with ExitStack() as stack:
+        loaded = {one: _loaded(card, one, stack) for one in offered}
+        running = {one: found for one, found in loaded.items() if not isinstance(found, str)}
+        rightness = _rightness(card, running)
+        seconds = dict.fromkeys(running, math.inf)
+        for upscaler in running.values():
+            upscaler.upscale(lr)  # compiles the shape
+        for _ in range(_ROUNDS):
+            for one, upscaler in running.items():
+                started = time.perf_counter()
+                upscaler.upscale(lr)
+                seconds[one] = min(seconds[one], time.perf_counter() - started)
+        return tuple(
+            Measured(one.engine, one.precision, fault=found)
+            if isinstance(found, str)
+            else Measured(
+                one.engine, one.precision, found.working.device, seconds[one], lr[0].size // _colours(card),
+                rightness[one], _wrong(rightness[one]),
+            )
+            for one, found in loaded.items()
+        )  # fmt: skip
 
 
 def precision_named(name: str) -> Precision:
@@ -35,3 +154,65 @@ def precision_named(name: str) -> Precision:
         if known == name:
             return known  # type: ignore[no-any-return]
     raise BadRequest(f"precision is {name!r}; expected one of {', '.join(get_args(Precision))}")
+
+
+def _openvino(card: ModelCard) -> Iterator[Candidate]:
+    from upscale_server.models.engines.openvino.runner import device_precisions  # noqa: PLC0415 - costs start-up time
+
+    return (Candidate("openvino", name) for name in device_precisions() if name in (*card.precisions, "f32"))
+
+
+def _onnxruntime() -> Iterator[Candidate]:
+    if not installed("onnxruntime"):
+        return
+    from upscale_server.models.engines.onnxruntime.session import available_engines  # noqa: PLC0415 - an extra
+
+    yield from (Candidate(name, "f32") for name in available_engines() if name != "tensorrt")
+
+
+def _loaded(card: ModelCard, one: Candidate, stack: ExitStack) -> Upscaler | str:
+    """Return a loaded model, or why it does not load: a candidate that fails is not the end of the others."""
+    try:
+        return stack.enter_context(closing(load(card, engine=one.engine, precision=precision_named(one.precision))))
+    except UpscaleError as err:
+        return err.detail
+
+
+def _rightness(card: ModelCard, running: dict[Candidate, Upscaler]) -> dict[Candidate, float]:
+    """Return how near each is to the first one in f32, in dB at 16 bits."""
+    batch = trial_batch(card)
+    results = {one: upscaler.upscale(batch, bits=16).pixels for one, upscaler in running.items()}
+    exact = next((pixels for one, pixels in results.items() if one.precision == "f32"), None)
+    if exact is None:  # one precision was asked for: the engine's own f32 is what there is
+        exact = next((one.upscale(batch, bits=16, exact=True).pixels for one in running.values()), None)
+    return {one: psnr(pixels, exact, WHITE) for one, pixels in results.items() if exact is not None}
+
+
+def _wrong(found: float) -> str:
+    if found >= LOWEST_SELF_TEST_PSNR:
+        return ""
+    return f"{found:.1f} dB from f32; expected at least {LOWEST_SELF_TEST_PSNR:g}"
+
+
+def _window(size: Size) -> tuple[int, int]:
+    """Return (height, width) of what is measured: the frame, or its shape with `MEASURED_PIXELS`."""
+    shrink = min(1.0, math.sqrt(MEASURED_PIXELS / size.pixels))
+    return max(1, round(size.height * shrink)), max(1, round(size.width * shrink))
+
+
+def _colours(card: ModelCard) -> int:
+    return 1 if card.domain == "luma" else 3
+
+
+def _key(card: ModelCard, offered: Sequence[Candidate], size: Size) -> str:
+    """Name what a choice is true for: model, size, device, and the candidates with their versions."""
+    facts = [card.sha256, str(size), cpu_name(), usable_cores(), *_versions(), *(asdict(one) for one in offered)]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+
+
+def _versions() -> Iterator[str]:
+    for name in _VERSIONED:
+        try:
+            yield f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue

@@ -461,3 +461,38 @@ def test_a_second_run_on_the_same_output_is_refused(bundled_clip: Path, tmp_path
     assert 2 == code
     assert any("another run is working on this" in line for line in err)
     assert b"of the other run" == (folder / "segment-00000.mkv").read_bytes()
+
+
+# --- models ---
+
+
+def test_models_bench_shows_every_engine_and_remembers_the_fastest(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record an engine and precision, exactly one chosen, and a memory for `--engine auto`."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+
+    code, out, _ = _upscale("models", "bench", "fast", "--size", "64x48", "--json", capfd=capfd)
+
+    records = [json.loads(line) for line in out]
+    assert 0 == code
+    assert "openvino" in {record["engine"] for record in records}
+    assert 1 == sum(record["chosen"] for record in records)
+    assert (tmp_path / "state" / "choices.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("fast", "--scale", "3"), "scale is 3; fast has 2, 4"),
+        (("fast", "--size", "big"), "size is 'big'"),
+        (("fastest",), "there is no model 'fastest'"),
+    ],
+)
+def test_models_bench_refuses_what_is_not_there(arguments: tuple[str, ...], said: str, capfd: Captured) -> None:
+    """One line that names the value."""
+    code, out, err = _upscale("models", "bench", *arguments, capfd=capfd)
+
+    assert code in {2, 4}
+    assert [] == out
+    assert said in err[0]

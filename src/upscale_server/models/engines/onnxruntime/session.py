@@ -127,6 +127,12 @@ class Session:
         self._profiles.cleanup()
 
 
+def available_engines() -> tuple[str, ...]:
+    """Return the engines whose provider the installed ONNX Runtime has; whether it works, only loading tells."""
+    available = ort.get_available_providers()
+    return tuple(engine for engine, providers in PROVIDERS.items() if providers[0] in available)
+
+
 def placed(events: list[dict[str, Any]]) -> dict[tuple[str, str], int]:  # JSON values of many types
     """Count a profile's nodes by operator and provider."""
     counts: dict[tuple[str, str], int] = {}

@@ -1,0 +1,177 @@
+"""The fastest right way to run a model is chosen by measurement, once, and remembered."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import tiny_models
+from tests.support.tiny_models import Form
+from upscale_server.errors import BadRequest
+from upscale_server.media.types import Size
+from upscale_server.models import catalogue, select
+from upscale_server.models.card import ModelCard
+from upscale_server.models.choices import Candidate, Choices
+from upscale_server.models.select import Measured
+
+SIZE = Size(64, 48)
+AUTO = Candidate("auto", "auto")
+EXACT, FAST, OTHER = Candidate("openvino", "f32"), Candidate("openvino", "bf16"), Candidate("onnxruntime", "f32")
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> ModelCard:
+    """Give the card of a small network."""
+    return catalogue.find(str(tiny_models.convolutional(tmp_path / "conv.onnx", Form())), 2)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Size]:
+    """Replace measuring by an answer, the third candidate fastest, and note the sizes asked for."""
+    asked: list[Size] = []
+
+    def measure(_card: ModelCard, _offered: object, size: Size) -> tuple[Measured, ...]:
+        asked.append(size)
+        speeds = ((EXACT, 0.3), (FAST, 0.2), (OTHER, 0.1))
+        return tuple(Measured(one.engine, one.precision, "CPU", seconds, 1, 60.0) for one, seconds in speeds)
+
+    monkeypatch.setattr(select, "candidates", lambda *_: (EXACT, FAST, OTHER))
+    monkeypatch.setattr(select, "measure", measure)
+    return asked
+
+
+def test_the_fastest_is_chosen_and_measured_once_for_each_size(
+    card: ModelCard, tmp_path: Path, counted: list[Size]
+) -> None:
+    """A second plan, in another process too, asks the file."""
+    choices, larger = Choices(tmp_path / "choices.json"), Size(128, 96)
+
+    assert OTHER == select.choose(card, AUTO, SIZE, choices)
+    assert OTHER == select.choose(card, AUTO, SIZE, Choices(tmp_path / "choices.json"))
+    assert OTHER == select.choose(card, AUTO, larger, choices)
+
+    assert [SIZE, larger] == counted
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"KEY": 5}', '{"KEY": {"engine": 1, "precision": "f32"}}'])
+def test_a_damaged_memory_is_measured_again_and_repaired(
+    card: ModelCard, tmp_path: Path, counted: list[Size], content: str
+) -> None:
+    """Whatever stands in the file, the work goes on."""
+    path = tmp_path / "choices.json"
+    select.choose(card, AUTO, SIZE, Choices(path))
+    (key,) = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(content.replace("KEY", key), encoding="utf-8")
+
+    assert OTHER == select.choose(card, AUTO, SIZE, Choices(path))
+    assert OTHER == Choices(path).recall(key)
+    assert 2 == len(counted)
+    assert ["choices.json", "conv.onnx"] == sorted(file.name for file in tmp_path.iterdir())
+
+
+def test_a_memory_that_cannot_be_written_costs_no_result(card: ModelCard, tmp_path: Path, counted: list[Size]) -> None:
+    """A full or read-only disk means measuring again, not failing."""
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+
+    assert OTHER == select.choose(card, AUTO, SIZE, Choices(tmp_path / "file" / "choices.json"))
+    assert [SIZE] == counted
+
+
+def test_a_choice_of_other_versions_or_candidates_does_not_count(
+    card: ModelCard, tmp_path: Path, counted: list[Size], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was fastest with another OpenVINO is measured again."""
+    choices = Choices(tmp_path / "choices.json")
+    select.choose(card, AUTO, SIZE, choices)
+    monkeypatch.setattr(select, "version", lambda _: "9999.0")
+
+    select.choose(card, AUTO, SIZE, choices)
+
+    assert 2 == len(counted)
+
+
+def test_one_candidate_is_not_measured(card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is open, nothing is loaded twice and nothing is written."""
+    monkeypatch.setattr(select, "measure", lambda *_: pytest.fail("measured"))
+    choices = Choices(tmp_path / "choices.json")
+
+    working = select.working_of(card, "openvino", "f32", SIZE, choices)
+
+    assert ("openvino", "f32") == (working.engine, working.precision)
+    assert "lanczos" == select.working_of(catalogue.find("lanczos", 2), "auto", "auto", SIZE, choices).engine
+    assert not (tmp_path / "choices.json").exists()
+
+
+def test_without_a_memory_nothing_is_measured(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library call takes what `load` takes."""
+    monkeypatch.setattr(select, "measure", lambda *_: pytest.fail("measured"))
+
+    assert "openvino" == select.working_of(card, "auto", "auto").engine
+
+
+def test_an_unknown_engine_is_refused_before_anything_is_measured(card: ModelCard, tmp_path: Path) -> None:
+    """A misspelt name is not a wish for any engine."""
+    with pytest.raises(BadRequest, match="engine is 'vulkan'"):
+        select.working_of(card, "vulkan", "auto", SIZE, Choices(tmp_path / "choices.json"))
+
+
+def test_every_engine_that_is_here_is_measured_and_held_against_f32(card: ModelCard) -> None:
+    """The real measurement: times, distances and devices of all candidates."""
+    offered = select.candidates(card, AUTO)
+
+    measured = select.measure(card, offered, Size(640, 480))
+
+    assert EXACT in offered
+    assert offered == tuple(Candidate(one.engine, one.precision) for one in measured)
+    assert all(one.seconds > 0 and one.device and not one.fault for one in measured)
+    assert all(one.psnr >= 45 for one in measured)
+    # The frame's shape, with no more pixels than measuring may cost (rounding a side may add half a line).
+    assert measured[0].pixels == pytest.approx(select.MEASURED_PIXELS, rel=0.01)
+
+
+def test_a_candidate_far_from_f32_is_named_and_not_chosen(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed does not excuse a wrong picture."""
+    real = select.load
+
+    def load(one: ModelCard, *, engine: str, precision: str) -> object:
+        loaded = real(one, engine=engine, precision="f32")
+        if precision == "bf16":
+            monkeypatch.setattr(loaded, "upscale", _darkened(loaded.upscale))
+        return loaded
+
+    monkeypatch.setattr(select, "load", load)
+
+    measured = select.measure(card, (EXACT, FAST), SIZE)
+
+    assert "" == measured[0].fault
+    assert "dB from f32; expected at least 45" in measured[1].fault
+    assert select.fastest(measured) == measured[0]
+
+
+def test_a_candidate_that_does_not_load_is_named_and_the_others_are_measured(card: ModelCard) -> None:
+    """An engine whose device is missing must not hide those that work."""
+    measured = select.measure(card, (EXACT, Candidate("onnxruntime", "bf16")), SIZE)
+
+    assert ["", True] == [measured[0].fault, bool(measured[1].fault)]
+
+
+def test_what_was_measured_is_what_load_gives(card: ModelCard, tmp_path: Path) -> None:
+    """The names that are remembered are names that `load` takes."""
+    chosen = select.choose(card, AUTO, SIZE, Choices(tmp_path / "choices.json"))
+
+    with closing(select.load(card, engine=chosen.engine, precision=select.precision_named(chosen.precision))) as loaded:
+        assert chosen == Candidate(loaded.working.engine, loaded.working.precision)
+
+
+def _darkened(upscale):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - any upscaler's method
+    """Return an `upscale` whose result is half as bright."""
+
+    def wrong(*arguments, **named):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN003, ANN202
+        result = upscale(*arguments, **named)
+        return type(result)(np.asarray(result.pixels) // 2, result.finite)
+
+    return wrong
