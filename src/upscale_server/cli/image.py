@@ -98,7 +98,7 @@ def _upscale(job: Job, wish: _Wish, models: Models, settings: Settings) -> None:
     size = fit_to(source.size, wish.target)
     _within_limits(size, limits.max_output_side)
     check_writable(job.output.suffix, size.canvas, wish.quality)
-    cards = family_for_pictures(model_for(wish.engine, wish.model))
+    cards = family_for_pictures(model_for(wish.engine, wish.model, settings))
     chosen = [cards[scale] for scale in passes_for(size.enlargement, cards)]
     passes = [models.get(card, wish.engine, wish.precision) for card in chosen]
     talk.say(f"{job.source}: {source.size} to {size.canvas}, {passes[0].card.name} ({passes[0].working.engine})")

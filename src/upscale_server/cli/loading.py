@@ -5,6 +5,7 @@ Which engine can run a card is decided in `models`; this module only remembers w
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
@@ -23,9 +24,19 @@ _FOR_PICTURES = ("quality-clean", "fast-clean")
 _PRECISIONS = ("auto", "bf16", "f32")
 
 
-def model_for(engine: str, model: str | None) -> str | None:
-    """Return the model that is meant: `--engine lanczos` alone names the model of the same name."""
-    return "lanczos" if model is None and engine == "lanczos" else model
+def model_for(engine: str, model: str | None, settings: Settings) -> str | None:
+    """Return the model that is meant: a name, or the file of one that was added.
+
+    `--engine lanczos` alone names the model of the same name.
+    """
+    from upscale_server.models.added import path_of
+
+    return "lanczos" if model is None and engine == "lanczos" else path_of(model, models_folder(settings))
+
+
+def models_folder(settings: Settings) -> Path:
+    """Return where the models that the user added are."""
+    return settings.state_dir / "models"
 
 
 def choices_of(settings: Settings) -> Choices:

@@ -70,13 +70,13 @@ def plan(
     from upscale_server.cli.loading import model_for
     from upscale_server.wish import Wish
 
+    settings = session_of(context).settings
     wish = Wish(
-        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,
-        codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration,
-        threads=threads,
+        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model, settings), engine=engine,
+        precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start,
+        duration_seconds=duration, threads=threads,
         segment_seconds=segment_seconds,
     )  # fmt: skip
-    settings = session_of(context).settings
     run_each(
         jobs_of(inputs, output, suffixes_for(codec)),
         lambda job: _plan(job, wish, settings, as_json=as_json),

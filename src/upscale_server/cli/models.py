@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import choices_of
+from upscale_server.cli.loading import choices_of, model_for, models_folder
 from upscale_server.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ app = typer.Typer(add_completion=False)
 def models(context: typer.Context, as_json: options.Json = False) -> None:
     """List the models that are here."""
     from upscale_server.media.types import record
+    from upscale_server.models.added import added
     from upscale_server.models.catalogue import available
 
     if context.invoked_subcommand is not None:
         return
-    cards = available()
+    cards = [*available(), *added(models_folder(session_of(context).settings))]
     if as_json:
         for card in cards:
             talk.result_json(record(card))
@@ -60,16 +61,45 @@ def bench(
     from upscale_server.models.choices import Candidate
     from upscale_server.models.select import candidates, fastest, measure, remember
 
+    settings = session_of(context).settings
     frame = Size.parse(size)
-    card = _card(model, scale)
+    card = _card(model_for("auto", model, settings), scale)
     measured = measure(card, candidates(card, Candidate("auto", "auto")), frame)
-    remember(card, measured, frame, choices_of(session_of(context).settings))
+    remember(card, measured, frame, choices_of(settings))
     best = fastest(measured)
     for one in measured if as_json else ():
         talk.result_json({"model": card.name, "scale": card.scale, **asdict(one), "chosen": one is best})
     if not as_json:
         columns = ("engine", "precision", "ms", "LR MP/s", "dB from f32", "", "device")
         talk.result_table(f"{card.name} ×{card.scale}", columns, [_row(one, best) for one in measured])
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="An ONNX file, or an https address of one.")],
+    sha256: Annotated[
+        str, typer.Option("--sha256", help="What the file must have; needed for an address.", metavar="HEX")
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="The name to be found by; default: the file's.")] = "",
+    scale: Annotated[int, typer.Option("--scale", min=0, help="The scale it must have; 0: any.")] = 0,
+    licence: Annotated[str, typer.Option("--licence", help="Its licence, for the card.")] = "",
+    as_json: options.Json = False,
+) -> None:
+    """Copy a model from outside beside our own, after trying what it is; then `--model NAME` finds it."""
+    from upscale_server.media.types import record
+    from upscale_server.models.added import Addition
+    from upscale_server.models.added import add as add_model
+
+    folder = models_folder(session_of(context).settings)
+    card = add_model(Addition(source, sha256, name, scale, licence), folder)
+    if as_json:
+        talk.result_json(record(card))
+        return
+    talk.result(
+        f"{card.name}: ×{card.scale}, {card.domain}, {card.layout}, white is {card.value_range:g}, tiles overlap by "
+        f"{card.receptive_field}, licence {card.licence}; in {card.path}"
+    )
 
 
 def _card(model: str | None, scale: int | None) -> ModelCard:

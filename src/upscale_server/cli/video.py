@@ -75,13 +75,14 @@ def video(
     from upscale_server.cli.loading import model_for
     from upscale_server.wish import Wish
 
+    settings = session_of(context).settings
     wish = Wish(
-        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model), engine=engine, precision=precision,
-        codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start, duration_seconds=duration,
-        threads=threads,
+        task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model, settings), engine=engine,
+        precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start,
+        duration_seconds=duration, threads=threads,
         segment_seconds=segment_seconds,
     )  # fmt: skip
-    _upscale_all(_Run(inputs, output, work_dir, overwrite, as_json), wish, session_of(context).settings)
+    _upscale_all(_Run(inputs, output, work_dir, overwrite, as_json), wish, settings)
 
 
 def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:

@@ -51,7 +51,7 @@ def find(name_or_path: str, scale: int) -> ModelCard:
     if name_or_path == LANCZOS:
         return lanczos_card(scale)
     if name_or_path.endswith(".onnx"):
-        return _card_of_file(Path(name_or_path))
+        return card_of_file(Path(name_or_path))
     for card in _builtin_cards():
         if name_or_path in {f"{card.name}-x{card.scale}", card.name} and card.scale == scale:
             return card
@@ -73,7 +73,7 @@ def family(name: str | None) -> dict[int, ModelCard]:
     if name == LANCZOS:
         return {scale: lanczos_card(scale) for scale in (2, 3, 4)}
     if name is not None and name.endswith(".onnx"):
-        card = _card_of_file(Path(name))
+        card = card_of_file(Path(name))
         return {card.scale: card}
     cards = _builtin_cards()
     wanted = [name] if name is not None else DEFAULT_FAMILIES
@@ -122,7 +122,7 @@ def verify(card: ModelCard) -> None:
     path = Path(card.path)
     if not path.is_file():
         raise ModelMissing(f"there is no model file {path}; there are {_listed()}")
-    found = _sha256(path)
+    found = sha256_of(path)
     if card.sha256 and found != card.sha256:
         raise ModelInvalid(
             f"{path} has SHA-256 {found}; its card says {card.sha256}",
@@ -136,15 +136,20 @@ def _builtin_cards() -> list[ModelCard]:
     return sorted(cards, key=lambda card: (card.name, card.scale))
 
 
-def _card_of_file(path: Path) -> ModelCard:
-    """Return the card of a file: what the JSON beside it says, and the rest by looking at the network."""
+def card_of_file(path: Path) -> ModelCard:
+    """Return the card of a file: what the JSON beside it says, and the rest by looking at the network.
+
+    Raises:
+        ModelMissing: there is no such file.
+        ModelInvalid: the file is no super-resolution model, or not the one on its card.
+    """
     if not path.is_file():
         raise ModelMissing(f"there is no model file {path}; there are {_listed()}")
     beside = path.with_suffix(".json")
     said = _read(beside) if beside.is_file() else {}
     card = _card_beside(path, {"name": path.stem, "scale": 0, "domain": "luma", **said, "file": path.name})
     if not card.sha256:
-        card = replace(card, sha256=_sha256(path), byte_count=path.stat().st_size)
+        card = replace(card, sha256=sha256_of(path), byte_count=path.stat().st_size)
     verify(card)
     given = frozenset(said) & _FOUND_BY_INSPECTION
     if given >= _FOUND_BY_INSPECTION - {"fixed_size", "layout"}:
@@ -199,7 +204,8 @@ def _as_text(measured: Any) -> str:  # noqa: ANN401 - any JSON value
     return measured if isinstance(measured, str) else json.dumps(measured, sort_keys=True)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -21,6 +21,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from tests.support import tiny_models
+from tests.support.tiny_models import Form
 from upscale_server import __version__
 from upscale_server.cli.main import run
 
@@ -496,3 +498,20 @@ def test_models_bench_refuses_what_is_not_there(arguments: tuple[str, ...], said
     assert code in {2, 4}
     assert [] == out
     assert said in err[0]
+
+
+def test_an_added_model_is_listed_and_planned_with_by_name(
+    tmp_path: Path, bundled_clip: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file to `--model NAME`."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+    network = tiny_models.nearest(tmp_path / "mine.onnx", Form())
+    assert 0 == _upscale("models", "add", network, "--scale", "2", capfd=capfd)[0]
+    network.unlink()
+
+    _, listed, _ = _upscale("models", "--json", capfd=capfd)
+    code, out, _ = _upscale("plan", bundled_clip, "--model", "mine", "--json", capfd=capfd)
+
+    assert "mine" in {json.loads(line)["name"] for line in listed}
+    assert 0 == code
+    assert "mine" == json.loads(out[0])["passes"][0]["card"]["name"]
