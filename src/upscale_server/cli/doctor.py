@@ -62,6 +62,7 @@ def _checks(state_dir: Path) -> Iterator[Check]:
     yield _tried("FFmpeg", _ffmpeg)
     yield Check("cores", "ok", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
     yield _tried("OpenVINO and device", _openvino)
+    yield _tried("ONNX Runtime", _onnxruntime)
     yield _tried("default model", _default_model)
     yield from _encoders()
     yield _tried("free disk here", lambda: _disk(Path.cwd()))
@@ -105,6 +106,17 @@ def _openvino() -> tuple[Verdict, str, str]:
     from upscale_server.models.engines.openvino.runner import device_name, device_precisions
 
     return "ok", f"{version('openvino')}; CPU: {device_name()} ({', '.join(device_precisions())})", ""
+
+
+def _onnxruntime() -> tuple[Verdict, str, str]:
+    """Tell which engines of ONNX Runtime are installed; a GPU is proved when a model is loaded on it."""
+    from upscale_server.models.load import installed
+
+    if not installed("onnxruntime"):
+        return "ok", "not installed (extra [onnxruntime], or [cuda])", ""
+    from upscale_server.models.engines.onnxruntime.session import available_engines, library_version
+
+    return "ok", f"{library_version()}; engines {', '.join(available_engines())}", ""
 
 
 def _default_model() -> tuple[Verdict, str, str]:

@@ -41,7 +41,7 @@ def test_pixels_go_through_unchanged(tmp_path: Path, form: Form, bits: int) -> N
     """A network that repeats pixels gives back every level of every depth."""
     lr = _picture(61, 83, bits)
 
-    with _opened(tiny_models.nearest(tmp_path / "nearest.onnx", form)) as loaded:
+    with closing(_opened(tiny_models.nearest(tmp_path / "nearest.onnx", form))) as loaded:
         found = loaded.upscale(lr, bits=bits).pixels
 
     assert np.array_equal(lr.repeat(form.scale, axis=1).repeat(form.scale, axis=2), found)
@@ -54,7 +54,7 @@ def test_the_network_is_computed_as_onnx_defines_it(tmp_path: Path, tail: str) -
     lr = _picture(21, 34, 10)
     expected = tiny_models.reference(path, (lr[:, None] / 1023).astype(np.float32))[:, 0] * 1023
 
-    with _opened(path) as loaded:
+    with closing(_opened(path)) as loaded:
         found = loaded.upscale(lr, bits=10).pixels
 
     # Half a level is rounding; float32 sums in another order move a value by some 1e-6 of white.
@@ -166,7 +166,9 @@ def test_frames_with_values_that_are_not_finite_are_told_apart(tmp_path: Path, m
     lr = np.concatenate([_picture(64, 80)] * 3)
     lr[1, 60, 78] = 255
 
-    with _opened(tiny_models.not_finite_at_white(tmp_path / "n.onnx"), max_tile_pixels=max_tile_pixels) as loaded:
+    with closing(
+        _opened(tiny_models.not_finite_at_white(tmp_path / "n.onnx"), max_tile_pixels=max_tile_pixels)
+    ) as loaded:
         assert [True, False, True] == loaded.upscale(lr).finite.tolist()
 
 
@@ -175,7 +177,7 @@ def test_tiled_equals_untiled(tmp_path: Path) -> None:
     path = tiny_models.convolutional(tmp_path / "conv.onnx", Form())
     lr = _picture(107, 133)
 
-    with _opened(path) as whole, _opened(path, max_tile_pixels=2_000) as tiled:
+    with closing(_opened(path)) as whole, closing(_opened(path, max_tile_pixels=2_000)) as tiled:
         assert np.abs(whole.upscale(lr).pixels.astype(int) - tiled.upscale(lr).pixels).max() <= 1
 
 
@@ -189,7 +191,7 @@ def test_a_tile_that_does_not_fit_into_memory_is_halved(tmp_path: Path, monkeypa
             raise OutOfMemory("the network's tile does not fit into memory")
         return run(self, values)
 
-    with _opened(tiny_models.convolutional(tmp_path / "conv.onnx", Form())) as loaded:
+    with closing(_opened(tiny_models.convolutional(tmp_path / "conv.onnx", Form()))) as loaded:
         expected = loaded.upscale(lr).pixels
         monkeypatch.setattr(Session, "run", refuse_large)
 

@@ -127,6 +127,11 @@ class Session:
         self._profiles.cleanup()
 
 
+def library_version() -> str:
+    """Return the version of the installed ONNX Runtime, whichever of its packages brought it."""
+    return str(ort.__version__)
+
+
 def available_engines() -> tuple[str, ...]:
     """Return the engines whose provider the installed ONNX Runtime has; whether it works, only loading tells."""
     available = ort.get_available_providers()

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,14 +69,6 @@ class OnnxRuntimeUpscaler:
         """Release the network; safe to call twice."""
         self._closed = True
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _window(self, white: int) -> RunWindow:
         """Return the function that runs one window of pixels; the sum tells whether every value was finite."""
