@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from upscale_server.errors import BadRequest, ModelInvalid, ModelMissing, StorageError
+from upscale_server.models import catalogue
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import available, card_of_file, sha256_of
+from upscale_server.models.catalogue import card_of_file, sha256_of
 
 LARGEST_MODEL_BYTES = 2 << 30
 """An ONNX file cannot be larger: it is one protobuf message."""
@@ -110,7 +111,7 @@ def _name(asked: Addition, folder: Path) -> str:
     name = asked.name or Path(urllib.parse.urlsplit(asked.source).path).name.removesuffix(".onnx")
     if not _NAME.fullmatch(name):
         raise BadRequest(f"name is {name!r}; expected letters, digits, '.', '_' and '-'", hint="choose one with --name")
-    ours = {text for card in available() for text in (card.name, f"{card.name}-x{card.scale}")}
+    ours = {text for card in catalogue.available() for text in (card.name, f"{card.name}-x{card.scale}")}
     if name in ours or (folder / f"{name}.onnx").exists():
         raise BadRequest(f"there is a model {name} already", hint="choose another name with --name")
     return name

@@ -506,7 +506,9 @@ def test_an_added_model_is_listed_and_planned_with_by_name(
     """From a file to `--model NAME`."""
     monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
     network = tiny_models.nearest(tmp_path / "mine.onnx", Form())
-    assert 0 == _upscale("models", "add", network, "--scale", "2", capfd=capfd)[0]
+    code, _, err = _upscale("models", "add", network, "--scale", "2", capfd=capfd)
+    assert 0 == code, err
+
     network.unlink()
 
     _, listed, _ = _upscale("models", "--json", capfd=capfd)
