@@ -165,7 +165,8 @@ def test_json_is_one_object_a_result_and_nothing_else_on_stdout(tmp_path: Path, 
     assert 3 == code
     assert ("80x48", "lanczos", 8) == (good["size"], good["model"], good["bits"])
     assert (str(tmp_path / "b.png"), "not_media") == (bad["source"], bad["fault"]["code"])
-    assert {"code", "detail", "hint", "retryable"} == set(bad["fault"])
+    expected = {"type", "title", "status", "detail", "code", "retryable", "request_id", "hint"}
+    assert expected == set(bad["fault"])
     assert any("upscale: not_media: " in line for line in err)
     assert ["a_upscaled.png"] == _names(tmp_path / "out")
 
@@ -418,7 +419,7 @@ def test_doctor_says_when_the_state_folder_cannot_be_used(
 
     code, out, err = _upscale("doctor", capfd=capfd)
 
-    assert 1 == code
+    assert 4 == code
     assert any(line.split()[:3] == ["broken", "state", "folder"] for line in out)
     assert any("set UPSCALE_STATE_DIR" in line for line in err)
 
