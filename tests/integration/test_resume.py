@@ -15,6 +15,7 @@ import pytest
 from tests.support.cli_runner import Ran, run_apart
 from tests.support.killing import Moment, kill_when, markers, reached
 
+pytestmark = pytest.mark.timeout(900)  # up to five whole runs a test; a busy machine needs a minute for each
 SEGMENT_COUNT = 5
 KILLS = 3
 INTERRUPTED_EXIT = 130

@@ -77,6 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure has been shown."""
     as_json = "--json" in arguments
     try:
+        _refuse_empty(arguments)
         code = app(list(arguments), standalone_mode=False)
     except UpscaleError as err:
         return _report(err, as_json=as_json)
@@ -91,6 +92,14 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return _report(_unexpected(err), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it would mean the current folder, and it comes from an unset variable."""
+    if "" in arguments:
+        place = list(arguments).index("")
+        before = f" after {arguments[place - 1]!r}" if place else ""
+        raise BadRequest(f"an argument is empty{before}", hint="a shell variable may be unset")
 
 
 def _report(error: UpscaleError, *, as_json: bool) -> int:

@@ -462,3 +462,12 @@ def test_a_second_run_on_the_same_output_is_refused(bundled_clip: Path, tmp_path
     assert 2 == code
     assert any("another run is working on this" in line for line in err)
     assert b"of the other run" == (folder / "segment-00000.mkv").read_bytes()
+
+
+def test_an_empty_argument_is_refused(capfd: Captured) -> None:
+    """An unset shell variable must not mean the current folder."""
+    code, out, err = _upscale("video", "", capfd=capfd)
+
+    assert 2 == code
+    assert not out
+    assert any("an argument is empty after 'video'" in line for line in err)
