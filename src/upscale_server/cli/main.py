@@ -5,6 +5,7 @@ Nothing is upscaled here; each command has its module, imported when it runs so 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ import typer
 
 from upscale_server import __version__
 from upscale_server.cli import doctor, image, look, models, talk, video
-from upscale_server.cli.session import Session
+from upscale_server.cli.session import Session, unexpected
 from upscale_server.errors import BadRequest, Interrupted, UpscaleError
 from upscale_server.logs import configure
 from upscale_server.settings import load_settings
@@ -64,6 +65,9 @@ def prepare(
 
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped, not a failure
+            stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -90,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as err:  # noqa: BLE001 - the last door: what is not named is ours, and gets a line too
         if os.environ.get("UPSCALE_LOG_LEVEL") == "debug":
             traceback.print_exc()
-        return _report(_unexpected(err), as_json=as_json)
+        return _report(unexpected(err), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 
@@ -115,13 +119,6 @@ def _usage(error: BaseException) -> BadRequest:
     command = context.command_path if context is not None else talk.PROGRAM
     text = message.strip().rstrip(".")
     return BadRequest((text[:1].lower() + text[1:]) or "no command given", hint=f"see {command} --help")
-
-
-def _unexpected(error: Exception) -> UpscaleError:
-    return UpscaleError(
-        f"{type(error).__name__}: {error}",
-        hint="this is a defect of upscale; UPSCALE_LOG_LEVEL=debug shows where, please report it",
-    )
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ It reads no media; it knows names, folders and the moment at which a finished fi
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscale_server.errors import BadRequest, StorageError
+from upscale_server.errors import BadRequest, SourceNotFound, StorageError
 
 MARK = "_upscaled"
 """Added to a source's name where no output is named."""
@@ -68,6 +69,12 @@ def check(job: Job, *, overwrite: bool) -> None:
         BadRequest: the output is the source, or exists and may not be replaced.
         StorageError: its folder is missing or may not be written to.
     """
+    if not job.source.exists():
+        address = re.match(r"[a-z][a-z0-9+.-]+:/", str(job.source))
+        hint = "addresses are not fetched; give a file" if address else None
+        raise SourceNotFound(f"source {job.source} does not exist", hint=hint)
+    if job.source.is_dir():
+        raise SourceNotFound(f"folder {job.source} holds nothing to upscale")
     if _same(job.source, job.output):
         raise BadRequest(f"output {job.output} is the source itself", hint="name another file with -o")
     if job.output.is_dir():
@@ -139,9 +146,7 @@ def _sources_of(one: Path, suffixes: Suffixes) -> list[Path]:
     found = sorted(path for path in one.iterdir() if path.is_file() and path.suffix.lower() in suffixes.found)
     stems = {path.stem for path in found}
     kept = [path for path in found if not (path.stem.endswith(MARK) and path.stem.removesuffix(MARK) in stems)]
-    if not kept:
-        raise BadRequest(f"folder {one} holds nothing to upscale; looked for {' '.join(sorted(suffixes.found))}")
-    return kept
+    return kept or [one]  # the folder itself, which fails in its turn and does not stop the others
 
 
 def _refuse_twins(jobs: Sequence[Job]) -> None:

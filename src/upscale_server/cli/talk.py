@@ -46,8 +46,8 @@ def result(text: str) -> None:
 
 
 def result_json(record: dict[str, Any]) -> None:  # JSON values of many types
-    """Write one object on a line of its own to stdout."""
-    print(json.dumps(record, ensure_ascii=False, default=str), file=sys.stdout, flush=True)  # noqa: T201 - data
+    """Write one object on a line of its own to stdout, in ASCII: whatever a file is called, the line is valid JSON."""
+    print(json.dumps(record, default=str), file=sys.stdout, flush=True)  # noqa: T201 - data
 
 
 def fault_json(error: UpscaleError, *, source: str = "") -> None:

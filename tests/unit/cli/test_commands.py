@@ -232,7 +232,7 @@ def _cut(path: Path) -> Path:
 
 BAD_IMAGES: list[tuple[str, Callable[[Path], list[object]], int, str]] = [
     ("missing", lambda d: [d / "none.png"], 3, "source_not_found"),
-    ("directory", lambda d: [d], 2, "bad_request"),
+    ("directory", lambda d: [d], 3, "source_not_found"),
     ("empty", lambda d: [_written(d / "a.png", b"")], 3, "not_media"),
     ("text", lambda d: [_written(d / "a.png", b"hello " * 99)], 3, "not_media"),
     ("playlist", lambda d: [_written(d / "a.m3u8", b"#EXTM3U\nb.ts\n")], 3, "not_media"),
@@ -413,7 +413,7 @@ def test_doctor_tries_the_default_model_and_the_encoders(
 def test_doctor_says_when_the_state_folder_cannot_be_used(
     tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A state folder under a file is broken, exit 1, with the setting to change."""
+    """A state folder under a file is broken, exit 4, with the setting to change."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "file" / "state"))
 

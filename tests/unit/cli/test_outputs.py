@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, move_into_place, publishing
-from upscale_server.errors import BadRequest, StorageError
+from upscale_server.errors import BadRequest, SourceNotFound, StorageError
 
 SUFFIXES = Suffixes(found={".png", ".gif"}, written_as={".png": ".png"}, otherwise=".png")
 
@@ -52,16 +52,25 @@ def test_a_folder_is_a_batch_of_its_media_without_earlier_results(tmp_path: Path
 
 
 def test_batches_that_cannot_work_are_refused(tmp_path: Path) -> None:
-    """An empty folder, a file as the batch's output, and two sources for one name each say so."""
+    """A file as the batch's output, and two sources for one name, each say so."""
     first, second, taken = _touch(tmp_path, "x/a.png", "y/a.png", "taken")
-    (tmp_path / "empty").mkdir()
 
-    with pytest.raises(BadRequest, match="holds nothing to upscale"):
-        jobs_of([tmp_path / "empty"], None, SUFFIXES)
     with pytest.raises(BadRequest, match="must be a folder"):
         jobs_of([first, second], taken, SUFFIXES)
     with pytest.raises(BadRequest, match="would both be written"):
         jobs_of([first, second], tmp_path / "out", SUFFIXES)
+
+
+def test_an_empty_folder_fails_alone(tmp_path: Path) -> None:
+    """It is an item of the batch like any other: the rest goes on, and it says what is wrong when its turn comes."""
+    (good,) = _touch(tmp_path, "a.png")
+    (tmp_path / "empty").mkdir()
+
+    jobs = jobs_of([tmp_path / "empty", good], tmp_path / "out", SUFFIXES)
+
+    assert [tmp_path / "empty", good] == [job.source for job in jobs]
+    with pytest.raises(SourceNotFound, match="holds nothing to upscale"):
+        check(jobs[0], overwrite=False)
 
 
 def test_the_source_is_never_its_own_output(tmp_path: Path) -> None:
