@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
 import typer
@@ -65,6 +66,9 @@ def prepare(
 
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    # A daemon may start us without them; Python then has None in their places.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped, not a failure
             stream.reconfigure(errors="backslashreplace")
@@ -72,8 +76,7 @@ def main() -> NoReturn:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of stdout has gone (`| head`): Python would complain about it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        talk.silence(sys.stdout)  # Python would complain about the reader once more at exit
     sys.exit(code)
 
 

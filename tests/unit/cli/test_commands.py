@@ -471,3 +471,17 @@ def test_an_empty_argument_is_refused(capfd: Captured) -> None:
     assert 2 == code
     assert not out
     assert any("an argument is empty after 'video'" in line for line in err)
+
+
+def test_a_folder_called_like_the_work_folder_keeps_its_files(
+    bundled_clip: Path, tmp_path: Path, capfd: Captured
+) -> None:
+    """What a user has in OUT.work is not ours to remove."""
+    mine = tmp_path / "out.mp4.work" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+
+    code, _, _ = _upscale("video", bundled_clip, "-o", tmp_path / "out.mp4", *QUICK, capfd=capfd)
+
+    assert 0 == code
+    assert [mine] == list(mine.parent.iterdir())

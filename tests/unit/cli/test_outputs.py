@@ -130,3 +130,23 @@ def test_a_finished_file_moves_into_place(tmp_path: Path) -> None:
 
     assert b"x" == (tmp_path / "out.mp4").read_bytes()
     assert not finished.exists()
+
+
+def test_an_output_never_falls_on_another_input(tmp_path: Path) -> None:
+    """`a_upscaled.png` as an input is not overwritten by what `a.png` becomes."""
+    first, second = _touch(tmp_path, "a.png", "a_upscaled.png")
+
+    with pytest.raises(BadRequest, match="which is another input"):
+        jobs_of([first, second], None, SUFFIXES)
+
+
+def test_a_part_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """Browsers call their downloads so."""
+    (download,) = _touch(tmp_path, "out.png.part")
+    download.write_text("half a download")
+
+    with publishing(tmp_path / "out.png") as part:
+        part.write_text("ours")
+
+    assert "half a download" == download.read_text()
+    assert "ours" == (tmp_path / "out.png").read_text()
