@@ -57,7 +57,7 @@ class UpscaleError(Exception):
         """
         return {
             "type": f"urn:upscale-server:fault:{self.code}",
-            "title": (type(self).__doc__ or self.code).split("\n")[0].rstrip("."),
+            "title": self._title(),
             "status": self.http_status,
             "detail": self.detail,
             "code": self.code,
@@ -65,6 +65,12 @@ class UpscaleError(Exception):
             "request_id": request_id,
             "hint": self.hint,
         }
+
+    def _title(self) -> str:
+        """Return the kind of failure in words: the first line of its class's description."""
+        if type(self) is UpscaleError:
+            return "An unexpected state of our own making"
+        return (type(self).__doc__ or self.code).split("\n")[0].rstrip(".")
 
 
 class BadRequest(UpscaleError):

@@ -108,7 +108,6 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None) -
     spec = _spec(info, fitted.canvas)
     settings = choose_encoder(info, wish, spec)
     window, refused = _kept(probed, wish)
-    _gaps_fit(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
     return Plan(
         source=info,
@@ -175,6 +174,7 @@ def _spec(info: VideoInfo, size: Size) -> VideoSpec:
 
 def _kept(probed: Probed, wish: Wish) -> tuple[Window, tuple[Refused, ...]]:
     """Return the time that is kept, and the tracks that the container cannot hold."""
+    _gaps_fit(probed, wish)
     path, picture = Path(probed.info.path), probed.info.stream_index
     refused = tuple(refused_by(path, picture, wish.container))
     window = _window(probed.info, probed.index, wish)

@@ -22,6 +22,8 @@ from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folde
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
 from upscale_server.errors import AuditFailed, BadRequest, SourceError, StorageError, UnsupportedFormat
+from upscale_server.events import both
+from upscale_server.logs import log_event
 from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -153,7 +155,7 @@ def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
         _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work,
         Watcher(job.source.name) as watcher,
     ):
-        result = upscale_video(plan, executor, work, watcher)
+        result = upscale_video(plan, executor, work, both(watcher, log_event))
         move_into_place(result.path, job.output)
     record = _record(job, plan, result, time.monotonic() - started)
     record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
