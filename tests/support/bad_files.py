@@ -15,7 +15,7 @@ from tests.support import bent_clips
 from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
 
-SOURCE_EXIT, REQUEST_EXIT = 3, 2
+SOURCE_EXIT = 3
 
 
 @dataclass(frozen=True, slots=True)
