@@ -98,7 +98,8 @@ imports: .venv/.dev ## check that imports point down and each framework has one 
 
 .PHONY: bench
 bench: .venv/.test ## measure speed and memory; results go to benchmarks/results
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; \
+	$(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 .PHONY: train
 train: ## train a network: make train MODEL=fast-clean DATA=folder [MINUTES=20] [WORK=out/train]

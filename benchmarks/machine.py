@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:  # JSON values of several types
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("av", "numpy", "openvino")},
         "commit": _commit(),
-        "load_before": [round(value, 2) for value in os.getloadavg()],
+        "load_average": [round(value, 2) for value in os.getloadavg()],
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -14,7 +14,7 @@ CLEAN_MIX = {"clean": 1.0}
 # A third on uncompressed input: with 15 % clean Set5 stayed at 36.66 whatever the minutes, while coded clips had
 # dB to spare (training/LOG.md). Of the rest, most on the most common fast encode.
 CODED_MIX = {"clean": 0.35, "ultrafast": 0.40, "spread": 0.25}
-# A larger network holds both: with a third it gained on clean pictures only.
+# A larger network holds both; with a third clean it gained on clean pictures only (training/LOG.md).
 BALANCED_MIX = {"clean": 0.20, "ultrafast": 0.50, "spread": 0.30}
 
 

@@ -40,7 +40,7 @@ class WorkDir:
     """The folder of one job's unfinished work; what another plan left there does not count."""
 
     def __init__(self, path: Path, plan_digest: str) -> None:
-        self.path = path
+        self.path = path.absolute()  # FFmpeg takes a relative name such as `http:x` for an address
         self._plan_digest = plan_digest
         with naming_write_faults(path):
             path.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 It holds names and numbers only; turning an error into a reply or an exit code belongs to `web` and `cli`.
 
-    UpscaleError                      code               HTTP  exit
+                                      code               HTTP  exit
+    UpscaleError                      internal            500   1
     ├── BadRequest                    bad_request         400   2
     │   ├── UnknownTask               unknown_task
     │   ├── BadScale                  bad_scale
@@ -49,9 +50,28 @@ class UpscaleError(Exception):
         self.detail = detail
         self.hint = hint
 
-    def as_record(self) -> dict[str, str | bool | None]:
-        """Return the fault as the flat record that `--json` and failed jobs show."""
-        return {"code": self.code, "detail": self.detail, "hint": self.hint, "retryable": self.retryable}
+    def as_record(self, request_id: str | None = None) -> dict[str, str | int | bool | None]:
+        """Return the fault as a problem object (RFC 9457): what `--json` prints and a failed job keeps.
+
+        Args:
+            request_id: the request that failed, where there is one.
+        """
+        return {
+            "type": f"urn:upscale-server:fault:{self.code}",
+            "title": self._title(),
+            "status": self.http_status,
+            "detail": self.detail,
+            "code": self.code,
+            "retryable": self.retryable,
+            "request_id": request_id,
+            "hint": self.hint,
+        }
+
+    def _title(self) -> str:
+        """Return the kind of failure in words: the first line of its class's description."""
+        if type(self) is UpscaleError:
+            return "An unexpected state of our own making"
+        return (type(self).__doc__ or self.code).split("\n")[0].rstrip(".")
 
 
 class BadRequest(UpscaleError):

@@ -62,6 +62,16 @@ Event = PhaseStarted | FramesDone | SegmentReused | SegmentDone | FrameRedone | 
 Observer = Callable[[Event], None]
 
 
+def both(first: Observer, second: Observer) -> Observer:
+    """Return an observer that tells two others."""
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
+
+
 def ignore(event: Event) -> None:
     """Observe nothing; the default where nobody listens."""
     del event

@@ -6,11 +6,14 @@ It decides how log lines look; what is logged is the business of the caller. std
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from dataclasses import asdict
 from typing import Any, TextIO
 
 import structlog
 
+from upscale_server.events import Event, FramesDone
 from upscale_server.settings import LogLevel, LogStyle
 
 
@@ -55,3 +58,14 @@ def get_logger(**facts: object) -> structlog.typing.FilteringBoundLogger:
     """Return a logger that adds `facts` to each event."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(**facts)
     return logger
+
+
+def log_event(event: Event) -> None:
+    """Log what happened in a job: an observer, at level `info`, since the command line shows warnings by itself.
+
+    Frames are too many for a log and are left to the progress line.
+    """
+    if isinstance(event, FramesDone):
+        return
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    get_logger().info(name, **asdict(event))

@@ -24,8 +24,8 @@ from upscale_server.media.index import PacketIndex
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.tracks import Refused, Window, earliest_time, refused_by, without_keyframe
 from upscale_server.media.types import Segment, Size, VideoInfo, record
+from upscale_server.model_choice import choose_model
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import family
 from upscale_server.models.choices import Choices
 from upscale_server.models.select import working_of
 from upscale_server.wish import Limits, Wish
@@ -49,6 +49,7 @@ class Plan:
 
     source: VideoInfo
     passes: tuple[Pass, ...]
+    model_because: str
     engine: str
     precision: str
     picture: Size
@@ -108,16 +109,17 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     _within_limits(info.size, limits or Limits(), "source")
     fitted = fit_to(info.size, target_of(wish.task, wish.to, wish.scale, wish.fit))
     _within_limits(fitted.canvas, limits or Limits(), "output")
-    passes = _passes(info.size, fitted, wish)
+    choice = choose_model(info, probed.index, wish.model)
+    passes = _passes(info.size, fitted, choice.cards)
     working = working_of(passes[0].card, wish.engine, wish.precision, info.size, choices)
     spec = _spec(info, fitted.canvas)
     settings = choose_encoder(info, wish, spec)
     window, refused = _kept(probed, wish)
-    _gaps_fit(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
     return Plan(
         source=info,
         passes=passes,
+        model_because=choice.why,
         engine=working.engine,
         precision=working.precision,
         picture=fitted.picture,
@@ -164,8 +166,7 @@ def _within_limits(size: Size, limits: Limits, what: str) -> None:
         )
 
 
-def _passes(source: Size, fitted: Fitted, wish: Wish) -> tuple[Pass, ...]:
-    cards = family(wish.model)
+def _passes(source: Size, fitted: Fitted, cards: dict[int, ModelCard]) -> tuple[Pass, ...]:
     passes: list[Pass] = []
     size = source
     for scale in passes_for(fitted.enlargement, cards):
@@ -188,6 +189,7 @@ def _spec(info: VideoInfo, size: Size) -> VideoSpec:
 
 def _kept(probed: Probed, wish: Wish) -> tuple[Window, tuple[Refused, ...]]:
     """Return the time that is kept, and the tracks that the container cannot hold."""
+    _gaps_fit(probed, wish)
     path, picture = Path(probed.info.path), probed.info.stream_index
     refused = tuple(refused_by(path, picture, wish.container))
     window = _window(probed.info, probed.index, wish)
@@ -204,10 +206,10 @@ def _window(info: VideoInfo, index: PacketIndex, wish: Wish) -> Window:
     if not index.reliable:
         raise BadRequest("the source's packets have no reliable times; it cannot be trimmed")
     start, duration = wish.start_seconds or 0.0, wish.duration_seconds
-    if not 0 <= start < math.inf or (duration is not None and not 0 < duration < math.inf):
-        raise BadRequest(
-            f"start is {wish.start_seconds} and duration {wish.duration_seconds} seconds; expected 0 or more, and more"
-        )
+    if not 0 <= start < math.inf:
+        raise BadRequest(f"start is {start} seconds; expected 0 or more")
+    if duration is not None and not 0 < duration < math.inf:
+        raise BadRequest(f"duration is {duration} seconds; expected more than 0")
     moment = index.pts[0] * info.time_base + Fraction(start).limit_denominator(1_000_000)
     first = next((pts for pts in index.pts if pts * info.time_base >= moment), None)
     if first is None:

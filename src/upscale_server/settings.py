@@ -68,6 +68,13 @@ class Settings(BaseSettings):
     log_style: LogStyle = Field("console", description="`console` for people, `json` for log collectors")
 
 
+RESERVED = (
+    "PUBLIC_URL", "ALLOWED_HOSTS", "API_KEYS", "DATABASE_URL", "EXECUTOR", "MODEL",
+)  # fmt: skip
+"""Documented names of the servers, which are not there yet; an environment may hold them already."""
+RESERVED_GROUPS = ("FETCH__", "STORAGE__", "SUBNET__", "RAY__", "TSDSR__")
+
+
 def known_names() -> tuple[str, ...]:
     """Return the environment variables that exist, in alphabetical order."""
     limits = [f"{PREFIX}LIMITS__{name.upper()}" for name in Limits.model_fields]
@@ -92,10 +99,15 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raise BadRequest(f"setting {name} is {first['input']!r}: {first['msg'].lower()}") from err
 
 
+def _is_reserved(name: str) -> bool:
+    rest = name.upper().removeprefix(PREFIX)
+    return rest in RESERVED or rest.startswith(RESERVED_GROUPS)
+
+
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = known_names()
     for name in sorted(environment):
-        if not name.upper().startswith(PREFIX) or name.upper() in known:
+        if not name.upper().startswith(PREFIX) or name.upper() in known or _is_reserved(name):
             continue
         nearest = difflib.get_close_matches(name.upper(), known, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"the settings are {', '.join(known)}"

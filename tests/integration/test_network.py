@@ -12,6 +12,7 @@ import pytest
 from tests.support.cli_runner import run_apart
 from tests.support.quality import lumas, psnr, write_halved
 
+pytestmark = pytest.mark.timeout(600)  # two whole runs a test, on a machine that may be busy
 GAIN_DB = 0.3
 FRAME_COUNT = 24
 NEARLY_LOSSLESS = ("--codec", "libx264", "--crf", "2")

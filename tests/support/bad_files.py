@@ -15,7 +15,7 @@ from tests.support import bent_clips
 from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
 
-SOURCE_EXIT, REQUEST_EXIT = 3, 2
+SOURCE_EXIT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _noise(path: Path) -> None:
 
 BAD_SOURCES = (
     _bad("missing.mp4", _nothing, "source_not_found"),
-    Bad("folder.mp4", Path.mkdir, frozenset({"bad_request"}), REQUEST_EXIT),  # a folder is a batch; this one is empty
+    _bad("folder.mp4", Path.mkdir, "source_not_found"),  # a folder is a batch; this one is empty
     _bad("empty.mp4", Path.touch, "not_media"),
     _bad("letter.mp4", _text, "not_media"),
     _bad("picture.mp4", _png, "not_media", "unsupported_format"),

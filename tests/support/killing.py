@@ -1,6 +1,7 @@
 """Starts the command, watches its work folder for facts, and kills it there as a power cut would.
 
-The moments are facts on the disk (so many finished segments, so many bytes of the next), never a time.
+The moments are facts on the disk: so many finished segments, the next one begun. Looking on for a random number of
+times then moves the kill through the work on a segment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from tests.support.cli_runner import COMMAND, environment_for
@@ -22,10 +24,10 @@ LIMIT_SECONDS = 240
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A state of the work folder: finished segments, and bytes of the segment being written."""
+    """A state of the work folder: so many finished segments and the next one begun, then so many looks more."""
 
     finished: int
-    bytes_of_next: int = 0
+    looks_later: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,16 @@ def markers(work: Path) -> frozenset[Marker]:
     return frozenset(found)
 
 
-def reached(work: Path, moment: Moment) -> bool:
-    """Say whether the folder has come to a moment, or past it."""
-    finished = len(markers(work))
-    if finished != moment.finished:
-        return finished > moment.finished
-    sizes = []
-    for path in work.rglob("segment-*.part.mkv"):
-        try:
-            sizes.append(path.stat().st_size)
-        except FileNotFoundError:  # it has just been given its final name
-            sizes.append(moment.bytes_of_next)
-    return bool(sizes) and max(sizes) >= moment.bytes_of_next
+def reached(work: Path, moment: Moment) -> Callable[[], bool]:
+    """Return a question: has the folder come to a moment, or past it?"""
+    looks = count()
+
+    def is_there() -> bool:
+        finished = len(markers(work))
+        begun = finished > moment.finished or any(work.rglob("segment-*.part.mkv"))
+        return finished >= moment.finished and begun and next(looks) >= moment.looks_later
+
+    return is_there
 
 
 def kill_when(arguments: list[str], condition: Callable[[], bool], how: int = signal.SIGKILL) -> int:

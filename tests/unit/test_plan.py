@@ -82,7 +82,7 @@ def test_without_a_size_the_factor_is_two(probed: Probed) -> None:
         (replace(LANCZOS, crf=99), BadRequest, "crf is 99"),
         (replace(LANCZOS, codec="av1", crf=-1), BadRequest, "crf is -1"),
         (replace(LANCZOS, start_seconds=float("nan")), BadRequest, "start is nan"),
-        (replace(LANCZOS, duration_seconds=float("inf")), BadRequest, "duration inf"),
+        (replace(LANCZOS, duration_seconds=float("inf")), BadRequest, "duration is inf"),
         (replace(LANCZOS, start_seconds=60.0), BadRequest, "start is 60.0"),
         (replace(LANCZOS, duration_seconds=0.0), BadRequest, "duration"),
         (Wish(model="nonesuch"), ModelMissing, "nonesuch"),
@@ -133,7 +133,7 @@ _INFO = VideoInfo(
 
 
 def _index(pts: list[int], keyframes: list[int]) -> PacketIndex:
-    return PacketIndex(tuple(pts), tuple(keyframes), True, 1, 0, 0, False, False)  # noqa: FBT003 - reliable, plain
+    return PacketIndex(tuple(pts), tuple(keyframes), True, 1, 0, 0, 0, False, False)  # noqa: FBT003 - reliable, plain
 
 
 @given(

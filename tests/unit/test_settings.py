@@ -104,3 +104,11 @@ def test_console_log_lines_are_key_value_and_obey_the_level(capsys: pytest.Captu
     assert "event=disk_low free_bytes=5" in captured
     assert "quiet" not in captured
     assert sys.stdout is not sys.stderr
+
+
+def test_the_servers_documented_names_are_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment prepared for the servers does not stop the command line."""
+    monkeypatch.setenv("UPSCALE_PUBLIC_URL", "https://example.org")
+    monkeypatch.setenv("UPSCALE_STORAGE__S3__BUCKET", "films")
+
+    assert load_settings().log_level == "warning"

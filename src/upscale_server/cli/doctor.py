@@ -20,7 +20,7 @@ import typer
 
 from upscale_server.cli import options, talk
 from upscale_server.cli.session import session_of
-from upscale_server.errors import UpscaleError
+from upscale_server.errors import ModelMissing, UpscaleError
 
 Verdict = Literal["ok", "warning", "broken"]
 
@@ -52,7 +52,7 @@ def doctor(context: typer.Context, as_json: options.Json = False) -> None:
             if one.advice:
                 talk.say(f"{one.name}: {one.advice}")
     if any(check.verdict == "broken" for check in checks):
-        raise typer.Exit(1)
+        raise typer.Exit(ModelMissing.exit_code)  # what is wrong is this machine, not the request and not the program
 
 
 def _checks(state_dir: Path) -> Iterator[Check]:

@@ -5,17 +5,19 @@ Nothing is upscaled here; each command has its module, imported when it runs so 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
 import typer
 
 from upscale_server import __version__
 from upscale_server.cli import doctor, image, look, models, talk, video
-from upscale_server.cli.session import Session
+from upscale_server.cli.session import Session, unexpected
 from upscale_server.errors import BadRequest, Interrupted, UpscaleError
 from upscale_server.logs import configure
 from upscale_server.settings import load_settings
@@ -64,12 +66,17 @@ def prepare(
 
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    # A daemon may start us without them; Python then has None in their places.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is escaped, not a failure
+            stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of stdout has gone (`| head`): Python would complain about it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        talk.silence(sys.stdout)  # Python would complain about the reader once more at exit
     sys.exit(code)
 
 
@@ -77,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure has been shown."""
     as_json = "--json" in arguments
     try:
+        _refuse_empty(arguments)
         code = app(list(arguments), standalone_mode=False)
     except UpscaleError as err:
         return _report(err, as_json=as_json)
@@ -89,8 +97,16 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as err:  # noqa: BLE001 - the last door: what is not named is ours, and gets a line too
         if os.environ.get("UPSCALE_LOG_LEVEL") == "debug":
             traceback.print_exc()
-        return _report(_unexpected(err), as_json=as_json)
+        return _report(unexpected(err), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it would mean the current folder, and it comes from an unset variable."""
+    if "" in arguments:
+        place = list(arguments).index("")
+        before = f" after {arguments[place - 1]!r}" if place else ""
+        raise BadRequest(f"an argument is empty{before}", hint="a shell variable may be unset")
 
 
 def _report(error: UpscaleError, *, as_json: bool) -> int:
@@ -106,13 +122,6 @@ def _usage(error: BaseException) -> BadRequest:
     command = context.command_path if context is not None else talk.PROGRAM
     text = message.strip().rstrip(".")
     return BadRequest((text[:1].lower() + text[1:]) or "no command given", hint=f"see {command} --help")
-
-
-def _unexpected(error: Exception) -> UpscaleError:
-    return UpscaleError(
-        f"{type(error).__name__}: {error}",
-        hint="this is a defect of upscale; UPSCALE_LOG_LEVEL=debug shows where, please report it",
-    )
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ It reads no media; it knows names, folders and the moment at which a finished fi
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscale_server.errors import BadRequest, StorageError
+from upscale_server.errors import BadRequest, SourceNotFound, StorageError
 
 MARK = "_upscaled"
 """Added to a source's name where no output is named."""
@@ -68,11 +70,17 @@ def check(job: Job, *, overwrite: bool) -> None:
         BadRequest: the output is the source, or exists and may not be replaced.
         StorageError: its folder is missing or may not be written to.
     """
+    if not job.source.exists():
+        address = re.match(r"[a-z][a-z0-9+.-]+:/", str(job.source))
+        hint = "addresses are not fetched; give a file" if address else None
+        raise SourceNotFound(f"source {job.source} does not exist", hint=hint)
+    if job.source.is_dir():
+        raise SourceNotFound(f"folder {job.source} holds nothing to upscale")
     if _same(job.source, job.output):
         raise BadRequest(f"output {job.output} is the source itself", hint="name another file with -o")
     if job.output.is_dir():
         raise BadRequest(f"output {job.output} is a folder; expected a file name")
-    if job.output.exists() and not overwrite:
+    if os.path.lexists(job.output) and not overwrite:  # a link to nowhere is something, too
         raise BadRequest(f"output {job.output} exists", hint="give -y to replace it, or another name with -o")
     folder = job.output.parent
     if not folder.is_dir():
@@ -90,13 +98,24 @@ def publishing(output: Path) -> Iterator[Path]:
     """
     from upscale_server.disk import naming_write_faults
 
-    part = output.with_name(output.name + ".part")
+    with naming_write_faults(output):
+        part = _new_part(output)
     try:
         with naming_write_faults(output):
             yield part
             part.replace(output)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _new_part(output: Path) -> Path:
+    """Make a file to write to that was not there before: downloads in progress are called `.part`, too."""
+    for number in itertools.count():
+        part = output.with_name(f"{output.name}{f'.{number}' if number else ''}.part")
+        with suppress(FileExistsError):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return part
+    raise AssertionError  # count() does not end
 
 
 def move_into_place(finished: Path, output: Path) -> None:
@@ -139,14 +158,16 @@ def _sources_of(one: Path, suffixes: Suffixes) -> list[Path]:
     found = sorted(path for path in one.iterdir() if path.is_file() and path.suffix.lower() in suffixes.found)
     stems = {path.stem for path in found}
     kept = [path for path in found if not (path.stem.endswith(MARK) and path.stem.removesuffix(MARK) in stems)]
-    if not kept:
-        raise BadRequest(f"folder {one} holds nothing to upscale; looked for {' '.join(sorted(suffixes.found))}")
-    return kept
+    return kept or [one]  # the folder itself, which fails in its turn and does not stop the others
 
 
 def _refuse_twins(jobs: Sequence[Job]) -> None:
     taken: dict[Path, Path] = {}
+    sources = {job.source.resolve(): job.source for job in jobs}
     for job in jobs:
+        other = sources.get(job.output.resolve())
+        if other is not None and other != job.source:
+            raise BadRequest(f"{job.source} would be written over {other}, which is another input")
         if job.output in taken:
             raise BadRequest(f"{taken[job.output]} and {job.source} would both be written to {job.output}")
         taken[job.output] = job.source

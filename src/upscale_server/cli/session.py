@@ -57,15 +57,24 @@ def run_each(
             try:
                 with naming_memory():
                     work(item)
-            except UpscaleError as err:
+            except Exception as raised:
                 if stopping():
                     raise
+                err = raised if isinstance(raised, UpscaleError) else unexpected(raised)
                 talk.fail(err, about=name(item))
                 if as_json:
                     talk.fault_json(err, source=name(item))
                 worst = max(worst, err.exit_code)
     if worst:
         raise typer.Exit(worst)
+
+
+def unexpected(error: Exception) -> UpscaleError:
+    """Return a failure that nobody named as one of ours, so that it gets its line and its code, too."""
+    return UpscaleError(
+        f"{type(error).__name__}: {error}",
+        hint="this is a defect of upscale; UPSCALE_LOG_LEVEL=debug shows where, please report it",
+    )
 
 
 @contextmanager

@@ -6,16 +6,19 @@ It formats; what is said is the business of the commands.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from upscale_server.errors import UpscaleError
+from upscale_server.disk import naming_write_faults
+from upscale_server.errors import DiskFull, UpscaleError
 
 PROGRAM = "upscale"
 # Where stdout is no terminal, rich would wrap tables at 80 columns: a file or a pipe takes whole lines.
@@ -46,8 +49,15 @@ def result(text: str) -> None:
 
 
 def result_json(record: dict[str, Any]) -> None:  # JSON values of many types
-    """Write one object on a line of its own to stdout."""
-    print(json.dumps(record, ensure_ascii=False, default=str), file=sys.stdout, flush=True)  # noqa: T201 - data
+    """Write one object on a line of its own to stdout, in ASCII: whatever a file is called, the line is valid JSON."""
+    try:
+        with naming_write_faults(Path("standard output")):
+            print(json.dumps(record, default=str), file=sys.stdout, flush=True)  # noqa: T201 - data
+    except BrokenPipeError:
+        silence(sys.stdout)
+    except DiskFull:
+        silence(sys.stdout)  # the fault is told on stderr; writing its record here would fail again
+        raise
 
 
 def fault_json(error: UpscaleError, *, source: str = "") -> None:
@@ -78,9 +88,22 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+class _Console(Console):
+    """A console whose work goes on when nobody reads it any more (`| head`)."""
+
+    def on_broken_pipe(self) -> None:
+        """Write into nothing from here on."""
+        silence(self.file)
+
+
+def silence(stream: IO[str]) -> None:
+    """Send what is written to a stream without a reader into nothing, so that a batch is not stopped by it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _stdout() -> Console:
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    return _Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def _stderr() -> Console:
-    return Console(file=sys.stderr)
+    return _Console(file=sys.stderr)

@@ -6,10 +6,11 @@ The work itself is `pipeline.upscale_video`; this module only brings inputs, a w
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,8 @@ from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folde
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
 from upscale_server.errors import AuditFailed, BadRequest, SourceError, StorageError, UnsupportedFormat
+from upscale_server.events import both
+from upscale_server.logs import log_event
 from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from upscale_server.wish import Limits, Wish
     from upscale_server.workers.in_process import InProcess
 
+_PLAN_DIGEST = re.compile(r"[0-9a-f]{16}")
 # Suffixes that a folder is searched for; a file that is named is opened whatever it is called.
 _VIDEOS = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".flv", ".wmv",
@@ -154,7 +158,7 @@ def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
         _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work,
         Watcher(job.source.name) as watcher,
     ):
-        result = upscale_video(plan, executor, work, watcher)
+        result = upscale_video(plan, executor, work, both(watcher, log_event))
         move_into_place(result.path, job.output)
     record = _record(job, plan, result, time.monotonic() - started)
     record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
@@ -201,7 +205,18 @@ def _work_folder(root: Path, digest: str, *, root_is_ours: bool) -> Iterator[Pat
             raise
         finally:
             if not keep:
-                shutil.rmtree(root if root_is_ours else folder, ignore_errors=True)
+                _remove_work(root, folder, root_is_ours=root_is_ours)
+
+
+def _remove_work(root: Path, folder: Path, *, root_is_ours: bool) -> None:
+    """Remove what runs made, and nothing else: the folder's name may have been the user's before."""
+    works = [one for one in root.iterdir() if _PLAN_DIGEST.fullmatch(one.name)] if root_is_ours else [folder]
+    for work in works:
+        shutil.rmtree(work, ignore_errors=True)
+    if root_is_ours:
+        (root / "lock").unlink(missing_ok=True)
+    with suppress(OSError):  # other files are in it
+        root.rmdir()
 
 
 def _worth_keeping(error: BaseException, folder: Path) -> bool:

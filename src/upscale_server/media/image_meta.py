@@ -96,8 +96,8 @@ def _dpi_of(value: object) -> tuple[float, float] | None:
         across, down = (float(part) for part in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    # A resolution outside this is a header without one, or damage.
-    return (across, down) if all(1 <= part <= 100_000 for part in (across, down)) else None
+    # A resolution outside this is a header without one (Pillow gives such a TIFF 1 by 1), or damage.
+    return (across, down) if all(1 < part <= 100_000 for part in (across, down)) else None
 
 
 def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:

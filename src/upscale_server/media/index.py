@@ -24,7 +24,7 @@ class PacketIndex:
     """Sorted presentation times of a stream's packets.
 
     `reliable` is false when a packet has no time or two packets share one: such a stream is decoded in one piece.
-    `discarded` counts packets that an edit list hides.
+    `byte_count` is the size of all packets; `discarded` counts packets that an edit list hides.
     `untimed_first` counts packets before the first that has a time.
     `last_duration` is that of the last packet shown, in time base units, 0 when the container does not say.
     """
@@ -35,6 +35,7 @@ class PacketIndex:
     last_duration: int
     untimed_first: int
     discarded: int
+    byte_count: int
     encrypted: bool
     ends_early: bool
 
@@ -66,6 +67,7 @@ class _Table:
     last: tuple[int, int] = (-(2**62), 0)
     untimed_first: int = 0
     discarded: int = 0
+    byte_count: int = 0
     unknown: bool = False
     encrypted: bool = False
     packed: bool = False
@@ -75,6 +77,7 @@ class _Table:
         """Note a packet; an empty one only says that the stream has ended."""
         if packet.size == 0:
             return
+        self.byte_count += packet.size
         if packet.is_discard:
             self.discarded += 1
             return
@@ -99,6 +102,7 @@ class _Table:
             last_duration=self.last[1],
             untimed_first=self.untimed_first,
             discarded=self.discarded,
+            byte_count=self.byte_count,
             encrypted=self.encrypted,
             ends_early=self.ends_early,
         )

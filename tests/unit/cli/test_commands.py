@@ -167,7 +167,8 @@ def test_json_is_one_object_a_result_and_nothing_else_on_stdout(tmp_path: Path, 
     assert 3 == code
     assert ("80x48", "lanczos", 8) == (good["size"], good["model"], good["bits"])
     assert (str(tmp_path / "b.png"), "not_media") == (bad["source"], bad["fault"]["code"])
-    assert {"code", "detail", "hint", "retryable"} == set(bad["fault"])
+    expected = {"type", "title", "status", "detail", "code", "retryable", "request_id", "hint"}
+    assert expected == set(bad["fault"])
     assert any("upscale: not_media: " in line for line in err)
     assert ["a_upscaled.png"] == _names(tmp_path / "out")
 
@@ -233,7 +234,7 @@ def _cut(path: Path) -> Path:
 
 BAD_IMAGES: list[tuple[str, Callable[[Path], list[object]], int, str]] = [
     ("missing", lambda d: [d / "none.png"], 3, "source_not_found"),
-    ("directory", lambda d: [d], 2, "bad_request"),
+    ("directory", lambda d: [d], 3, "source_not_found"),
     ("empty", lambda d: [_written(d / "a.png", b"")], 3, "not_media"),
     ("text", lambda d: [_written(d / "a.png", b"hello " * 99)], 3, "not_media"),
     ("playlist", lambda d: [_written(d / "a.m3u8", b"#EXTM3U\nb.ts\n")], 3, "not_media"),
@@ -414,13 +415,13 @@ def test_doctor_tries_the_default_model_and_the_encoders(
 def test_doctor_says_when_the_state_folder_cannot_be_used(
     tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A state folder under a file is broken, exit 1, with the setting to change."""
+    """A state folder under a file is broken, exit 4, with the setting to change."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "file" / "state"))
 
     code, out, err = _upscale("doctor", capfd=capfd)
 
-    assert 1 == code
+    assert 4 == code
     assert any(line.split()[:3] == ["broken", "state", "folder"] for line in out)
     assert any("set UPSCALE_STATE_DIR" in line for line in err)
 
@@ -517,3 +518,26 @@ def test_an_added_model_is_listed_and_planned_with_by_name(
     assert "mine" in {json.loads(line)["name"] for line in listed}
     assert 0 == code
     assert "mine" == json.loads(out[0])["passes"][0]["card"]["name"]
+
+
+def test_an_empty_argument_is_refused(capfd: Captured) -> None:
+    """An unset shell variable must not mean the current folder."""
+    code, out, err = _upscale("video", "", capfd=capfd)
+
+    assert 2 == code
+    assert not out
+    assert any("an argument is empty after 'video'" in line for line in err)
+
+
+def test_a_folder_called_like_the_work_folder_keeps_its_files(
+    bundled_clip: Path, tmp_path: Path, capfd: Captured
+) -> None:
+    """What a user has in OUT.work is not ours to remove."""
+    mine = tmp_path / "out.mp4.work" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+
+    code, _, _ = _upscale("video", bundled_clip, "-o", tmp_path / "out.mp4", *QUICK, capfd=capfd)
+
+    assert 0 == code
+    assert [mine] == list(mine.parent.iterdir())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, move_into_place, publishing
-from upscale_server.errors import BadRequest, StorageError
+from upscale_server.errors import BadRequest, SourceNotFound, StorageError
 
 SUFFIXES = Suffixes(found={".png", ".gif"}, written_as={".png": ".png"}, otherwise=".png")
 
@@ -52,16 +52,25 @@ def test_a_folder_is_a_batch_of_its_media_without_earlier_results(tmp_path: Path
 
 
 def test_batches_that_cannot_work_are_refused(tmp_path: Path) -> None:
-    """An empty folder, a file as the batch's output, and two sources for one name each say so."""
+    """A file as the batch's output, and two sources for one name, each say so."""
     first, second, taken = _touch(tmp_path, "x/a.png", "y/a.png", "taken")
-    (tmp_path / "empty").mkdir()
 
-    with pytest.raises(BadRequest, match="holds nothing to upscale"):
-        jobs_of([tmp_path / "empty"], None, SUFFIXES)
     with pytest.raises(BadRequest, match="must be a folder"):
         jobs_of([first, second], taken, SUFFIXES)
     with pytest.raises(BadRequest, match="would both be written"):
         jobs_of([first, second], tmp_path / "out", SUFFIXES)
+
+
+def test_an_empty_folder_fails_alone(tmp_path: Path) -> None:
+    """It is an item of the batch like any other: the rest goes on, and it says what is wrong when its turn comes."""
+    (good,) = _touch(tmp_path, "a.png")
+    (tmp_path / "empty").mkdir()
+
+    jobs = jobs_of([tmp_path / "empty", good], tmp_path / "out", SUFFIXES)
+
+    assert [tmp_path / "empty", good] == [job.source for job in jobs]
+    with pytest.raises(SourceNotFound, match="holds nothing to upscale"):
+        check(jobs[0], overwrite=False)
 
 
 def test_the_source_is_never_its_own_output(tmp_path: Path) -> None:
@@ -121,3 +130,23 @@ def test_a_finished_file_moves_into_place(tmp_path: Path) -> None:
 
     assert b"x" == (tmp_path / "out.mp4").read_bytes()
     assert not finished.exists()
+
+
+def test_an_output_never_falls_on_another_input(tmp_path: Path) -> None:
+    """`a_upscaled.png` as an input is not overwritten by what `a.png` becomes."""
+    first, second = _touch(tmp_path, "a.png", "a_upscaled.png")
+
+    with pytest.raises(BadRequest, match="which is another input"):
+        jobs_of([first, second], None, SUFFIXES)
+
+
+def test_a_part_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """Browsers call their downloads so."""
+    (download,) = _touch(tmp_path, "out.png.part")
+    download.write_text("half a download")
+
+    with publishing(tmp_path / "out.png") as part:
+        part.write_text("ours")
+
+    assert "half a download" == download.read_text()
+    assert "ours" == (tmp_path / "out.png").read_text()
