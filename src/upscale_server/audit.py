@@ -28,7 +28,7 @@ _LIMITED = 1
 MOST_BIAS = 1.5
 MOST_LUMA_CELL = 12.0
 MOST_CHROMA = 5.0
-MOST_CHROMA_CELL = 32.0
+MOST_CHROMA_CELL = 24.0
 LEAST_DETAIL = 28.0
 """How far the worst frame may be from its source, in levels of 8 bits, and in dB of PSNR-Y at the source's size.
 
