@@ -51,6 +51,9 @@ install: .venv/.installed ## make .venv with the command .venv/bin/upscale
 .venv/.dev: .venv/.test
 	$(call install,[dev])
 
+.venv/.bench: .venv/.test
+	$(call install,[bench])
+
 .venv/.train: .venv/.test
 	$(call install,[train])
 
@@ -97,7 +100,7 @@ imports: .venv/.dev ## check that imports point down and each framework has one 
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
-bench: .venv/.test ## measure speed and memory; results go to benchmarks/results
+bench: .venv/.bench ## measure speed and memory; results go to benchmarks/results
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; \
 	$(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
@@ -118,7 +121,7 @@ docs: .venv/.test ## write the pages of docs/reference from the code
 constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)
 	@mkdir -p out
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet --no-annotate --no-header \
-	--no-emit-index-url --extra dev --extra onnxruntime --extra s3 --extra postgres --extra quality -o out/constraints.txt
+	--no-emit-index-url --extra dev --extra onnxruntime --extra s3 --extra postgres --extra quality --extra bench -o out/constraints.txt
 	@{ sed -n '1,/^$$/{/^#/p}' constraints.txt; cat out/constraints.txt; sed -n '/^$$/,$$p' constraints.txt; } > out/new.txt
 	@mv out/new.txt constraints.txt
 
