@@ -51,6 +51,15 @@ class FrameRedone:
 
 
 @dataclass(frozen=True, slots=True)
+class SteppedDown:
+    """Memory did not suffice, and less is asked of the device from here on; `point` says how much, for reading."""
+
+    model: str
+    size: str
+    point: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something the user should know; `code` is stable, `detail` is for reading."""
 
@@ -58,7 +67,7 @@ class Warned:
     detail: str
 
 
-Event = PhaseStarted | FramesDone | SegmentReused | SegmentDone | FrameRedone | Warned
+Event = PhaseStarted | FramesDone | SegmentReused | SegmentDone | FrameRedone | SteppedDown | Warned
 Observer = Callable[[Event], None]
 
 

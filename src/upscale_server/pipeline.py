@@ -13,14 +13,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from upscale_server.audit import Audit, audit
 from upscale_server.checkpoint import Done, WorkDir, digest_of
-from upscale_server.errors import AuditFailed, SourceCorrupt, SourceNotFound
-from upscale_server.events import FrameRedone, FramesDone, Observer, PhaseStarted, SegmentDone, SegmentReused, Warned
+from upscale_server.errors import AuditFailed, OutOfMemory, SourceCorrupt, SourceNotFound
+from upscale_server.events import (
+    Event,
+    FrameRedone,
+    FramesDone,
+    Observer,
+    PhaseStarted,
+    SegmentDone,
+    SegmentReused,
+    SteppedDown,
+    Warned,
+    both,
+)
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.join import EncodedSegment, Joining, join
@@ -46,12 +57,18 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished job: the file in the work folder, its audit, and what the segments met on the way."""
+    """A finished job: the file in the work folder, its audit, and what the segments met on the way.
+
+    `plan` is the one that was carried out: in a lower precision than the first where memory did not suffice.
+    `memory_steps` is how often less had to be asked of the device.
+    """
 
     path: Path
     audit: Audit
     done: tuple[Done, ...]
     reused: int
+    plan: Plan
+    memory_steps: int = 0
 
     @property
     def frame_count(self) -> int:
@@ -62,10 +79,31 @@ class Result:
 def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
     """Do a whole job in `work_dir`; what an earlier run finished there is not done again.
 
+    A device whose memory does not suffice in the plan's precision gets the job in the next lower one, from the start:
+    no output has segments of two precisions.
+
     Raises:
         AuditFailed: the output breaks a hard rule; the file stays in the work folder.
         SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way.
     """
+    steps: list[SteppedDown] = []
+
+    def count(event: Event) -> None:
+        if isinstance(event, SteppedDown):
+            steps.append(event)
+
+    while True:
+        try:
+            result = _upscale_video(plan, executor, work_dir, both(count, observer))
+        except OutOfMemory:
+            if not plan.lower_precisions:
+                raise
+            plan = plan.in_precision(plan.lower_precisions[0])
+        else:
+            return replace(result, memory_steps=len(steps))
+
+
+def _upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
     work = WorkDir(work_dir, plan.digest)
     for code, detail in plan.warnings:
         observer(Warned(code, detail))
@@ -85,7 +123,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
     report = audit(plan, path, passed_over, observer)
     if not report.ok:
         raise AuditFailed(f"the output does not hold what was promised: {report.faults}", hint=f"it is kept at {path}")
-    return Result(path, report, in_order, reused)
+    return Result(path, report, in_order, reused, plan)
 
 
 def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer) -> Done:

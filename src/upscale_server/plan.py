@@ -10,7 +10,6 @@ import json
 import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,17 @@ from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.tracks import Refused, Window, earliest_time, refused_by, without_keyframe
 from upscale_server.media.types import Segment, Size, VideoInfo, record
 from upscale_server.model_choice import choose_model
+from upscale_server.models.base import Working
 from upscale_server.models.card import ModelCard
-from upscale_server.models.choices import Choices
-from upscale_server.models.select import working_of
+from upscale_server.models.choices import Choices, Points
+from upscale_server.models.ladder import point_key
+from upscale_server.models.select import lower_precisions, made_with, working_of
 from upscale_server.wish import Limits, Wish
 
 _LONGEST_QUICKTIME_STEP = 2**31 - 1
 _NO_NEGATIVE_TIME = ("matroska", "webm")
+_WITHOUT_BYTES = ("lanes", "batch")
+"""What the output's bytes do not depend on: memory may ask for less of it when unfinished work goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Plan:
     batch: int
     decoder_threads: int
     frame_count: int
+    lower_precisions: tuple[str, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
 
@@ -82,12 +86,18 @@ class Plan:
     @property
     def digest(self) -> str:
         """Return the name under which unfinished work is found again: equal plans make equal bytes."""
-        text = json.dumps(self.as_record(), sort_keys=True)
+        facts = {name: value for name, value in self.as_record().items() if name not in _WITHOUT_BYTES}
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_record(self) -> dict[str, Any]:  # JSON values of many types
         """Return the plan as plain JSON values."""
         return dict(record(self))
+
+    def in_precision(self, lower: str) -> Plan:
+        """Return the plan in one of the lower precisions: other bytes, another digest."""
+        rest = self.lower_precisions[self.lower_precisions.index(lower) + 1 :]
+        return replace(self, precision=lower, lower_precisions=rest)
 
 
 def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, choices: Choices | None = None) -> Plan:
@@ -113,10 +123,9 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     passes = _passes(info.size, fitted, choice.cards)
     working = working_of(passes[0].card, wish.engine, wish.precision, info.size, choices)
     spec = _spec(info, fitted.canvas)
-    settings = choose_encoder(info, wish, spec)
     window, refused = _kept(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
-    return Plan(
+    plan = Plan(
         source=info,
         passes=passes,
         model_because=choice.why,
@@ -125,7 +134,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         picture=fitted.picture,
         target=fitted.canvas,
         fit=wish.fit or ("scale" if wish.task is None and wish.to is None else "contain"),
-        encoder=settings,
+        encoder=choose_encoder(info, wish, spec),
         spec=spec,
         container=wish.container,
         window=window,
@@ -136,22 +145,24 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         batch=_batch(info.size),
         decoder_threads=wish.threads,
         frame_count=_frame_count(probed, segments),
-        made_with=_made_with(working.engine),
+        made_with=made_with(working.engine),
         warnings=(
-            *info.warnings,
-            *_left_out(refused, wish),
+            *_source_warnings(info, refused, wish),
             *_size_warnings(info, fitted, passes),
             *_time_warnings(info, window, wish),
         ),
+        lower_precisions=lower_precisions(passes[0].card, working) if wish.precision == "auto" else (),
     )
+    return plan if choices is None else _as_memory_allowed(plan, working, choices.points)
 
 
-def _made_with(engine: str) -> dict[str, str]:
-    """Return the versions that the bytes depend on."""
-    names = ["upscale-server", "av", "openvino"]
-    if engine in ("onnxruntime", "cuda", "tensorrt"):
-        names.append("onnxruntime" if engine == "onnxruntime" else "onnxruntime-gpu")
-    return {name: version(name) for name in names}
+def _as_memory_allowed(plan: Plan, working: Working, points: Points) -> Plan:
+    """Return the plan in the precision that an earlier job of this model and size ended in for want of memory."""
+    for one in plan.passes:
+        point = points.recall(point_key(one.card, working, one.size_in))
+        if point is not None and point.precision in plan.lower_precisions:
+            plan = plan.in_precision(point.precision)
+    return plan
 
 
 def _within_limits(size: Size, limits: Limits, what: str) -> None:
@@ -259,9 +270,10 @@ def _batch(size: Size) -> int:
     return max(1, min(8, 1_000_000 // size.pixels))
 
 
-def _left_out(refused: tuple[Refused, ...], wish: Wish) -> list[tuple[str, str]]:
+def _source_warnings(info: VideoInfo, refused: tuple[Refused, ...], wish: Wish) -> list[tuple[str, str]]:
     other = "" if wish.container == "matroska" or not refused else "; .mkv may hold it"
-    return [("stream_left_out", f"{one.kind} stream {one.index} ({one.codec}) {one.why}{other}") for one in refused]
+    left_out = [("stream_left_out", f"{one.kind} stream {one.index} ({one.codec}) {one.why}{other}") for one in refused]
+    return [*info.warnings, *left_out]
 
 
 def _size_warnings(info: VideoInfo, fitted: Fitted, passes: tuple[Pass, ...]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from av.bitstream import BitStreamFilterContext
 
 from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
-from upscale_server.cli.loading import Models
+from upscale_server.cli.loading import load_pass
 from upscale_server.events import Event, Warned
 from upscale_server.media.probe import probe
 from upscale_server.media.tracks import container_for
@@ -31,7 +31,7 @@ def _upscaled(source: Path, out: Path, **wish: object) -> tuple[Result, dict[str
     events: list[Event] = []
     asked = {"model": "lanczos", "codec": "h264", "preset": "ultrafast", "segment_seconds": 0.6, "threads": 1} | wish
     plan = make_plan(source, Wish(container=container_for(out) or "", **asked))  # type: ignore[arg-type]
-    with Models() as models, InProcess(models.for_pass) as executor:
+    with InProcess(load_pass) as executor:
         result = upscale_video(plan, executor, out.with_suffix(".work"), events.append)
     return result, {event.code: event.detail for event in events if isinstance(event, Warned)}
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.faults import Change, copy_of
 from upscale_server.audit import verify
-from upscale_server.cli.loading import Models
+from upscale_server.cli.loading import load_pass
 from upscale_server.events import ignore
 from upscale_server.pipeline import upscale_video
 from upscale_server.plan import make_plan
@@ -27,7 +27,7 @@ def pair(bundled_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """Give a second of the bundled clip, and its enlargement."""
     folder = tmp_path_factory.mktemp("pair")
     small = Wish(model="lanczos", codec="h264", crf=14, preset="ultrafast", duration_seconds=1.0)
-    with Models() as models, InProcess(models.for_pass) as executor:
+    with InProcess(load_pass) as executor:
         source = upscale_video(make_plan(bundled_clip, small), executor, folder / "source", ignore).path
         whole = Wish(model="lanczos", codec="h264", crf=14, preset="ultrafast")
         return source, upscale_video(make_plan(source, whole), executor, folder / "output", ignore).path

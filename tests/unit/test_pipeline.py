@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ import pytest
 from tests.support import tiny_models
 from tests.support.clip_spec import BT709, Clip, Picture
 from tests.support.clip_writer import write_clip
+from tests.support.cramped import Cramped
 from upscale_server.checkpoint import Done, WorkDir
-from upscale_server.errors import AuditFailed, UpscaleError
-from upscale_server.events import Event, FrameRedone, FramesDone, Observer, SegmentDone, SegmentReused
+from upscale_server.errors import AuditFailed, OutOfMemory, UpscaleError
+from upscale_server.events import Event, FrameRedone, FramesDone, Observer, SegmentDone, SegmentReused, SteppedDown
 from upscale_server.media.types import Segment
 from upscale_server.models.base import Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
@@ -204,3 +205,41 @@ def test_an_rgb_model_keeps_the_colours(tmp_path: Path, observer: Recorder, pixe
     worst = next(rule.found for rule in result.audit.rules if rule.name == "luma, mean of a frame")
     # Painted colours partly lie outside the RGB cube and are clipped, which moves the mean by a level or so.
     assert float(worst) < 2.0
+
+
+def test_a_lower_precision_takes_the_whole_job(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """Memory gives out in the second segment; the output has no segment of the first precision, and says so."""
+    begun = replace(plan, precision="f32", lower_precisions=("bf16",))
+    made: list[Cramped] = []
+
+    def loaded(one: Plan, _pass: object) -> Cramped:
+        made.append(_Shrinking() if one.precision == "f32" else Cramped(precision="bf16"))
+        return made[-1]
+
+    with InProcess(loaded) as executor:
+        result = upscale_video(begun, executor, tmp_path, observer)
+
+    assert "bf16" == result.plan.precision
+    assert begun.digest != result.plan.digest
+    # A batch of eight is halved three times before precision is given up; these frames are too small for tiles.
+    assert (0, 4, FRAMES) == (result.reused, result.memory_steps, result.frame_count)
+    assert 5 == len(observer.of(SegmentDone)), "one in f32, then all four again"
+    assert [True, True] == [one.closed for one in made]
+    assert 4 == len(observer.of(SteppedDown))
+
+
+def test_without_a_lower_precision_the_job_fails(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """An explicit precision is kept or refused."""
+    with pytest.raises(OutOfMemory):
+        _run(plan, tmp_path, observer, Cramped(most_pixels=10))
+
+
+class _Shrinking(Cramped):
+    """A device whose memory is taken by somebody else after the first segment."""
+
+    def upscale(self, lr: Pixels, *, bits: int = 8, exact: bool = False) -> Upscaled:
+        """Upscale six frames, then refuse."""
+        self.most_seen += len(lr)
+        if self.most_seen > FRAMES // 4:
+            self.most_pixels = 10
+        return super().upscale(lr, bits=bits, exact=exact)

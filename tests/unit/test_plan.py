@@ -26,6 +26,10 @@ from upscale_server.media.index import PacketIndex
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.tracks import Window
 from upscale_server.media.types import Colour, Hdr, Size, VideoInfo
+from upscale_server.models.base import Working
+from upscale_server.models.choices import Choices
+from upscale_server.models.ladder import point_key
+from upscale_server.models.working_point import WorkingPoint
 from upscale_server.plan import make_plan
 from upscale_server.wish import Limits, Wish
 
@@ -180,3 +184,29 @@ def test_a_stream_without_reliable_times_is_one_segment() -> None:
     index = replace(_index(list(range(0, 9000, 4)), [0, 4000]), reliable=False)
 
     assert len(cut(index, _INFO, Window(), 10.0)) == 1
+
+
+def test_lanes_and_batch_change_no_bytes_and_no_digest(probed: Probed) -> None:
+    """What memory takes away between two starts must not cost the finished segments."""
+    made = make_plan(probed, LANCZOS)
+
+    assert made.digest == replace(made, lanes=7, batch=made.batch + 1).digest
+
+
+def test_a_precision_that_memory_forced_is_planned_with_from_then_on(
+    probed: Probed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next job of this model and size starts where the last one ended; an explicit precision is not touched."""
+    choices = Choices(tmp_path / "choices.json")
+    monkeypatch.setattr("upscale_server.plan.lower_precisions", lambda *_: ("bf16", "f16"))
+    first = make_plan(probed, LANCZOS, choices=choices)
+    card = first.passes[0].card
+    key = point_key(card, Working("lanczos", "CPU", "integer", 120.0), first.passes[0].size_in)
+    choices.points.remember(key, WorkingPoint(1, 1, 16_384, "bf16", ("f16",)))
+
+    found = make_plan(probed, LANCZOS, choices=choices)
+
+    assert ("integer", ("bf16", "f16")) == (first.precision, first.lower_precisions)
+    assert ("bf16", ("f16",)) == (found.precision, found.lower_precisions)
+    assert first.in_precision("bf16").digest == found.digest
+    assert () == make_plan(probed, replace(LANCZOS, precision="f32"), choices=choices).lower_precisions

@@ -59,6 +59,18 @@ def family_for_pictures(name: str | None) -> dict[int, ModelCard]:
     return dict(family(chosen))
 
 
+def load_pass(plan: Plan, one: Pass) -> Upscaler:
+    """Load the model of a plan's pass; who asks for it closes it.
+
+    Raises:
+        ModelMissing, ModelInvalid: its file is gone, damaged or fails its self-test.
+    """
+    from upscale_server.models.load import load
+
+    precision = plan.precision if one.card.path else "auto"
+    return load(one.card, engine=plan.engine, precision=cast("Precision", precision))
+
+
 class Models:
     """Loaded models by card, engine and precision; a context manager that releases them."""
 
@@ -80,11 +92,6 @@ class Models:
         if key not in self._loaded:
             self._loaded[key] = load(card, engine=engine, precision=cast("Precision", precision))
         return self._loaded[key]
-
-    def for_pass(self, plan: Plan, one: Pass) -> Upscaler:
-        """Return the model of a plan's pass."""
-        precision = plan.precision if one.card.path else "auto"
-        return self.get(one.card, plan.engine, precision)
 
     def close(self) -> None:
         """Release the models; safe to call twice."""

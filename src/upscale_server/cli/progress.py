@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from upscale_server.cli import talk
-from upscale_server.events import Event, FrameRedone, FramesDone, PhaseStarted, SegmentReused, Warned
+from upscale_server.events import Event, FrameRedone, FramesDone, PhaseStarted, SegmentReused, SteppedDown, Warned
 
 LINE_SECONDS = 5.0
 """Between two plain lines: often enough to see life, seldom enough for a log."""
@@ -88,6 +88,8 @@ class Watcher:
                 self._show(now=False)
             case FrameRedone(pts, reason):
                 self._warn("frame_redone", f"the frame at pts {pts} was computed again in full precision: {reason}")
+            case SteppedDown(model, size, point):
+                self._warn("out_of_memory", f"{model} at {size} does not fit into memory; going on with {point}")
             case Warned(code, detail):
                 self._warn(code, detail)
             case _:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import choices_of
+from upscale_server.cli.loading import choices_of, load_pass
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
@@ -90,7 +90,6 @@ def video(
 
 
 def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
-    from upscale_server.cli.loading import Models
     from upscale_server.workers.in_process import InProcess
 
     jobs = jobs_of(run.inputs, run.output, suffixes_for(wish.codec))
@@ -105,7 +104,7 @@ def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
         return make_plan(job.source, wished, limits_of(settings), choices_of(settings))
 
     kept = "run the same command again to go on from the finished segments"
-    with Models() as models, InProcess(models.for_pass) as executor:
+    with InProcess(load_pass, choices_of(settings).points) as executor:
         run_each(
             jobs,
             lambda job: _upscale(job, plan(job), executor, run),
@@ -160,7 +159,7 @@ def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
     ):
         result = upscale_video(plan, executor, work, both(watcher, log_event))
         move_into_place(result.path, job.output)
-    record = _record(job, plan, result, time.monotonic() - started)
+    record = _record(job, result, time.monotonic() - started)
     record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
     if run.as_json:
         talk.result_json(record)
@@ -227,7 +226,8 @@ def _worth_keeping(error: BaseException, folder: Path) -> bool:
     return not isinstance(error, Exception) or any(folder.glob("segment-*.json"))
 
 
-def _record(job: Job, plan: Plan, result: Result, seconds: float) -> dict[str, object]:
+def _record(job: Job, result: Result, seconds: float) -> dict[str, object]:
+    plan = result.plan
     made = result.frame_count
     return {
         "source": str(job.source),
@@ -240,6 +240,7 @@ def _record(job: Job, plan: Plan, result: Result, seconds: float) -> dict[str, o
         "frames_per_second": round(made / seconds, 2) if seconds else 0.0,
         "segments": len(result.done),
         "segments_reused": result.reused,
+        "memory_steps": result.memory_steps,
         "frames_redone": sum(one.frames_redone for one in result.done),
         "model": plan.model,
         "engine": plan.engine,

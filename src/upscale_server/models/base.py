@@ -77,7 +77,7 @@ class Upscaler(Protocol):
             Pixels of the same kind and dtype, `(N, H * scale, W * scale[, 3])`, and `finite`, `(N,)`.
 
         Raises:
-            OutOfMemory: the device cannot hold the smallest tile.
+            OutOfMemory: the device cannot hold what is asked; `ladder` asks for less.
         """
 
     def close(self) -> None:

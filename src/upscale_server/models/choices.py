@@ -1,18 +1,16 @@
-"""What was measured to be fastest here, kept in a file, so that it is measured once.
+"""What was measured to be fastest here, and what memory allowed, kept in files, so that each is found out once.
 
-It remembers; measuring and choosing belong to `select`. A file that cannot be read is as good as none: what it held is
-measured again. One that cannot be written costs time and no result.
+It remembers; measuring and choosing belong to `select`, stepping down to `ladder`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from upscale_server.models.remembered import Remembered
+from upscale_server.models.working_point import WorkingPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,35 +22,38 @@ class Candidate:
 
 
 class Choices:
-    """The remembered choices of one state folder."""
+    """The remembered choices of one state folder, and beside them the working points."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = Remembered(path)
+        self.points = Points(path.with_name("working_points.json"))
 
     def recall(self, key: str) -> Candidate | None:
         """Return what was chosen under a key, or None where nothing readable is remembered."""
-        found = self._all().get(key)
-        if not isinstance(found, dict):
-            return None
+        found = self._file.get(key)
         engine, precision = found.get("engine"), found.get("precision")
         return Candidate(engine, precision) if isinstance(engine, str) and isinstance(precision, str) else None
 
     def remember(self, key: str, chosen: Candidate, facts: dict[str, Any]) -> None:  # JSON values of many types
-        """Keep a choice, and beside it the facts it was made from, for the person who reads the file.
+        """Keep a choice, and beside it the facts it was made from, for the person who reads the file."""
+        self._file.put(key, {"engine": chosen.engine, "precision": chosen.precision, **facts})
 
-        Two processes that write at once leave one of the two files, whole.
-        """
-        record = {"engine": chosen.engine, "precision": chosen.precision, **facts}
-        text = json.dumps({**self._all(), key: record}, indent=1, sort_keys=True)
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False, encoding="utf-8") as part:
-                part.write(text)
-            os.replace(part.name, self._path)  # noqa: PTH105 - the temporary file's name is a text
 
-    def _all(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+class Points:
+    """The working points that memory forced; without a path they are forgotten with the process."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._file = None if path is None else Remembered(path)
+        self._held: dict[str, WorkingPoint] = {}
+
+    def recall(self, key: str) -> WorkingPoint | None:
+        """Return the working point of a key, or None where memory has sufficed so far or the record is unreadable."""
+        if key in self._held or self._file is None:
+            return self._held.get(key)
+        return WorkingPoint.of_record(self._file.get(key))
+
+    def remember(self, key: str, point: WorkingPoint) -> None:
+        """Keep a working point."""
+        self._held[key] = point
+        if self._file is not None:
+            self._file.put(key, asdict(point))

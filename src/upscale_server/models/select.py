@@ -25,13 +25,14 @@ from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.device import cpu_name, usable_cores
 from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
-from upscale_server.models.load import ENGINES, installed, load
+from upscale_server.models.load import ENGINES, NETWORK_ENGINES, installed, load
 from upscale_server.models.trial import psnr
 
 MEASURED_PIXELS = 32_768
 """LR pixels of a measured picture: a larger frame is cut to this shape, so that measuring `fast` takes a second."""
 
 _ROUNDS = 3
+_BYTES = {"f32": 4, "bf16": 2, "f16": 2}
 _VERSIONED = ("openvino", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -142,6 +143,24 @@ def measure(card: ModelCard, offered: Sequence[Candidate], size: Size) -> tuple[
             )
             for one, found in loaded.items()
         )  # fmt: skip
+
+
+def lower_precisions(card: ModelCard, working: Working) -> tuple[str, ...]:
+    """Return the precisions that need less memory than the working one, on the same engine, best first."""
+    if working.engine not in NETWORK_ENGINES:
+        return ()
+    offered = {one.precision for one in candidates(card, Candidate(working.engine, "auto"))}
+    bytes_now = _BYTES.get(working.precision, 0)
+    less = [name for name in offered if _BYTES.get(name, bytes_now) < bytes_now]
+    return tuple(sorted(less, key=lambda name: (-_BYTES[name], name)))
+
+
+def made_with(engine: str) -> dict[str, str]:
+    """Return the versions that the bytes of an output depend on."""
+    names = ["upscale-server", "av", "openvino"]
+    if engine in {"onnxruntime", "cuda", "tensorrt"}:
+        names.append("onnxruntime" if engine == "onnxruntime" else "onnxruntime-gpu")
+    return {name: version(name) for name in names}
 
 
 def precision_named(name: str) -> Precision:

@@ -10,10 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from upscale_server.checkpoint import Done, WorkDir
+from upscale_server.errors import OutOfMemory
 from upscale_server.events import Observer
 from upscale_server.media.types import Segment
 from upscale_server.models.base import Upscaler
+from upscale_server.models.choices import Points
+from upscale_server.models.ladder import at_working_point
 from upscale_server.models.luma import FrameUpscaler
+from upscale_server.models.working_point import WorkingPoint
 from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Pass, Plan
 from upscale_server.workers.memory import give_memory_back, keep_memory_flat
@@ -24,22 +28,40 @@ Load = Callable[[Plan, Pass], Upscaler]
 class InProcess:
     """Run segments here; a context manager that releases the models."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, points: Points | None = None) -> None:
+        """Make ready.
+
+        Args:
+            load: makes the upscaler of a pass, which is closed here.
+            points: where working points are remembered; without, they last as long as this executor.
+        """
         keep_memory_flat()
         self._load = load
+        self._points = points or Points()
         self._loaded: dict[tuple[str, int, str, str], Upscaler] = {}
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
-        """Yield each segment's record as it is finished."""
+        """Yield each segment's record as it is finished.
+
+        Raises:
+            OutOfMemory: even the smallest working point does not fit; the models are released.
+        """
         if not segments:
             return
-        upscale = FrameUpscaler(
-            tuple(self._upscaler(plan, one) for one in plan.passes), plan.picture, plan.target, plan.spec.colour
-        )
-        for segment in segments:
-            done = upscale_segment(plan, segment, upscale, work, observer)
-            give_memory_back()
-            yield done
+        try:
+            passes = tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
+            upscale = FrameUpscaler(passes, plan.picture, plan.target, plan.spec.colour)
+            for segment in segments:
+                done = upscale_segment(plan, segment, upscale, work, observer)
+                give_memory_back()
+                yield done
+        except OutOfMemory:
+            self.close()  # the job may go on in another precision, and that needs the room
+            raise
+
+    def _at_working_point(self, plan: Plan, one: Pass, observer: Observer) -> Upscaler:
+        asked = WorkingPoint(plan.lanes, plan.batch, one.size_in.pixels, plan.precision, plan.lower_precisions)
+        return at_working_point(self._upscaler(plan, one), one.size_in, asked, self._points, observer)
 
     def _upscaler(self, plan: Plan, one: Pass) -> Upscaler:
         key = (one.card.name, one.card.scale, plan.engine, plan.precision)

@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 from tests.support import tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.errors import ModelInvalid, OutOfMemory, UpscaleError
+from upscale_server.events import ignore
+from upscale_server.media.types import Size
 from upscale_server.models import catalogue
 from upscale_server.models.base import EngineOptions, Pixels
+from upscale_server.models.choices import Points
 from upscale_server.models.engines.openvino import OpenVinoUpscaler, upscaler
 from upscale_server.models.engines.openvino.runner import Runner, device_precisions
 from upscale_server.models.guard import upscale_guarded
+from upscale_server.models.ladder import at_working_point
 from upscale_server.models.load import load
 from upscale_server.models.trial import textured_picture
+from upscale_server.models.working_point import WorkingPoint
 
 needs_bf16 = pytest.mark.skipif("bf16" not in device_precisions(), reason="this processor has no bf16")
 
@@ -272,24 +277,10 @@ def test_a_tile_that_does_not_fit_into_memory_is_halved(
         return run(self, picture)
 
     monkeypatch.setattr(Runner, "run", refuse_large)
-    found = loaded.upscale(lr).pixels
+    asked = WorkingPoint(1, 1, lr.size, "f32")
+    found = at_working_point(loaded, Size(300, 240), asked, Points(), ignore).upscale(lr).pixels
 
     assert np.abs(expected.astype(int) - found).max() <= 1
-
-
-def test_memory_that_holds_no_tile_at_all_is_an_error(
-    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Halving ends."""
-    loaded = opened(tiny_models.nearest(tmp_path / "nearest.onnx", Form()))
-
-    def refuse(self: Runner, picture: NDArray[np.generic]) -> list[NDArray[np.generic]]:  # noqa: ARG001
-        raise OutOfMemory("the network's tile does not fit into memory")
-
-    monkeypatch.setattr(Runner, "run", refuse)
-
-    with pytest.raises(OutOfMemory):
-        loaded.upscale(_picture(240, 300))
 
 
 def test_an_allocation_that_fails_inside_openvino_is_named(opened: Open, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale_server.errors import OutOfMemory
 from upscale_server.models.base import Pixels, Upscaled
 from upscale_server.models.card import ModelCard
 from upscale_server.models.tiling import Tile, TileNeeds, TilePlan, plan_tiles
@@ -19,37 +18,24 @@ from upscale_server.models.tiling import Tile, TileNeeds, TilePlan, plan_tiles
 RunWindow = Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], bool]]
 """Take a contiguous `(h, w[, 3])` window; return its `(h * scale, w * scale[, 3])` and whether all was finite."""
 
-_SMALLEST_TILE_PIXELS = 16_384
-
 
 class TiledFrames:
-    """Upscales batches window by window; windows are halved, for good, when one does not fit into memory."""
+    """Upscales batches window by window; what does not fit into memory is answered by `models.ladder`."""
 
     def __init__(self, card: ModelCard, max_tile_pixels: int) -> None:
         self._card = card
         self._max_pixels = max_tile_pixels
 
     def upscale(self, lr: Pixels, window_runner: Callable[[tuple[int, int]], RunWindow]) -> Upscaled:
-        """Upscale a batch.
+        """Upscale a batch frame by frame: a frame's bytes must not depend on what shares its batch.
 
         Args:
             lr: as `Upscaler.upscale` takes it.
             window_runner: gives the function that runs windows of a (height, width).
 
         Raises:
-            OutOfMemory: the smallest window does not fit.
+            OutOfMemory: a window does not fit.
         """
-        while True:
-            try:
-                return self._upscale(lr, window_runner)
-            except OutOfMemory:
-                smaller = min(self._max_pixels, lr.shape[1] * lr.shape[2]) // 2
-                if smaller < _SMALLEST_TILE_PIXELS or self._card.fixed_size is not None:
-                    raise
-                self._max_pixels = smaller
-
-    def _upscale(self, lr: Pixels, window_runner: Callable[[tuple[int, int]], RunWindow]) -> Upscaled:
-        """Upscale frame by frame: a frame's bytes must not depend on what shares its batch."""
         height, width = lr.shape[1:3]
         card = self._card
         needs = TileNeeds(card.receptive_field, self._max_pixels, card.size_multiple, card.fixed_size)

@@ -59,7 +59,7 @@ class OnnxRuntimeUpscaler:
         return self._working
 
     def upscale(self, lr: Pixels, *, bits: int = 8, exact: bool = False) -> Upscaled:  # noqa: ARG002 - always f32
-        """Upscale a batch; see `Upscaler`. A tile that does not fit into memory is halved and tried again."""
+        """Upscale a batch; see `Upscaler`."""
         if self._closed:
             raise UpscaleError("the upscaler is closed")
         white = (1 << bits) - 1

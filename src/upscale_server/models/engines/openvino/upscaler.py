@@ -70,7 +70,7 @@ class OpenVinoUpscaler:
         return self._working
 
     def upscale(self, lr: Pixels, *, bits: int = 8, exact: bool = False) -> Upscaled:
-        """Upscale a batch; see `Upscaler`. A tile that does not fit into memory is halved and tried again."""
+        """Upscale a batch; see `Upscaler`."""
         precision = "f32" if exact else self._precision
         return self._frames.upscale(
             lr, lambda window: _window_of(self._runner(_Key(graph.Pixels(*window, bits), precision)))
