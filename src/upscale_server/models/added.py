@@ -11,7 +11,6 @@ import re
 import shutil
 import tempfile
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from upscale_server.errors import BadRequest, ModelInvalid, ModelMissing, Storag
 from upscale_server.models import catalogue
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import card_of_file, sha256_of
+from upscale_server.models.redirects import open_address
 
 LARGEST_MODEL_BYTES = 2 << 30
 """An ONNX file cannot be larger: it is one protobuf message."""
@@ -137,7 +137,7 @@ def _fetch(asked: Addition, target: Path) -> None:
     if not asked.source.startswith("https://") or not asked.sha256:
         raise BadRequest(f"{asked.source} cannot be loaded: an address needs https and --sha256")
     try:  # an error of the disk is seen again when the next file is written
-        with urllib.request.urlopen(asked.source, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - https, see above
+        with open_address(asked.source, _ANSWER_SECONDS) as answer:
             _copy(answer, target, asked.source)
     except (OSError, http.client.HTTPException) as err:
         raise ModelMissing(f"{asked.source} does not answer with a model: {getattr(err, 'reason', err)}") from err

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from http.client import HTTPMessage
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from tests.support import tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.errors import BadRequest, ModelInvalid, ModelMissing, StorageError, UpscaleError
-from upscale_server.models import added, catalogue
+from upscale_server.models import added, catalogue, redirects
 from upscale_server.models.added import Addition, add, path_of
 from upscale_server.models.load import load
 
@@ -152,7 +154,7 @@ def test_an_address_is_loaded_and_held_against_its_hash(
 ) -> None:
     """The name is the last part of the address."""
     content = network.read_bytes()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(content))
+    monkeypatch.setattr(added, "open_address", lambda *_, **__: io.BytesIO(content))
 
     card = add(Addition("https://host/models/mine.onnx?download=1", _sha256(network)), folder)
 
@@ -165,18 +167,46 @@ def test_an_address_that_does_not_answer_or_answers_too_much_is_refused(
     """An endless answer ends at the limit."""
     asked = Addition("https://host/mine.onnx", _sha256(network))
     monkeypatch.setattr(added, "LARGEST_MODEL_BYTES", 100)
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(bytes(5000)))
+    monkeypatch.setattr(added, "open_address", lambda *_, **__: io.BytesIO(bytes(5000)))
     with pytest.raises(ModelInvalid, match="larger than 100 bytes"):
         add(asked, folder)
 
     def refuse(*_: object, **__: object) -> None:
         raise urllib.error.URLError("connection refused")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(added, "open_address", refuse)
     with pytest.raises(ModelMissing, match="does not answer with a model: connection refused"):
         add(asked, folder)
 
     assert [] == _left(folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "fault"),
+    [
+        ("http://host/mine.onnx", "93.184.216.34", "which is not https"),
+        ("https://host/mine.onnx", "10.1.2.3", r"host, which is the private address 10\.1\.2\.3"),
+        ("https://host/mine.onnx", "169.254.169.254", "private address"),
+        ("https://[::1]/mine.onnx", "::1", "private address ::1"),
+        ("file:///etc/passwd", "", "which is not https"),
+        ("https://host/mine.onnx", "93.184.216.34", None),
+    ],
+)
+def test_a_redirect_leads_to_https_on_a_public_host_or_nowhere(
+    monkeypatch: pytest.MonkeyPatch, url: str, place: str, fault: str | None
+) -> None:
+    """A public address cannot send us to a service inside the house; the handler is the one that opening uses."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (place, 443))])
+    handler = redirects._PublicOnly()
+    request = urllib.request.Request("https://public/mine.onnx")
+
+    if fault is None:
+        following = handler.redirect_request(request, io.BytesIO(), 302, "Found", HTTPMessage(), url)
+        assert following is not None
+        assert url == following.full_url
+        return
+    with pytest.raises(OSError, match=fault):
+        handler.redirect_request(request, io.BytesIO(), 302, "Found", HTTPMessage(), url)
 
 
 def test_a_folder_that_cannot_be_written_is_named(network: Path, tmp_path: Path) -> None:
