@@ -20,9 +20,12 @@ from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
     from upscale_server.cli.loading import Models
+    from upscale_server.events import Event, Observer
     from upscale_server.geometry import Fitted, Target
     from upscale_server.media.picture import Picture
+    from upscale_server.media.types import Size
     from upscale_server.models.base import Upscaler
+    from upscale_server.models.choices import Points
 
 _READ = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif", ".avif", ".jp2", ".j2k",
@@ -59,7 +62,7 @@ def image(
     as_json: options.Json = False,
 ) -> None:
     """Upscale pictures; depth, transparency, profile and metadata are kept."""
-    from upscale_server.cli.loading import Models
+    from upscale_server.cli.loading import Models, choices_of
     from upscale_server.geometry import target_of
 
     settings = session_of(context).settings
@@ -67,7 +70,7 @@ def image(
     jobs = jobs_of(inputs, output, _suffixes())
     if len(jobs) > 1 and output is not None:
         make_folder(output)
-    with Models() as models:
+    with Models(choices_of(settings)) as models:
         run_each(
             jobs,
             lambda job: _upscale(job, wish, models, settings),
@@ -84,7 +87,7 @@ def _suffixes() -> Suffixes:
 
 
 def _upscale(job: Job, wish: _Wish, models: Models, settings: Settings) -> None:
-    from upscale_server.cli.loading import family_for_pictures, model_for
+    from upscale_server.cli.loading import choices_of, family_for_pictures, model_for
     from upscale_server.geometry import fit_to, passes_for
     from upscale_server.media.image import load
     from upscale_server.media.image_write import check_writable, container_of, encode, fitted
@@ -102,14 +105,38 @@ def _upscale(job: Job, wish: _Wish, models: Models, settings: Settings) -> None:
     chosen = [cards[scale] for scale in passes_for(size.enlargement, cards)]
     passes = [models.get(card, wish.engine, wish.precision) for card in chosen]
     talk.say(f"{job.source}: {source.size} to {size.canvas}, {passes[0].card.name} ({passes[0].working.engine})")
-    result = fitted(upscale_image(source, passes, size), job.output.suffix)
+    steps: list[Event] = []
+    roomy = _at_working_points(source.size, passes, choices_of(settings).points, steps.append)
+    result = fitted(_warned(upscale_image(source, roomy, size), steps), job.output.suffix)
     content = encode(result, job.output.suffix, quality=wish.quality)
     with publishing(job.output) as part:
         part.write_bytes(content)
     for code, detail in result.warnings:
         talk.warn(code, detail)
     record = _record(job, source, result, passes)
-    _show({**record, "bytes": len(content), "seconds": round(time.monotonic() - started, 3)}, as_json=wish.as_json)
+    _show(
+        {**record, "memory_steps": len(steps), "bytes": len(content), "seconds": round(time.monotonic() - started, 3)},
+        as_json=wish.as_json,
+    )
+
+
+def _at_working_points(size: Size, passes: list[Upscaler], points: Points, observer: Observer) -> list[Upscaler]:
+    """Wrap the passes over a picture of this size so that they ask for less where memory does not suffice."""
+    from upscale_server.models.ladder import at_working_point
+    from upscale_server.models.working_point import WorkingPoint
+
+    wrapped: list[Upscaler] = []
+    for one in passes:
+        asked = WorkingPoint(1, 1, size.pixels, one.working.precision)
+        wrapped.append(at_working_point(one, size, asked, points, observer))
+        size = size.times(one.card.scale)
+    return wrapped
+
+
+def _warned(picture: Picture, steps: list[Event]) -> Picture:
+    for step in steps:
+        picture = picture.warn("out_of_memory", f"less was asked of the device: {getattr(step, 'point', step)}")
+    return picture
 
 
 def _within_limits(size: Fitted, max_side: int) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
-from upscale_server.errors import BadRequest
-
 if TYPE_CHECKING:
     from upscale_server.models.base import Precision, Upscaler
     from upscale_server.models.card import ModelCard
@@ -21,17 +19,29 @@ if TYPE_CHECKING:
 _FOR_PICTURES = ("quality-clean", "fast-clean")
 """The families for sources without compression noise, best first; stills use them when nothing is asked for."""
 
-_PRECISIONS = ("auto", "bf16", "f32")
+MEASURED_SIZE = "1920x1080"
+"""What engines are measured at where sizes differ from picture to picture, and by `upscale models bench`."""
 
 
 def model_for(engine: str, model: str | None, settings: Settings) -> str | None:
     """Return the model that is meant: a name, or the file of one that was added.
 
     `--engine lanczos` alone names the model of the same name.
+
+    Raises:
+        ModelMissing: a name, not a file, that nothing has.
     """
     from upscale_server.models.added import path_of
+    from upscale_server.models.catalogue import available, no_such_model
 
-    return "lanczos" if model is None and engine == "lanczos" else path_of(model, models_folder(settings))
+    if model is None:
+        return "lanczos" if engine == "lanczos" else None
+    folder = models_folder(settings)
+    found = path_of(model, folder)
+    ours = {text for card in available() for text in (card.name, f"{card.name}-x{card.scale}")}
+    if found == model and model not in ours and not Path(model).suffix:
+        raise no_such_model(model, sorted(path.stem for path in folder.glob("*.json")))
+    return found
 
 
 def models_folder(settings: Settings) -> Path:
@@ -74,7 +84,9 @@ def load_pass(plan: Plan, one: Pass) -> Upscaler:
 class Models:
     """Loaded models by card, engine and precision; a context manager that releases them."""
 
-    def __init__(self) -> None:
+    def __init__(self, choices: Choices | None = None) -> None:
+        """Hold nothing yet; with `choices`, what is left to `auto` is measured once, at a size that stands for all."""
+        self._choices = choices
         self._loaded: dict[tuple[str, int, str, str], Upscaler] = {}
 
     def get(self, card: ModelCard, engine: str, precision: str) -> Upscaler:
@@ -84,13 +96,16 @@ class Models:
             BadRequest: no such engine or precision, or one that cannot run this model.
             ModelMissing, ModelInvalid: its file is gone, damaged or fails its self-test.
         """
+        from upscale_server.media.types import Size
+        from upscale_server.models.choices import Candidate
         from upscale_server.models.load import load
+        from upscale_server.models.select import choose, precision_named
 
-        if precision not in _PRECISIONS:
-            raise BadRequest(f"precision is {precision!r}; expected one of {', '.join(_PRECISIONS)}")
+        asked = Candidate(engine, precision_named(precision))
         key = (card.path or card.name, card.scale, engine, precision)
         if key not in self._loaded:
-            self._loaded[key] = load(card, engine=engine, precision=cast("Precision", precision))
+            found = asked if self._choices is None else choose(card, asked, Size.parse(MEASURED_SIZE), self._choices)
+            self._loaded[key] = load(card, engine=found.engine, precision=precision_named(found.precision))
         return self._loaded[key]
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import choices_of, model_for, models_folder
+from upscale_server.cli.loading import MEASURED_SIZE, choices_of, model_for, models_folder
 from upscale_server.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def bench(
     ] = None,
     size: Annotated[
         str, typer.Option("--size", help="Size of the frames; large ones are measured on a part.", metavar="WxH")
-    ] = "1920x1080",
+    ] = MEASURED_SIZE,
     as_json: options.Json = False,
 ) -> None:
     """Measure a model on every engine that is here, and remember the fastest right one for `--engine auto`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,7 @@ def family(name: str | None) -> dict[int, ModelCard]:
         found = {card.scale: card for card in cards if one in {card.name, f"{card.name}-x{card.scale}"}}
         if found:
             return found
-    raise ModelMissing(
-        f"there is no model {name!r}; there are {_listed()}",
-        hint="give the path of an .onnx file to use another network",
-    )
+    raise no_such_model(str(name))
 
 
 def available() -> list[ModelCard]:
@@ -208,6 +205,14 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def no_such_model(name: str, added: Iterable[str] = ()) -> ModelMissing:
+    """Return the error for a name that nothing has; it lists our own models and those that the user added."""
+    return ModelMissing(
+        f"there is no model {name!r}; there are {', '.join([_listed(), *added])}",
+        hint="give the path of an .onnx file to use another network",
+    )
 
 
 def _listed() -> str:

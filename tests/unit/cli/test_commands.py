@@ -22,6 +22,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from tests.support import tiny_models
+from tests.support.cramped import Cramped
 from tests.support.tiny_models import Form
 from upscale_server import __version__
 from upscale_server.cli.main import run
@@ -541,3 +542,55 @@ def test_a_folder_called_like_the_work_folder_keeps_its_files(
 
     assert 0 == code
     assert [mine] == list(mine.parent.iterdir())
+
+
+def test_a_picture_takes_the_engine_that_was_measured_and_remembers_it(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--engine auto` measures once for pictures of any size, as `upscale models bench` does at its default size."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+    records = []
+    for size in (SIZE, (64, 48)):
+        source = _png(tmp_path / f"{size[0]}.png", size)
+        code, out, err = _upscale("image", source, "-o", tmp_path / f"{size[0]}_2x.png", "--json", capfd=capfd)
+        assert 0 == code, err
+        records.append(json.loads(out[0]))
+
+    chosen = json.loads((tmp_path / "state" / "choices.json").read_text(encoding="utf-8"))
+
+    assert 1 == len(chosen)
+    (choice,) = chosen.values()
+    assert [(choice["engine"], choice["precision"])] * 2 == [(one["engine"], one["precision"]) for one in records]
+    assert [0, 0] == [one["memory_steps"] for one in records]
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_done_in_tiles(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture is finished, the step is a warning and counted, and the next one begins with tiles."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr("upscale_server.models.load.LanczosUpscaler", lambda _card: Cramped(most_pixels=40_000))
+    source = _png(tmp_path / "large.png", (300, 240))
+    steps = []
+    for name in ("first.png", "second.png"):
+        code, out, err = _upscale("image", source, "-o", tmp_path / name, "--model", "lanczos", "--json", capfd=capfd)
+        assert 0 == code, err
+        record = json.loads(out[0])
+        steps.append((record["memory_steps"], [one["code"] for one in record["warnings"]]))
+
+    assert [(1, ["out_of_memory"]), (0, [])] == steps
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_a_name_that_nothing_has_lists_the_added_models_too(
+    tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who mistypes the name of a model of their own sees it."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+    _upscale("models", "add", tiny_models.nearest(tmp_path / "mine.onnx", Form()), capfd=capfd)
+
+    code, _, err = _upscale("image", _png(tmp_path / "in.png"), "--model", "mime", capfd=capfd)
+
+    assert 4 == code
+    assert "there is no model 'mime'" in err[0]
+    assert "lanczos, mine" in err[0]
