@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from upscale_server.models.base import Precision, Upscaler
+    from upscale_server.models.base import Upscaler
     from upscale_server.models.card import ModelCard
     from upscale_server.models.choices import Choices
     from upscale_server.plan import Pass, Plan
@@ -52,8 +52,15 @@ def models_folder(settings: Settings) -> Path:
 def choices_of(settings: Settings) -> Choices:
     """Return the memory of which engine was measured to be fastest, in the user's state folder."""
     from upscale_server.models.choices import Choices
+    from upscale_server.models.engine_builds import EngineBuilds
+    from upscale_server.models.engine_cache import EngineCache
 
-    return Choices(settings.state_dir / "choices.json")
+    return Choices(settings.state_dir / "choices.json", EngineBuilds(EngineCache(engines_folder(settings))))
+
+
+def engines_folder(settings: Settings) -> Path:
+    """Return where engines are kept that take minutes to build."""
+    return settings.state_dir / "tensorrt"
 
 
 def family_for_pictures(name: str | None) -> dict[int, ModelCard]:
@@ -69,16 +76,19 @@ def family_for_pictures(name: str | None) -> dict[int, ModelCard]:
     return dict(family(chosen))
 
 
-def load_pass(plan: Plan, one: Pass) -> Upscaler:
-    """Load the model of a plan's pass; who asks for it closes it.
+def load_pass(plan: Plan, one: Pass, engines: str = "") -> Upscaler:
+    """Load the model of a plan's pass, with what is built for its size in the folder `engines`; the caller closes it.
 
     Raises:
         ModelMissing, ModelInvalid: its file is gone, damaged or fails its self-test.
     """
-    from upscale_server.models.load import load
+    from upscale_server.models.base import EngineOptions
+    from upscale_server.models.load import load_as
+    from upscale_server.models.select import precision_named
 
-    precision = plan.precision if one.card.path else "auto"
-    return load(one.card, engine=plan.engine, precision=cast("Precision", precision))
+    size = (one.size_in.height, one.size_in.width)
+    precision = precision_named(plan.precision if one.card.path else "auto")
+    return load_as(one.card, plan.engine, EngineOptions(precision, plan.lanes, frame_size=size, engines=engines))
 
 
 class Models:

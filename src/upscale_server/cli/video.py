@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import choices_of, load_pass
+from upscale_server.cli.loading import choices_of, engines_folder, load_pass
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
@@ -101,10 +102,12 @@ def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
 
         check(job, overwrite=run.overwrite)
         wished = replace(wish, container=muxer_of(job.output))
-        return make_plan(job.source, wished, limits_of(settings), choices_of(settings))
+        return make_plan(job.source, wished, limits_of(settings), choices)
 
+    choices = choices_of(settings)
+    load = partial(load_pass, engines=str(engines_folder(settings)))
     kept = "run the same command again to go on from the finished segments"
-    with InProcess(load_pass, choices_of(settings).points) as executor:
+    with InProcess(load, choices.points) as executor:
         run_each(
             jobs,
             lambda job: _upscale(job, plan(job), executor, run),

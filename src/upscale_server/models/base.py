@@ -28,12 +28,15 @@ class EngineOptions:
     `lanes` is how many batches are worked on at once; `threads` is the number of cores they share, 0 for all that
     this process may use. `max_tile_pixels` bounds an LR window: 0.6 MP of a 32-channel network are 40 MB of
     activations in bf16 (measured: no size is faster on 2 Zen 4 cores with 32 MB of cache, so the bound is memory's).
+    `frame_size` (height, width) and `engines`, a folder, are for engines that are built for one size and kept.
     """
 
     precision: Precision = "auto"
     lanes: int = 1
     threads: int = 0
     max_tile_pixels: int = 600_000
+    frame_size: tuple[int, int] | None = None
+    engines: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from upscale_server.models.engine_builds import EngineBuilds
 from upscale_server.models.remembered import Remembered
 from upscale_server.models.working_point import WorkingPoint
 
@@ -22,9 +23,13 @@ class Candidate:
 
 
 class Choices:
-    """The remembered choices of one state folder, and beside them the working points."""
+    """The remembered choices of one state folder, and beside them the working points.
 
-    def __init__(self, path: Path) -> None:
+    With `builds`, engines that take minutes are built in the background and chosen from the next plan on.
+    """
+
+    def __init__(self, path: Path, builds: EngineBuilds | None = None) -> None:
+        self.builds = builds
         self._file = Remembered(path)
         self.points = Points(path.with_name("working_points.json"))
 

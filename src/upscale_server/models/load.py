@@ -41,6 +41,12 @@ def load(
         ModelInvalid: the file was changed, is no model, or fails its self-test.
         DeviceUnused: the engine's device did not do the work.
     """
+    return load_as(card, engine, EngineOptions(precision, lanes, threads))
+
+
+def load_as(card: ModelCard, engine: str, options: EngineOptions) -> Upscaler:
+    """Load a model with all that an engine can be told; see `load`."""
+    lanes, threads = options.lanes, options.threads
     if engine not in ENGINES:
         raise BadRequest(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
     fitting = (LANCZOS,) if card.name == LANCZOS and not card.path else NETWORK_ENGINES
@@ -51,7 +57,7 @@ def load(
     if fitting == (LANCZOS,):
         return LanczosUpscaler(card)
     verify(card)
-    return _load_network(card, engine, EngineOptions(precision, lanes, threads))
+    return _load_network(card, engine, options)
 
 
 def installed(engine: str) -> bool:
@@ -71,6 +77,10 @@ def _load_network(card: ModelCard, engine: str, options: EngineOptions) -> Upsca
             f"engine {engine} needs the extra [{extra}], which is not installed",
             hint=f"pip install 'upscale-server[{extra}]'",
         )
+    if engine == "tensorrt":
+        from upscale_server.models.engines.onnxruntime import tensorrt  # noqa: PLC0415 - see above
+
+        return tensorrt.opened(card, options)
     from upscale_server.models.engines.onnxruntime import OnnxRuntimeUpscaler  # noqa: PLC0415 - see above
 
     return OnnxRuntimeUpscaler(card, options, engine)

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
@@ -20,18 +20,21 @@ import numpy as np
 
 from upscale_server.errors import BadRequest, UpscaleError
 from upscale_server.media.types import Size
-from upscale_server.models.base import Precision, Upscaler, Working
+from upscale_server.models.base import EngineOptions, Precision, Upscaler, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.device import cpu_name, usable_cores
+from upscale_server.models.engine_builds import EngineBuilds
 from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
-from upscale_server.models.load import ENGINES, NETWORK_ENGINES, installed, load
+from upscale_server.models.load import ENGINES, NETWORK_ENGINES, installed, load, load_as
 from upscale_server.models.trial import psnr
 
 MEASURED_PIXELS = 32_768
 """LR pixels of a measured picture: a larger frame is cut to this shape, so that measuring `fast` takes a second."""
 
 _ROUNDS = 3
+BUILT = "tensorrt"
+"""The engine that is built for one size of frame before it can run."""
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2}
 _VERSIONED = ("openvino", "onnxruntime", "onnxruntime-gpu")
 
@@ -80,13 +83,16 @@ def choose(card: ModelCard, asked: Candidate, size: Size, choices: Choices) -> C
         ModelMissing, ModelInvalid: the file is gone or damaged.
     """
     offered = candidates(card, asked)
+    if choices.builds is not None:
+        offered += _built(card, offered, size, choices.builds)
     if len(offered) < 2:
         return asked
     key = _key(card, offered, size)
     remembered = choices.recall(key)
     if remembered in offered:
         return remembered
-    return remember(card, measure(card, offered, size), size, choices) or asked
+    folder = "" if choices.builds is None else str(choices.builds.folder)
+    return remember(card, measure(card, offered, size, folder), size, choices) or asked
 
 
 def remember(card: ModelCard, measured: Sequence[Measured], size: Size, choices: Choices) -> Candidate | None:
@@ -109,7 +115,7 @@ def fastest(measured: Sequence[Measured]) -> Measured | None:
 def candidates(card: ModelCard, asked: Candidate) -> tuple[Candidate, ...]:
     """Return the ways in which a network can be run here, as far as engine and precision are left open.
 
-    TensorRT is left out: to build its engine takes minutes; it runs when it is asked for by name.
+    TensorRT is left out: to build its engine takes minutes. It runs when it is asked for by name or is built already.
     """
     if not card.path or asked.engine not in ENGINES:
         return ()
@@ -119,11 +125,16 @@ def candidates(card: ModelCard, asked: Candidate) -> tuple[Candidate, ...]:
     )
 
 
-def measure(card: ModelCard, offered: Sequence[Candidate], size: Size) -> tuple[Measured, ...]:
-    """Load all candidates, hold each against f32, and time them in turns; the best of a few rounds counts."""
-    lr = (trial_batch(card, _window(size)) >> 8).astype(np.uint8)
+def measure(card: ModelCard, offered: Sequence[Candidate], size: Size, engines: str = "") -> tuple[Measured, ...]:
+    """Load all candidates, hold each against f32, and time them in turns; the best of a few rounds counts.
+
+    An engine that was built for one size, from the folder `engines`, is measured with whole frames, and so are all.
+    """
+    whole = any(one.engine == BUILT for one in offered)
+    lr = (trial_batch(card, (size.height, size.width) if whole else _window(size)) >> 8).astype(np.uint8)
     with ExitStack() as stack:
-        loaded = {one: _loaded(card, one, stack) for one in offered}
+        options = EngineOptions(frame_size=(size.height, size.width), engines=engines)
+        loaded = {one: _loaded(card, one, options, stack) for one in offered}
         running = {one: found for one, found in loaded.items() if not isinstance(found, str)}
         rightness = _rightness(card, running)
         seconds = dict.fromkeys(running, math.inf)
@@ -186,13 +197,27 @@ def _onnxruntime() -> Iterator[Candidate]:
         return
     from upscale_server.models.engines.onnxruntime.session import available_engines  # noqa: PLC0415 - an extra
 
-    yield from (Candidate(name, "f32") for name in available_engines() if name != "tensorrt")
+    yield from (Candidate(name, "f32") for name in available_engines() if name != BUILT)
 
 
-def _loaded(card: ModelCard, one: Candidate, stack: ExitStack) -> Upscaler | str:
+def _built(card: ModelCard, offered: Sequence[Candidate], size: Size, builds: EngineBuilds) -> tuple[Candidate, ...]:
+    """Return TensorRT where its engine for these frames is built; where CUDA works and it is not, begin to build it."""
+    if not any(one.engine == "cuda" for one in offered):
+        return ()
+    from upscale_server.models.engines.onnxruntime import session, tensorrt  # noqa: PLC0415 - an extra
+
+    options = EngineOptions(frame_size=(size.height, size.width), engines=str(builds.folder))
+    if BUILT not in session.available_engines():
+        return ()
+    here = builds.offer(tensorrt.key_of(card, options), tensorrt.in_a_process(card, options))
+    return (Candidate(BUILT, "f32"),) if here else ()
+
+
+def _loaded(card: ModelCard, one: Candidate, options: EngineOptions, stack: ExitStack) -> Upscaler | str:
     """Return a loaded model, or why it does not load: a candidate that fails is not the end of the others."""
     try:
-        return stack.enter_context(closing(load(card, engine=one.engine, precision=precision_named(one.precision))))
+        options = replace(options, precision=precision_named(one.precision))
+        return stack.enter_context(closing(load_as(card, one.engine, options)))
     except UpscaleError as err:
         return err.detail
 

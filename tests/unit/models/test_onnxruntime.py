@@ -85,7 +85,7 @@ def test_a_provider_that_is_listed_and_does_not_start_fails_the_load(
 ) -> None:
     """ONNX Runtime drops a provider that it cannot start; here the session then has the CPU only."""
     path = tiny_models.nearest(tmp_path / "nearest.onnx", Form())
-    monkeypatch.setattr(f"{Session.__module__}._refuse_missing", lambda *_: None)
+    monkeypatch.setattr(f"{Session.__module__}.refuse_missing", lambda *_: None)
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, CPU])
 
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.support.tiny_models import Form
 from upscale_server.errors import BadRequest
 from upscale_server.media.types import Size
 from upscale_server.models import catalogue, select
+from upscale_server.models.base import EngineOptions
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.select import Measured
@@ -34,7 +36,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Size]:
     """Replace measuring by an answer, the third candidate fastest, and note the sizes asked for."""
     asked: list[Size] = []
 
-    def measure(_card: ModelCard, _offered: object, size: Size) -> tuple[Measured, ...]:
+    def measure(_card: ModelCard, _offered: object, size: Size, _engines: str) -> tuple[Measured, ...]:
         asked.append(size)
         speeds = ((EXACT, 0.3), (FAST, 0.2), (OTHER, 0.1))
         return tuple(Measured(one.engine, one.precision, "CPU", seconds, 1, 60.0) for one, seconds in speeds)
@@ -135,15 +137,15 @@ def test_every_engine_that_is_here_is_measured_and_held_against_f32(card: ModelC
 
 def test_a_candidate_far_from_f32_is_named_and_not_chosen(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed does not excuse a wrong picture."""
-    real = select.load
+    real = select.load_as
 
-    def load(one: ModelCard, *, engine: str, precision: str) -> object:
-        loaded = real(one, engine=engine, precision="f32")
-        if precision == "bf16":
+    def load(one: ModelCard, engine: str, options: EngineOptions) -> object:
+        loaded = real(one, engine, replace(options, precision="f32"))
+        if options.precision == "bf16":
             monkeypatch.setattr(loaded, "upscale", _darkened(loaded.upscale))
         return loaded
 
-    monkeypatch.setattr(select, "load", load)
+    monkeypatch.setattr(select, "load_as", load)
 
     measured = select.measure(card, (EXACT, FAST), SIZE)
 

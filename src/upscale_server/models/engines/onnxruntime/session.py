@@ -68,7 +68,9 @@ _FAULTS = (
 class Session:
     """A loaded network; as many threads as there are lanes may run it at once, more wait."""
 
-    def __init__(self, path: str, engine: str, options: EngineOptions) -> None:
+    def __init__(
+        self, path: str, engine: str, options: EngineOptions, provider_options: Mapping[str, str] | None = None
+    ) -> None:
         """Load a network.
 
         Raises:
@@ -77,7 +79,8 @@ class Session:
             ModelInvalid: the file is no model that ONNX Runtime runs.
         """
         self._wanted = PROVIDERS[engine][0]
-        _refuse_missing(self._wanted, engine)
+        self._told = dict(provider_options or {})
+        refuse_missing(engine)
         self._lanes = threading.BoundedSemaphore(options.lanes)
         self._profiles = tempfile.TemporaryDirectory(prefix="upscale-profile-")
         try:
@@ -112,7 +115,8 @@ class Session:
 
     def _started(self, path: str, engine: str, options: EngineOptions) -> ort.InferenceSession:
         settings = _settings(options, Path(self._profiles.name))
-        providers = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in PROVIDERS[engine]]
+        providers = [(name, dict(_PROVIDER_OPTIONS.get(name, {}))) for name in PROVIDERS[engine]]
+        providers[0][1].update(self._told)
         with _faults_are_named():
             session = ort.InferenceSession(path, settings, providers=providers, enable_fallback=0)
         if self._wanted not in session.get_providers():
@@ -163,7 +167,13 @@ def refuse_misplaced(nodes: Mapping[tuple[str, str], int], wanted: str) -> None:
         raise DeviceUnused(f"{wanted} was asked for, and no node ran on it")
 
 
-def _refuse_missing(wanted: str, engine: str) -> None:
+def refuse_missing(engine: str) -> None:
+    """Refuse an engine whose provider is not in the installed ONNX Runtime.
+
+    Raises:
+        MissingExtra: with what is in it.
+    """
+    wanted = PROVIDERS[engine][0]
     available = ort.get_available_providers()
     if wanted not in available:
         raise MissingExtra(

@@ -6,6 +6,7 @@ Which provider runs is proved in `session`, tiles are planned in `models.tiling`
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,20 @@ from upscale_server.models.trial import Picture, psnr
 class OnnxRuntimeUpscaler:
     """An `Upscaler` that runs an ONNX network with ONNX Runtime; safe for any number of threads."""
 
-    def __init__(self, card: ModelCard, options: EngineOptions, engine: str = "onnxruntime") -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        options: EngineOptions,
+        engine: str = "onnxruntime",
+        provider_options: Mapping[str, str] | None = None,
+    ) -> None:
         """Load, self-test, and prove that the device asked for did the work.
+
+        Args:
+            card: the model.
+            options: see there.
+            engine: one of `session.PROVIDERS`.
+            provider_options: what the provider is told besides.
 
         Raises:
             ModelMissing: the file is not there.
@@ -39,7 +52,7 @@ class OnnxRuntimeUpscaler:
             raise ModelMissing(f"there is no model file {card.path}")
         self._card = card
         self._frames = TiledFrames(card, options.max_tile_pixels)
-        self._session = Session(card.path, engine, options)
+        self._session = Session(card.path, engine, options, provider_options)
         self._closed = False
         try:
             self._working = Working(engine, _device_of(engine), "f32", self._self_test())
