@@ -130,7 +130,7 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
     """Decode, upscale and encode one segment in one pass and record it as done."""
     _is_unchanged(plan)
     tally, spent, redone = Tally(), _Stopwatch(), 0
-    frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads)
+    frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads, device=plan.decoder)
     batches = prefetch(batched(spent.drawing("decode", frames), plan.batch), ahead=_AHEAD)
     upscaled = map_in_order(spent.calling("upscale", upscale), batches, workers=plan.lanes, ahead=plan.lanes + _AHEAD)
     with (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from upscale_server.cutting import cut
+from upscale_server.decoding import choose_decoder
 from upscale_server.encoding import choose_encoder
 from upscale_server.errors import BadRequest, TooManyPixels, UnsupportedFormat
 from upscale_server.geometry import LEFTOVER, Fitted, fit_to, passes_for, target_of
@@ -27,14 +28,14 @@ from upscale_server.model_choice import choose_model
 from upscale_server.models.base import Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Choices, Points
-from upscale_server.models.ladder import point_key
+from upscale_server.models.ladder import precision_needed
 from upscale_server.models.select import lower_precisions, made_with, working_of
 from upscale_server.wish import Limits, Wish
 
 _LONGEST_QUICKTIME_STEP = 2**31 - 1
 _NO_NEGATIVE_TIME = ("matroska", "webm")
-_WITHOUT_BYTES = ("lanes", "batch")
-"""What the output's bytes do not depend on: memory may ask for less of it when unfinished work goes on."""
+_WITHOUT_BYTES = ("lanes", "batch", "decoder")
+"""What no byte depends on: it may differ when unfinished work goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Plan:
     decoder_threads: int
     frame_count: int
     lower_precisions: tuple[str, ...] = ()
+    decoder: str = "cpu"
     made_with: dict[str, str] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
 
@@ -153,16 +155,16 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         ),
         lower_precisions=lower_precisions(passes[0].card, working) if wish.precision == "auto" else (),
     )
-    return plan if choices is None else _as_memory_allowed(plan, working, choices.points)
+    return _as_machine_allows(plan, wish, working, choices)
 
 
-def _as_memory_allowed(plan: Plan, working: Working, points: Points) -> Plan:
-    """Return the plan in the precision that an earlier job of this model and size ended in for want of memory."""
-    for one in plan.passes:
-        point = points.recall(point_key(one.card, working, one.size_in))
-        if point is not None and point.precision in plan.lower_precisions:
-            plan = plan.in_precision(point.precision)
-    return plan
+def _as_machine_allows(plan: Plan, wish: Wish, working: Working, choices: Choices | None) -> Plan:
+    """Return the plan with the decoder that opens here, in the precision that memory allowed earlier jobs."""
+    decoder, said = choose_decoder(plan.source, wish.decoder)
+    plan = replace(plan, decoder=decoder, warnings=(*plan.warnings, *said))
+    points = Points() if choices is None else choices.points
+    needed = precision_needed([(one.card, one.size_in) for one in plan.passes], working, points, plan.lower_precisions)
+    return plan.in_precision(needed) if needed else plan
 
 
 def _within_limits(size: Size, limits: Limits, what: str) -> None:

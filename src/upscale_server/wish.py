@@ -34,6 +34,7 @@ class Wish:
     pixel_format: str | None = None
     start_seconds: float | None = None
     duration_seconds: float | None = None
+    decoder: str = "cpu"
     threads: int = 0
     segment_seconds: float = 10.0
     container: str = "mp4"

@@ -83,12 +83,12 @@ def load_pass(plan: Plan, one: Pass, engines: str = "") -> Upscaler:
         ModelMissing, ModelInvalid: its file is gone, damaged or fails its self-test.
     """
     from upscale_server.models.base import EngineOptions
-    from upscale_server.models.load import load_as
+    from upscale_server.models.load import load_with
     from upscale_server.models.select import precision_named
 
     size = (one.size_in.height, one.size_in.width)
     precision = precision_named(plan.precision if one.card.path else "auto")
-    return load_as(one.card, plan.engine, EngineOptions(precision, plan.lanes, frame_size=size, engines=engines))
+    return load_with(one.card, plan.engine, EngineOptions(precision, plan.lanes, frame_size=size, engines=engines))
 
 
 class Models:

@@ -60,6 +60,7 @@ def plan(
     crf: options.Crf = None,
     preset: options.Preset = None,
     pixel_format: options.PixelFormat = None,
+    decoder: options.Decoder = "cpu",
     start: options.Start = None,
     duration: options.Duration = None,
     threads: options.Threads = 0,
@@ -73,9 +74,8 @@ def plan(
     settings = session_of(context).settings
     wish = Wish(
         task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model, settings), engine=engine,
-        precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start,
-        duration_seconds=duration, threads=threads,
-        segment_seconds=segment_seconds,
+        precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, decoder=decoder,
+        start_seconds=start, duration_seconds=duration, threads=threads, segment_seconds=segment_seconds,
     )  # fmt: skip
     run_each(
         jobs_of(inputs, output, suffixes_for(codec)),

@@ -62,6 +62,12 @@ PixelFormat = Annotated[
     str | None,
     typer.Option("--pixel-format", help="For example yuv420p10le. Default: the source's.", rich_help_panel=_ENCODER),
 ]
+Decoder = Annotated[
+    str,
+    typer.Option(
+        "--decoder", help="cpu, or cuda (NVDEC) where it opens for the source.", rich_help_panel=_RUN, metavar="DEVICE"
+    ),
+]
 Start = Annotated[
     float | None, typer.Option("--start", help="Begin here, in seconds.", rich_help_panel=_RUN, metavar="SECONDS")
 ]

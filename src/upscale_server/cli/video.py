@@ -68,6 +68,7 @@ def video(
     crf: options.Crf = None,
     preset: options.Preset = None,
     pixel_format: options.PixelFormat = None,
+    decoder: options.Decoder = "cpu",
     start: options.Start = None,
     duration: options.Duration = None,
     threads: options.Threads = 0,
@@ -83,9 +84,8 @@ def video(
     settings = session_of(context).settings
     wish = Wish(
         task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model, settings), engine=engine,
-        precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, start_seconds=start,
-        duration_seconds=duration, threads=threads,
-        segment_seconds=segment_seconds,
+        precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, decoder=decoder,
+        start_seconds=start, duration_seconds=duration, threads=threads, segment_seconds=segment_seconds,
     )  # fmt: skip
     _upscale_all(_Run(inputs, output, work_dir, overwrite, as_json), wish, settings)
 

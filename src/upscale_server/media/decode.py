@@ -6,18 +6,19 @@ It delivers one segment at a time; where segments begin is decided by `plan`, wh
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import cast
 
 import av.error
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from upscale_server.errors import SourceCorrupt, UnsupportedFormat
+from upscale_server.errors import SourceCorrupt, UnsupportedFormat, UpscaleError
 from upscale_server.media.deinterlace import deinterlaced
 from upscale_server.media.formats import bits_of
 from upscale_server.media.source import open_source
@@ -31,8 +32,36 @@ _OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: without it FFmpeg keep
 _SEEK_BACK_SECONDS = (0, 2, 15, 60)
 
 
+CPU = "cpu"
+DEVICES = (CPU, "cuda")
+"""What can decode; `cuda` is NVDEC."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """How packets are decoded."""
+
+    threads: int
+    device: str
+
+
+def decoder_opens(info: VideoInfo, device: str) -> bool:
+    """Tell whether a device really decodes a source, by decoding its first picture there."""
+    try:
+        with open_source(Path(info.path), _hardware(device, may_fall_back=False)) as container:
+            stream = container.streams[info.stream_index]
+            return any(isinstance(frame, VideoFrame) for frame in container.decode(stream))
+    except (av.error.FFmpegError, UpscaleError, OSError, RuntimeError, ValueError):
+        return False
+
+
+def _hardware(device: str, *, may_fall_back: bool) -> HWAccel | None:
+    """Return PyAV's settings for a device; a stream that changes into what it cannot decode goes on on the CPU."""
+    return None if device == CPU else HWAccel(device, allow_software_fallback=may_fall_back)
+
+
 def decode_segment(
-    info: VideoInfo, segment: Segment, tally: Tally, *, threads: int = 0
+    info: VideoInfo, segment: Segment, tally: Tally, *, threads: int = 0, device: str = CPU
 ) -> Generator[Frame, None, None]:
     """Yield the frames of a segment with strictly increasing times.
 
@@ -41,13 +70,14 @@ def decode_segment(
         segment: which frames.
         tally: counts what went wrong and was answered.
         threads: decoder threads; 0 lets FFmpeg choose. The pictures do not depend on it.
+        device: `cpu`, or one of `DEVICES` that `decoder_opens` for this source. The pictures do not depend on it.
 
     Raises:
         SourceCorrupt: too many packets in a row fail, or time jumps backwards.
         UnsupportedFormat: the picture size changes.
     """
     last: int | None = None
-    for frame in timed(_shown(info, segment, tally, threads), info, tally):
+    for frame in timed(_shown(info, segment, tally, _Codec(threads, device)), info, tally):
         if frame.width != info.size.width or frame.height != info.size.height:
             raise UnsupportedFormat(
                 f"the picture changes from {info.size} to {frame.width}x{frame.height} at pts {frame.pts}; "
@@ -60,7 +90,7 @@ def decode_segment(
         yield Frame(planes_of(frame, info), info.pixel_format, pts, info.time_base)
 
 
-def _shown(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Iterator[VideoFrame]:
+def _shown(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Iterator[VideoFrame]:
     """Yield the frames inside the segment, decoding from earlier where the first is not the one expected.
 
     A packet may be flagged as a keyframe and still need what came before: with periodic intra refresh, pictures are
@@ -68,7 +98,7 @@ def _shown(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Ite
     """
     failed = tally.packets_failed
     for from_pts in _places_to_start(segment, info):
-        frames = _inside(info, replace(segment, decode_from_pts=from_pts), tally, threads)
+        frames = _inside(info, replace(segment, decode_from_pts=from_pts), tally, codec)
         first = next(frames, None)
         if from_pts is None or (first is not None and first.pts == segment.start_pts and not first.is_corrupt):
             yield from chain([first] if first is not None else [], frames)
@@ -84,9 +114,9 @@ def _places_to_start(segment: Segment, info: VideoInfo) -> Iterator[int | None]:
     yield None
 
 
-def _inside(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Generator[VideoFrame, None, None]:
+def _inside(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Generator[VideoFrame, None, None]:
     """Yield decoded (and deinterlaced) frames that lie inside the segment."""
-    frames = _decoded(info, segment, tally, threads)
+    frames = _decoded(info, segment, tally, codec)
     if info.container == "avi" or info.codec == "mpeg4":
         frames = in_order_of_time(frames)
     for frame in deinterlaced(frames, info, tally):
@@ -96,17 +126,17 @@ def _inside(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Ge
             yield frame
 
 
-def _decoded(info: VideoInfo, segment: Segment, tally: Tally, threads: int) -> Iterator[VideoFrame]:
+def _decoded(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Iterator[VideoFrame]:
     """Yield frames from the segment's keyframe on, the damaged ones too; what fails inside the segment is counted."""
-    with open_source(Path(info.path)) as container:
+    with open_source(Path(info.path), _hardware(codec.device, may_fall_back=True)) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)  # noqa: S101 - the probe chose it among the video streams
         stream.thread_type = "AUTO"
-        stream.thread_count = threads
+        stream.thread_count = codec.threads
         stream.codec_context.flags |= _OUTPUT_CORRUPT
         packets = _packets_from(container, stream, segment.decode_from_pts)
         if packets is None:
-            yield from _decoded(info, replace(segment, decode_from_pts=None), tally, threads)
+            yield from _decoded(info, replace(segment, decode_from_pts=None), tally, codec)
             return
         if info.container == "avi":
             packets = _counted(packets)

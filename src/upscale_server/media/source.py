@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import av.error
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from upscale_server.errors import NotMedia, SourceNotFound, UnsupportedFormat
@@ -45,8 +46,8 @@ def _is_readable(path: Path) -> None:
         raise NotMedia(f"source {path} is empty")
 
 
-def open_source(path: Path) -> InputContainer:
-    """Open a media file for reading.
+def open_source(path: Path, hardware: HWAccel | None = None) -> InputContainer:
+    """Open a media file for reading, with a device to decode on if there is one.
 
     Raises:
         SourceNotFound: no such file, or a directory.
@@ -55,7 +56,9 @@ def open_source(path: Path) -> InputContainer:
     """
     _is_readable(path)
     try:
-        container: InputContainer = av.open(f"file:{path.absolute()}", container_options=_OPTIONS, **_METADATA)
+        container: InputContainer = av.open(
+            f"file:{path.absolute()}", container_options=_OPTIONS, hwaccel=hardware, **_METADATA
+        )
     except av.error.InvalidDataError as err:
         raise NotMedia(f"source {path} is no media file that can be read, or its header is missing") from err
     except av.error.ArgumentError as err:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -47,6 +47,15 @@ def at_working_point(inner: Upscaler, size: Size, asked: WorkingPoint, points: P
 
     same = known is not None and known.precision == asked.precision
     return Ladder(inner, asked.within(known) if known is not None and same else asked, tell)
+
+
+def precision_needed(
+    passes: Iterable[tuple[ModelCard, Size]], working: Working, points: Points, lower: tuple[str, ...]
+) -> str | None:
+    """Return which of the lower precisions earlier jobs of these passes ended in; None where memory sufficed."""
+    known = [points.recall(point_key(card, working, size)) for card, size in passes]
+    needed = {point.precision for point in known if point is not None}
+    return next((name for name in reversed(lower) if name in needed), None)
 
 
 def point_key(card: ModelCard, working: Working, size: Size) -> str:

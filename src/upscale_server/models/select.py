@@ -26,7 +26,7 @@ from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.device import cpu_name, usable_cores
 from upscale_server.models.engine_builds import EngineBuilds
 from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
-from upscale_server.models.load import ENGINES, NETWORK_ENGINES, installed, load, load_as
+from upscale_server.models.load import ENGINES, NETWORK_ENGINES, installed, load, load_with
 from upscale_server.models.trial import psnr
 
 MEASURED_PIXELS = 32_768
@@ -217,7 +217,7 @@ def _loaded(card: ModelCard, one: Candidate, options: EngineOptions, stack: Exit
     """Return a loaded model, or why it does not load: a candidate that fails is not the end of the others."""
     try:
         options = replace(options, precision=precision_named(one.precision))
-        return stack.enter_context(closing(load_as(card, one.engine, options)))
+        return stack.enter_context(closing(load_with(card, one.engine, options)))
     except UpscaleError as err:
         return err.detail
 

@@ -213,7 +213,7 @@ def test_tensorrt_without_its_provider_is_refused_before_anything_is_built(card:
         pytest.skip("this ONNX Runtime has TensorRT")
 
     with pytest.raises(MissingExtra, match="engine tensorrt needs TensorrtExecutionProvider"):
-        load.load_as(card, "tensorrt", replace(OPTIONS, engines=str(tmp_path / "engines")))
+        load.load_with(card, "tensorrt", replace(OPTIONS, engines=str(tmp_path / "engines")))
 
     assert not (tmp_path / "engines").exists()
 
@@ -249,7 +249,7 @@ def test_the_faster_engine_is_taken_from_the_plan_after_its_build(
     monkeypatch.setattr(select, "candidates", lambda *_: others)
     monkeypatch.setattr(session, "available_engines", lambda: ("onnxruntime", "cuda", "tensorrt"))
     monkeypatch.setattr(tensorrt, "in_a_process", lambda *_: build)
-    monkeypatch.setattr(select, "load_as", lambda _card, engine, _options: engines[engine])
+    monkeypatch.setattr(select, "load_with", lambda _card, engine, _options: engines[engine])
     auto = Candidate("auto", "auto")
 
     before = [select.choose(card, auto, Size(56, 40), choices) for _ in range(2)]

@@ -137,7 +137,7 @@ def test_every_engine_that_is_here_is_measured_and_held_against_f32(card: ModelC
 
 def test_a_candidate_far_from_f32_is_named_and_not_chosen(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed does not excuse a wrong picture."""
-    real = select.load_as
+    real = select.load_with
 
     def load(one: ModelCard, engine: str, options: EngineOptions) -> object:
         loaded = real(one, engine, replace(options, precision="f32"))
@@ -145,7 +145,7 @@ def test_a_candidate_far_from_f32_is_named_and_not_chosen(card: ModelCard, monke
             monkeypatch.setattr(loaded, "upscale", _darkened(loaded.upscale))
         return loaded
 
-    monkeypatch.setattr(select, "load_as", load)
+    monkeypatch.setattr(select, "load_with", load)
 
     measured = select.measure(card, (EXACT, FAST), SIZE)
 
