@@ -57,6 +57,15 @@ def nearest(path: Path, form: Form) -> Path:
     return save(path, [_resize("lr", "hr", "nearest")], {"factors": np.array(factors, np.float32)}, form)
 
 
+def bilinear(path: Path, form: Form) -> Path:
+    """Write a network that is bilinear enlargement, pixel centres half a pixel in, which has an exact answer."""
+    factors = np.array([1, 1, form.scale, form.scale], np.float32)
+    resize = helper.make_node(
+        "Resize", ["lr", "", "factors"], ["hr"], mode="linear", coordinate_transformation_mode="half_pixel"
+    )
+    return save(path, [resize], {"factors": factors}, form)
+
+
 def of_range_255(path: Path, form: Form) -> Path:
     """Write a network that enlarges well only when white is 255: it lifts everything below 8 to 8."""
     factors = np.array([1, 1, form.scale, form.scale], np.float32)
@@ -144,15 +153,20 @@ def unshuffling(path: Path) -> Path:
     return save(path, nodes, {"kernel": kernel}, Form())
 
 
-def two_inputs(path: Path) -> Path:
-    """Write a network that wants a reference picture too."""
-    pictures = [helper.make_tensor_value_info(name, FLOAT, Form().shape()) for name in ("lr", "reference")]
+def several_inputs(path: Path, *names: str) -> Path:
+    """Write a network that adds up several pictures."""
+    pictures = [helper.make_tensor_value_info(name, FLOAT, Form().shape()) for name in names]
     hr = helper.make_tensor_value_info("hr", FLOAT, Form().shape(2))
-    nodes = [helper.make_node("Add", ["lr", "reference"], ["sum"]), _resize("sum", "hr", "nearest")]
+    nodes = [helper.make_node("Sum", list(names), ["sum"]), _resize("sum", "hr", "nearest")]
     factors = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "factors")
-    graph = helper.make_graph(nodes, "two", pictures, [hr], [factors])
+    graph = helper.make_graph(nodes, "several", pictures, [hr], [factors])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
     return path
+
+
+def two_inputs(path: Path) -> Path:
+    """Write a network that wants a reference picture too."""
+    return several_inputs(path, "lr", "reference")
 
 
 def one_and_a_half(path: Path) -> Path:

@@ -184,7 +184,10 @@ def refuse_missing(engine: str) -> None:
 
 def _input_of(session: ort.InferenceSession, path: str) -> tuple[str, type[np.generic]]:
     """Return name and element type of the network's input."""
-    given = session.get_inputs()[0]
+    given, *others = session.get_inputs()
+    if others:
+        names = ", ".join([given.name, *(one.name for one in others)])
+        raise ModelInvalid(f"{path} takes {1 + len(others)} inputs ({names}); expected one picture")
     if given.type not in _ELEMENTS:
         raise ModelInvalid(f"{path} takes a {given.type}; expected one of {', '.join(_ELEMENTS)}")
     return given.name, _ELEMENTS[given.type]
