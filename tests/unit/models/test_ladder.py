@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from tests.support.cramped import Cramped
 from upscale_server.errors import OutOfMemory
 from upscale_server.events import Event, SteppedDown, ignore
 from upscale_server.media.types import Size
-from upscale_server.models.base import Pixels
+from upscale_server.models.base import Pixels, Precision
+from upscale_server.models.catalogue import available
 from upscale_server.models.choices import Choices, Points
 from upscale_server.models.ladder import at_working_point, point_key
+from upscale_server.models.load import installed, load
+from upscale_server.models.trial import textured_picture
 from upscale_server.models.working_point import SMALLEST_TILE_PIXELS, WorkingPoint, step_down
 
 SIZE = Size(300, 240)
@@ -147,3 +151,19 @@ def test_a_damaged_memory_is_no_memory(tmp_path: Path, text: str) -> None:
     (tmp_path / "points.json").write_text(text.replace("KEY", key), encoding="utf-8")
 
     assert ASKED == at_working_point(Cramped(), SIZE, ASKED, Points(tmp_path / "points.json"), ignore).point
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("openvino", "auto"), ("onnxruntime", "f32")])
+def test_a_built_in_network_gives_the_same_picture_at_any_working_point(engine: str, precision: Precision) -> None:
+    """Lanes, batch and tile are memory's business and not the picture's."""
+    if not installed(engine):
+        pytest.skip(f"the extra [{engine}] is not installed")
+    card = next(card for card in available() if card.path)
+    lr = np.rint(textured_picture(203, 341, 1)[None, ..., 0] * 255).astype(np.uint8).repeat(2, axis=0)
+    with closing(load(card, engine=engine, precision=precision)) as loaded:
+        expected = loaded.upscale(lr).pixels
+
+        for point in (WorkingPoint(1, 1, 40_000, "f32"), WorkingPoint(2, 2, SMALLEST_TILE_PIXELS, "f32")):
+            found = at_working_point(loaded, Size(341, 203), point, Points(), ignore).upscale(lr).pixels
+            # Equal to the last byte where it was tried; other kernels may round a sum the other way.
+            assert np.abs(expected.astype(int) - found).max() <= 1
