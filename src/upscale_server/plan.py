@@ -151,6 +151,8 @@ def _made_with(engine: str) -> dict[str, str]:
     names = ["upscale-server", "av", "openvino"]
     if engine in ("onnxruntime", "cuda", "tensorrt"):
         names.append("onnxruntime" if engine == "onnxruntime" else "onnxruntime-gpu")
+    if engine in ("torch", "torch-cuda"):
+        names += ["torch", "spandrel"]
     return {name: version(name) for name in names}
 
 

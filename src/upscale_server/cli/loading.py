@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FOR_PICTURES = ("quality-clean", "fast-clean")
 """The families for sources without compression noise, best first; stills use them when nothing is asked for."""
 
-_PRECISIONS = ("auto", "bf16", "f32")
+_PRECISIONS = ("auto", "bf16", "f16", "f32")
 
 
 def model_for(engine: str, model: str | None, settings: Settings) -> str | None:

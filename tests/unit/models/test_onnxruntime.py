@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests.support import tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.errors import DeviceUnused, MissingExtra, ModelInvalid, OutOfMemory, UpscaleError
-from upscale_server.models import catalogue, load
+from upscale_server.models import catalogue, extras, load
 from upscale_server.models.base import EngineOptions, Pixels
 from upscale_server.models.trial import textured_picture
 
@@ -136,7 +136,7 @@ def test_a_profile_is_counted_by_operator_and_provider() -> None:
 def test_an_engine_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line says what to install."""
     card = catalogue.find(str(tiny_models.nearest(tmp_path / "nearest.onnx", Form())), 2)
-    monkeypatch.setattr(load, "find_spec", lambda _: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
 
     for engine, extra in (("onnxruntime", "onnxruntime"), ("tensorrt", "cuda")):
         with pytest.raises(MissingExtra, match=rf"engine {engine} needs the extra \[{extra}\]"):
