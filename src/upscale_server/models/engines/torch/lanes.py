@@ -6,6 +6,7 @@ GPU at hand; what it shares with the CPU lane (`pixels`, `network`) is tested th
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from upscale_server.models.engines.torch.pixels import Work, to_array, to_tensor
 _MOST_SHAPES = 4
 # The first calls choose kernels and allocate; a graph must see neither.
 _CALLS_BEFORE_CAPTURE = 3
+# One capture at a time in a process: each begins by waiting for the whole device, which fails while another captures.
+_CAPTURING = threading.Lock()
 
 _Compute = Callable[[], tuple[torch.Tensor, torch.Tensor]]
 
@@ -161,7 +164,7 @@ class CudaLane:
         graph = torch.cuda.CUDAGraph()
         try:
             # thread_local: other lanes go on working while this one captures.
-            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            with _CAPTURING, torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 results = compute()
             graph.replay()
             self._stream.synchronize()
@@ -195,6 +198,9 @@ class _Copies:
         if precision not in self._made:
             made = self._network.copy_to(self._device, precision)
             refuse_elsewhere(made.device, self._device)
+            if self._device.type == "cuda":
+                # Made on another stream than it is used on, and streams do not wait for each other.
+                torch.cuda.synchronize(self._device)
             self._made[precision] = made
         return self._made[precision]
 

@@ -28,7 +28,7 @@ _LEAST = 4
 _MARGIN = 1.5
 _SIDE = 96
 """LR pixels on each side of the cut, more than can be found."""
-_ROWS = 32
+_ROWS = 16
 
 # By name, because architectures bring their own classes; everything else may look anywhere.
 _POINTWISE = frozenset(
@@ -46,7 +46,7 @@ def reach_of(copy: Copy, channels: int, multiple: int) -> int:
         multiple: what sides of its input are multiples of.
     """
     measured = measured_reach(copy, channels, multiple)
-    on_paper = paper_reach(copy, channels, multiple)
+    on_paper = paper_reach(copy, channels, multiple) if measured <= _CHEAP else math.inf
     if measured <= on_paper <= _CHEAP:
         return max(_LEAST, math.ceil(on_paper))
     return min(FARTHEST, max(_LEAST, math.ceil(measured * _MARGIN)))
