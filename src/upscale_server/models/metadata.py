@@ -6,6 +6,7 @@ out, and held against what it says.
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def hold_against(said: Mapping[str, Any], source: str, sha256: str) -> None:
     Raises:
         ModelInvalid: they are listed, and none is this one.
     """
-    kind = Path(source).suffix.removeprefix(".")
+    kind = Path(urllib.parse.urlsplit(source).path).suffix.removeprefix(".")
     resources = said.get("resources")
     listed = [
         str(one["sha256"]).lower()

@@ -48,8 +48,9 @@ def test_a_file_with_another_hash_is_refused() -> None:
     said = {"resources": [{"type": "pth", "sha256": "A" * 64}, {"type": "pth", "sha256": "b" * 64}]}
 
     hold_against(said, "mine.pth", "a" * 64)
-    with pytest.raises(ModelInvalid, match=r"its metadata lists a+ and b+"):
-        hold_against(said, "mine.pth", "0" * 64)
+    for source in ("mine.pth", "https://host/mine.pth?download=1"):
+        with pytest.raises(ModelInvalid, match=r"its metadata lists a+ and b+"):
+            hold_against(said, source, "0" * 64)
 
 
 def test_another_scale_is_refused_where_openmodeldb_says_one() -> None:
