@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support import tiny_models
+from tests.support import tiny_checkpoints, tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.models import catalogue
 from upscale_server.models.base import Pixels, Upscaler
+from upscale_server.models.device import nvidia_gpus
+from upscale_server.models.extras import installed
 from upscale_server.models.guard import FARTHEST_BLOCK, block_difference
-from upscale_server.models.load import installed, load
+from upscale_server.models.load import load
 
 SIZES = ((40, 56), (17, 31))
 """Few and small: every shape is compiled once for every model."""
@@ -40,6 +42,8 @@ NETWORKS: dict[str, Make] = {
 PAIRS = [("lanczos", "lanczos-x2"), ("lanczos", "lanczos-x3")] + [
     (engine, name) for engine in ("openvino", "onnxruntime") for name in ("built-in", *NETWORKS)
 ]
+PAIRS += [("torch", name) for name in ("built-in", *tiny_checkpoints.CHECKPOINTS)]
+PAIRS += [("torch-cuda", name) for name in ("built-in", "compact-x2", "esrgan-x4", "span-x2")]
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)
@@ -47,11 +51,16 @@ def upscaler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """Give one engine with one model after the other."""
     engine, name = request.param
     if not installed(engine):
-        pytest.skip(f"the extra [{engine}] is not installed")
+        pytest.skip(f"the packages of engine {engine} are not installed")
+    if engine == "torch-cuda" and not nvidia_gpus():
+        pytest.skip("there is no NVIDIA GPU here")
     if name == "built-in":
         card = next(card for card in catalogue.available() if card.path)
     elif name.startswith("lanczos"):
         card = catalogue.find("lanczos", int(name[-1]))
+    elif name in tiny_checkpoints.CHECKPOINTS:
+        path = tiny_checkpoints.made(tmp_path_factory.mktemp("models") / f"{name}.safetensors")
+        card = catalogue.find(str(path), 2)
     else:
         card = catalogue.find(str(NETWORKS[name](tmp_path_factory.mktemp("models") / f"{name}.onnx")), 2)
     with closing(load(card, engine=engine, lanes=2, threads=2)) as loaded:
@@ -153,9 +162,9 @@ def test_working_tells_what_runs(upscaler: Upscaler) -> None:
     """Engine, device and precision are named and the self-test has passed."""
     working = upscaler.working
 
-    assert working.engine in {"lanczos", "openvino", "onnxruntime"}
-    assert working.device.startswith("CPU")
-    assert working.precision in {"bf16", "f32", "integer"}
+    assert working.engine in {"lanczos", "openvino", "onnxruntime", "torch", "torch-cuda"}
+    assert working.device.startswith("GPU" if working.engine == "torch-cuda" else "CPU")
+    assert working.precision in {"bf16", "f16", "f32", "integer"}
     assert working.self_test_psnr >= 45.0
 
 

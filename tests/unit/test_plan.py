@@ -92,7 +92,7 @@ def test_without_a_size_the_factor_is_two(probed: Probed) -> None:
         (Wish(model="nonesuch"), ModelMissing, "nonesuch"),
         (Wish(model="nonesuch.onnx"), ModelMissing, "nonesuch.onnx"),
         (replace(LANCZOS, engine="openvino"), BadRequest, "engine"),
-        (replace(LANCZOS, precision="f16"), BadRequest, "precision"),
+        (replace(LANCZOS, precision="f64"), BadRequest, "precision"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_value(

@@ -63,6 +63,7 @@ def _checks(state_dir: Path) -> Iterator[Check]:
     yield Check("cores", "ok", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
     yield _tried("OpenVINO and device", _openvino)
     yield _tried("ONNX Runtime", _onnxruntime)
+    yield _tried("torch", _torch)
     yield _tried("default model", _default_model)
     yield from _encoders()
     yield _tried("free disk here", lambda: _disk(Path.cwd()))
@@ -110,13 +111,30 @@ def _openvino() -> tuple[Verdict, str, str]:
 
 def _onnxruntime() -> tuple[Verdict, str, str]:
     """Tell which engines of ONNX Runtime are installed; a GPU is proved when a model is loaded on it."""
-    from upscale_server.models.load import installed
+    from upscale_server.models.extras import installed
 
     if not installed("onnxruntime"):
         return "ok", "not installed (extra [onnxruntime], or [cuda])", ""
     from upscale_server.models.engines.onnxruntime.session import available_engines, library_version
 
     return "ok", f"{library_version()}; engines {', '.join(available_engines())}", ""
+
+
+def _torch() -> tuple[Verdict, str, str]:
+    """Tell what torch can compute on; a GPU is proved when a model is loaded on it."""
+    from upscale_server.models.device import nvidia_gpus
+    from upscale_server.models.extras import installed
+
+    if not installed("torch"):
+        return "ok", "not installed (extra [torch], for checkpoints)", ""
+    from upscale_server.models.engines.torch.devices import engines_here, library_versions
+
+    found = ", ".join(f"{name} {number}" for name, number in library_versions())
+    engines = engines_here()
+    if nvidia_gpus() and "torch-cuda" not in engines:
+        advice = "install torch for your CUDA version to use the GPU with --engine torch-cuda"
+        return "warning", f"{found}; engines {', '.join(engines)}; the GPU is not usable", advice
+    return "ok", f"{found}; engines {', '.join(engines)}", ""
 
 
 def _default_model() -> tuple[Verdict, str, str]:

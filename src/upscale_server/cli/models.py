@@ -46,7 +46,7 @@ def models(context: typer.Context, as_json: options.Json = False) -> None:
 def bench(
     context: typer.Context,
     model: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A model's name or an ONNX file. Default: the default model.")
+        str | None, typer.Argument(metavar="NAME", help="A model's name or its file. Default: the default model.")
     ] = None,
     scale: Annotated[
         int | None, typer.Option("--scale", help="Which of the model's scales; default: the least.")
@@ -77,13 +77,25 @@ def bench(
 @app.command()
 def add(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="An ONNX file, or an https address of one.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|URL", help="An ONNX or safetensors file, a pickled checkpoint, or an https address."
+        ),
+    ],
     sha256: Annotated[
         str, typer.Option("--sha256", help="What the file must have; needed for an address.", metavar="HEX")
     ] = "",
     name: Annotated[str, typer.Option("--name", help="The name to be found by; default: the file's.")] = "",
     scale: Annotated[int, typer.Option("--scale", min=0, help="The scale it must have; 0: any.")] = 0,
     licence: Annotated[str, typer.Option("--licence", help="Its licence, for the card.")] = "",
+    metadata: Annotated[
+        str,
+        typer.Option("--metadata", help="A JSON file about it, OpenModelDB's or a card; default: NAME.json beside it."),
+    ] = "",
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Convert a .pth, .pt or .ckpt; code in it is refused, not run.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Copy a model from outside beside our own, after trying what it is; then `--model NAME` finds it."""
@@ -92,13 +104,14 @@ def add(
     from upscale_server.models.added import add as add_model
 
     folder = models_folder(session_of(context).settings)
-    card = add_model(Addition(source, sha256, name, scale, licence), folder)
+    card = add_model(Addition(source, sha256, name, scale, licence, metadata, allow_pickle), folder)
     if as_json:
         talk.result_json(record(card))
         return
     talk.result(
-        f"{card.name}: ×{card.scale}, {card.domain}, {card.layout}, white is {card.value_range:g}, tiles overlap by "
-        f"{card.receptive_field}, licence {card.licence}; in {card.path}"
+        f"{card.name}: {card.architecture}{', ' if card.architecture else ''}×{card.scale}, {card.domain}, "
+        f"{card.layout}, white is {card.value_range:g}, tiles overlap by {card.receptive_field}, "
+        f"licence {card.licence}; in {card.path}"
     )
 
 

@@ -37,16 +37,22 @@ Fit = Annotated[
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="A model's name (see `upscale models`) or an ONNX file.", rich_help_panel=_MODEL),
+    typer.Option(
+        "--model", help="A model's name (see `upscale models`), an ONNX or a safetensors file.", rich_help_panel=_MODEL
+    ),
 ]
 Engine = Annotated[
     str,
-    typer.Option("--engine", help="auto, openvino, onnxruntime, cuda, tensorrt or lanczos.", rich_help_panel=_MODEL),
+    typer.Option(
+        "--engine",
+        help="auto, openvino, onnxruntime, cuda, tensorrt, torch, torch-cuda or lanczos.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Precision = Annotated[
     str,
     typer.Option(
-        "--precision", help="auto, bf16 or f32; auto is what this processor does best.", rich_help_panel=_MODEL
+        "--precision", help="auto, bf16, f16 or f32; auto is what this processor does best.", rich_help_panel=_MODEL
     ),
 ]
 

@@ -17,7 +17,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """`(N, H, W)` luma or `(N, H, W, 3)` RGB full range; uint8 (0..255) or uint16 (0..2**bits - 1, bits given apart)."""
 
 
-Precision = Literal["auto", "bf16", "f32"]
+Precision = Literal["auto", "bf16", "f16", "f32"]
 """What a network computes in; `auto` is the fastest that the device has, the card names and the self-test passes."""
 
 

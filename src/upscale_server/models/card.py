@@ -18,6 +18,7 @@ class ModelCard:
 
     `receptive_field` is the radius in LR pixels that can influence an output pixel: tiles overlap by at least that.
     `value_range` is what white (255 of 8 bits) is in the model's own input: 1.0 or 255.0.
+    `tiling` is empty where cutting a picture does no harm, else it says why it is discouraged.
     `path` is empty for models without weights (`lanczos`).
     """
 
@@ -33,6 +34,8 @@ class ModelCard:
     fixed_size: tuple[int, int] | None = None
     context_frames: int = 0
     precisions: tuple[str, ...] = ("f32",)
+    architecture: str = ""
+    tiling: str = ""
     parameters: int = 0
     macs_per_pixel: int = 0
     for_sources: str = "any"

@@ -1,7 +1,7 @@
-"""Find models: our own beside this file, and any ONNX file by path.
+"""Find models: our own beside this file, and any ONNX file or safetensors checkpoint by path.
 
-It makes cards and checks files against them; running a network belongs to the engines, and OpenVINO is imported only
-to look at a file that has no complete card.
+It makes cards and checks files against them; running a network belongs to the engines, and OpenVINO or torch is
+imported only to look at a file that has no complete card.
 """
 
 from __future__ import annotations
@@ -15,12 +15,23 @@ from typing import Any
 
 from upscale_server.errors import BadScale, ModelInvalid, ModelMissing
 from upscale_server.models.card import ModelCard
+from upscale_server.models.extras import require
+from upscale_server.models.metadata import card_facts
 
 BUILTIN = Path(__file__).parent / "builtin"
 """Where our own weights and their cards are."""
 
 LANCZOS = "lanczos"
 """The name of the engine without weights."""
+
+CHECKPOINT = ".safetensors"
+"""The suffix of weights without operations; spandrel knows the architectures they belong to."""
+
+MODEL_SUFFIXES = (".onnx", CHECKPOINT)
+"""What files a model runs from."""
+
+PICKLES = (".pth", ".pt", ".ckpt")
+"""Checkpoints that may hold code: they are converted when they are added, and never opened to run."""
 
 DEFAULT_FAMILIES = ("fast", "fast-clean")
 """What video is upscaled with when nothing is asked for: made for compressed sources first."""
@@ -40,7 +51,7 @@ def find(name_or_path: str, scale: int) -> ModelCard:
 
     Args:
         name_or_path: `lanczos`, the family name of one of ours (`fast`), its stem (`fast-x2`), or a path to an ONNX
-            file. A file's own scale counts, whatever `scale` says: look at the card.
+            or safetensors file. A file's own scale counts, whatever `scale` says: look at the card.
         scale: which of the family's models.
 
     Raises:
@@ -50,14 +61,14 @@ def find(name_or_path: str, scale: int) -> ModelCard:
     """
     if name_or_path == LANCZOS:
         return lanczos_card(scale)
-    if name_or_path.endswith(".onnx"):
+    if is_file_name(name_or_path):
         return card_of_file(Path(name_or_path))
     for card in _builtin_cards():
         if name_or_path in {f"{card.name}-x{card.scale}", card.name} and card.scale == scale:
             return card
     raise ModelMissing(
         f"there is no model {name_or_path!r} of scale {scale}; there are {_listed()}",
-        hint="give the path of an .onnx file to use another network",
+        hint="give the path of an .onnx or .safetensors file to use another network",
     )
 
 
@@ -72,7 +83,7 @@ def family(name: str | None) -> dict[int, ModelCard]:
     """
     if name == LANCZOS:
         return {scale: lanczos_card(scale) for scale in (2, 3, 4)}
-    if name is not None and name.endswith(".onnx"):
+    if name is not None and is_file_name(name):
         card = card_of_file(Path(name))
         return {card.scale: card}
     cards = _builtin_cards()
@@ -82,6 +93,11 @@ def family(name: str | None) -> dict[int, ModelCard]:
         if found:
             return found
     raise no_such_model(str(name))
+
+
+def is_file_name(name: str) -> bool:
+    """Tell whether a name is that of a model file, also of a kind that is refused."""
+    return name.endswith((*MODEL_SUFFIXES, *PICKLES))
 
 
 def available() -> list[ModelCard]:
@@ -129,7 +145,7 @@ def verify(card: ModelCard) -> None:
 
 def _builtin_cards() -> list[ModelCard]:
     """Return our own models, sorted by name and scale."""
-    cards = [_card_beside(path, _read(path)) for path in BUILTIN.glob("*.json")]
+    cards = [_card_beside(path, read_card(path)) for path in BUILTIN.glob("*.json")]
     return sorted(cards, key=lambda card: (card.name, card.scale))
 
 
@@ -139,11 +155,17 @@ def card_of_file(path: Path) -> ModelCard:
     Raises:
         ModelMissing: there is no such file.
         ModelInvalid: the file is no super-resolution model, or not the one on its card.
+        MissingExtra: it is a checkpoint without a complete card, and torch is not here to look at it.
     """
+    if path.suffix in PICKLES:
+        raise ModelInvalid(
+            f"{path} is a pickle, which can hold code; it is not opened to run",
+            hint=f"upscale models add {path} --allow-pickle converts its weights",
+        )
     if not path.is_file():
         raise ModelMissing(f"there is no model file {path}; there are {_listed()}")
     beside = path.with_suffix(".json")
-    said = _read(beside) if beside.is_file() else {}
+    said = card_facts(read_card(beside)) if beside.is_file() else {}
     card = _card_beside(path, {"name": path.stem, "scale": 0, "domain": "luma", **said, "file": path.name})
     if not card.sha256:
         card = replace(card, sha256=sha256_of(path), byte_count=path.stat().st_size)
@@ -151,7 +173,17 @@ def card_of_file(path: Path) -> ModelCard:
     given = frozenset(said) & _FOUND_BY_INSPECTION
     if given >= _FOUND_BY_INSPECTION - {"fixed_size", "layout"}:
         return card
-    from upscale_server.models.engines import openvino  # noqa: PLC0415 - costs start-up time, rarely needed
+    return _inspected(card, given, said)
+
+
+def _inspected(card: ModelCard, given: frozenset[str], said: Mapping[str, Any]) -> ModelCard:
+    """Return the card with what looking at the file showed; the imports stand here because they cost start-up time."""
+    if Path(card.path).suffix == CHECKPOINT:
+        require("torch", card.path)
+        from upscale_server.models.engines import torch  # noqa: PLC0415 - see above
+
+        return torch.inspect(card, given | ({"precisions"} & said.keys()))
+    from upscale_server.models.engines import openvino  # noqa: PLC0415 - see above
 
     # Untried precisions are all offered: the self-test at load decides.
     precisions = card.precisions if "precisions" in said else ("bf16", "f32")
@@ -176,8 +208,12 @@ def _card_beside(path: Path, said: Mapping[str, Any]) -> ModelCard:
         raise ModelInvalid(f"the card of {path} is incomplete: {err}") from err
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_card(path: Path, name: str = "") -> dict[str, Any]:  # JSON values of many types
     """Read a card file.
+
+    Args:
+        path: of the file.
+        name: what to call it in messages; empty is its path.
 
     Raises:
         ModelInvalid: it is no JSON object.
@@ -185,9 +221,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as err:
-        raise ModelInvalid(f"the card {path} cannot be read: {err}") from err
+        raise ModelInvalid(f"the card {name or path} cannot be read: {err}") from err
     if not isinstance(said, dict):
-        raise ModelInvalid(f"the card {path} holds {type(said).__name__}; expected an object")
+        raise ModelInvalid(f"the card {name or path} holds {type(said).__name__}; expected an object")
     return said
 
 
@@ -211,7 +247,7 @@ def no_such_model(name: str, added: Iterable[str] = ()) -> ModelMissing:
     """Return the error for a name that nothing has; it lists our own models and those that the user added."""
     return ModelMissing(
         f"there is no model {name!r}; there are {', '.join([_listed(), *added])}",
-        hint="give the path of an .onnx file to use another network",
+        hint="give the path of an .onnx or .safetensors file to use another network",
     )
 
 

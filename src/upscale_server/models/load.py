@@ -5,21 +5,23 @@ It chooses and checks; the engines do the work. A runtime is imported only when 
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from pathlib import Path
 
-from upscale_server.errors import BadRequest, MissingExtra
+from upscale_server.errors import BadRequest
 from upscale_server.models.base import EngineOptions, Precision, Upscaler
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import LANCZOS, verify
+from upscale_server.models.catalogue import CHECKPOINT, LANCZOS, verify
 from upscale_server.models.engines.lanczos import LanczosUpscaler
+from upscale_server.models.extras import require
 
-NETWORK_ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt")
+TORCH_ENGINES = ("torch", "torch-cuda")
+"""torch on the CPU and on a GPU; they run checkpoints, and our own family."""
+
+NETWORK_ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", *TORCH_ENGINES)
 """The engines that run networks; `cuda` and `tensorrt` are ONNX Runtime's."""
 
 ENGINES = ("auto", *NETWORK_ENGINES, LANCZOS)
 """The engines that can be asked for by name."""
-
-_EXTRAS = {"onnxruntime": "onnxruntime", "cuda": "cuda", "tensorrt": "cuda"}
 
 
 def load(
@@ -29,7 +31,8 @@ def load(
 
     Args:
         card: from `catalogue.find`.
-        engine: one of `ENGINES` that can run the card; `auto` is OpenVINO for a network, without measuring.
+        engine: one of `ENGINES` that can run the card; `auto` is OpenVINO for a network and torch for a
+            checkpoint, without measuring.
         precision: what the network computes in; an explicit one is kept or refused, never replaced.
         lanes: batches worked on at once; more callers than lanes wait for each other.
         threads: cores for all lanes together, 0 for all that this process may use.
@@ -50,7 +53,7 @@ def load_with(card: ModelCard, engine: str, options: EngineOptions) -> Upscaler:
     """Load a model as `load` does, with everything that an engine can be told."""
     if engine not in ENGINES:
         raise BadRequest(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
-    fitting = (LANCZOS,) if card.name == LANCZOS and not card.path else NETWORK_ENGINES
+    fitting = engines_for(card)
     if engine not in {"auto", *fitting}:
         raise BadRequest(f"engine {engine} cannot run the model {card.name}; {' or '.join(fitting)} can")
     if fitting == (LANCZOS,):
@@ -59,23 +62,30 @@ def load_with(card: ModelCard, engine: str, options: EngineOptions) -> Upscaler:
     return _load_network(card, engine, options)
 
 
-def installed(engine: str) -> bool:
-    """Tell whether an engine's package is here; whether its device is, only loading tells."""
-    return engine not in _EXTRAS or find_spec("onnxruntime") is not None
+def engines_for(card: ModelCard) -> tuple[str, ...]:
+    """Return the engines that can be asked to run a model."""
+    if card.name == LANCZOS and not card.path:
+        return (LANCZOS,)
+    return TORCH_ENGINES if is_checkpoint(card) else NETWORK_ENGINES
+
+
+def is_checkpoint(card: ModelCard) -> bool:
+    """Tell whether a model is weights of a known architecture, and not a network with its operations."""
+    return Path(card.path).suffix == CHECKPOINT
 
 
 def _load_network(card: ModelCard, engine: str, options: EngineOptions) -> Upscaler:
     """Load a network; imports stand here because a runtime takes up to half a second to start."""
+    if is_checkpoint(card) or engine in TORCH_ENGINES:
+        require(engine if engine in TORCH_ENGINES else "torch", "" if engine in TORCH_ENGINES else card.name)
+        from upscale_server.models.engines.torch import TorchUpscaler  # noqa: PLC0415 - see above
+
+        return TorchUpscaler(card, options, engine)
     if engine in {"auto", "openvino"}:
         from upscale_server.models.engines.openvino import OpenVinoUpscaler  # noqa: PLC0415 - see above
 
         return OpenVinoUpscaler(card, options)
-    if not installed(engine):
-        extra = _EXTRAS[engine]
-        raise MissingExtra(
-            f"engine {engine} needs the extra [{extra}], which is not installed",
-            hint=f"pip install 'upscale-server[{extra}]'",
-        )
+    require(engine)
     if engine == "tensorrt":
         from upscale_server.models.engines.onnxruntime import tensorrt  # noqa: PLC0415 - see above
 

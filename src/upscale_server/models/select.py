@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -22,21 +23,27 @@ from upscale_server.errors import BadRequest, UpscaleError
 from upscale_server.media.types import Size
 from upscale_server.models.base import EngineOptions, Precision, Upscaler, Working
 from upscale_server.models.card import ModelCard
+from upscale_server.models.catalogue import BUILTIN
 from upscale_server.models.choices import Candidate, Choices
-from upscale_server.models.device import cpu_name, usable_cores
+from upscale_server.models.device import cpu_computes_bf16, cpu_name, nvidia_gpus, usable_cores
 from upscale_server.models.engine_builds import EngineBuilds
 from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
-from upscale_server.models.load import ENGINES, NETWORK_ENGINES, installed, load, load_with
+from upscale_server.models.extras import installed
+from upscale_server.models.load import ENGINES, NETWORK_ENGINES, TORCH_ENGINES, is_checkpoint, load, load_with
 from upscale_server.models.trial import psnr
 
 MEASURED_PIXELS = 32_768
 """LR pixels of a measured picture: a larger frame is cut to this shape, so that measuring `fast` takes a second."""
 
+MEASURED_MACS = 20_000_000_000
+"""Multiplications of a measured picture: heavy networks see a smaller one, down to `_LEAST_MEASURED` pixels."""
+
+_LEAST_MEASURED = 4096
 _ROUNDS = 3
 BUILT = "tensorrt"
 """The engine that is built for one size of frame before it can run."""
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2}
-_VERSIONED = ("openvino", "onnxruntime", "onnxruntime-gpu")
+_VERSIONED = ("openvino", "onnxruntime", "onnxruntime-gpu", "torch", "spandrel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ def candidates(card: ModelCard, asked: Candidate) -> tuple[Candidate, ...]:
     """
     if not card.path or asked.engine not in ENGINES:
         return ()
-    everything = [*_openvino(card), *_onnxruntime()]
+    everything = [*_torch(card)] if is_checkpoint(card) else [*_openvino(card), *_onnxruntime(), *_torch(card)]
     return tuple(
         one for one in everything if asked.engine in {"auto", one.engine} and asked.precision in {"auto", one.precision}
     )
@@ -131,7 +138,7 @@ def measure(card: ModelCard, offered: Sequence[Candidate], size: Size, engines: 
     An engine that was built for one size, from the folder `engines`, is measured with whole frames, and so are all.
     """
     whole = any(one.engine == BUILT for one in offered)
-    lr = (trial_batch(card, (size.height, size.width) if whole else _window(size)) >> 8).astype(np.uint8)
+    lr = (trial_batch(card, (size.height, size.width) if whole else _window(card, size)) >> 8).astype(np.uint8)
     with ExitStack() as stack:
         options = EngineOptions(frame_size=(size.height, size.width), engines=engines)
         loaded = {one: _loaded(card, one, options, stack) for one in offered}
@@ -160,10 +167,11 @@ def lower_precisions(card: ModelCard, working: Working) -> tuple[str, ...]:
     """Return the precisions that need less memory than the working one, on the same engine, best first."""
     if working.engine not in NETWORK_ENGINES:
         return ()
-    offered = {one.precision for one in candidates(card, Candidate(working.engine, "auto"))}
+    by_bytes: dict[int, str] = {}
+    for one in candidates(card, Candidate(working.engine, "auto")):
+        by_bytes.setdefault(_BYTES.get(one.precision, 0), one.precision)  # the better one of two that need as much
     bytes_now = _BYTES.get(working.precision, 0)
-    less = [name for name in offered if _BYTES.get(name, bytes_now) < bytes_now]
-    return tuple(sorted(less, key=lambda name: (-_BYTES[name], name)))
+    return tuple(by_bytes[bytes_each] for bytes_each in sorted(by_bytes, reverse=True) if 0 < bytes_each < bytes_now)
 
 
 def made_with(engine: str) -> dict[str, str]:
@@ -171,6 +179,8 @@ def made_with(engine: str) -> dict[str, str]:
     names = ["upscale-server", "av", "openvino"]
     if engine in {"onnxruntime", "cuda", "tensorrt"}:
         names.append("onnxruntime" if engine == "onnxruntime" else "onnxruntime-gpu")
+    if engine in TORCH_ENGINES:
+        names += ["torch", "spandrel"]
     return {name: version(name) for name in names}
 
 
@@ -213,6 +223,17 @@ def _built(card: ModelCard, offered: Sequence[Candidate], size: Size, builds: En
     return (Candidate(BUILT, "f32"),) if here else ()
 
 
+def _torch(card: ModelCard) -> Iterator[Candidate]:
+    """Offer torch what it can run: nothing is imported for it, because that takes seconds in each plan."""
+    if not installed("torch") or not (is_checkpoint(card) or Path(card.path).parent == BUILTIN):
+        return
+    named = {*card.precisions, "f32"}
+    on_cpu = ("bf16", "f32") if cpu_computes_bf16() else ("f32",)
+    yield from (Candidate("torch", name) for name in on_cpu if name in named)
+    if nvidia_gpus():
+        yield from (Candidate("torch-cuda", name) for name in ("f16", "bf16", "f32") if name in named)
+
+
 def _loaded(card: ModelCard, one: Candidate, options: EngineOptions, stack: ExitStack) -> Upscaler | str:
     """Return a loaded model, or why it does not load: a candidate that fails is not the end of the others."""
     try:
@@ -238,9 +259,10 @@ def _wrong(found: float) -> str:
     return f"{found:.1f} dB from f32; expected at least {LOWEST_SELF_TEST_PSNR:g}"
 
 
-def _window(size: Size) -> tuple[int, int]:
-    """Return (height, width) of what is measured: the frame, or its shape with `MEASURED_PIXELS`."""
-    shrink = min(1.0, math.sqrt(MEASURED_PIXELS / size.pixels))
+def _window(card: ModelCard, size: Size) -> tuple[int, int]:
+    """Return (height, width) of what is measured: the frame, or its shape with as many pixels as are measured."""
+    affordable = max(_LEAST_MEASURED, MEASURED_MACS // max(1, card.macs_per_pixel))
+    shrink = min(1.0, math.sqrt(min(MEASURED_PIXELS, affordable) / size.pixels))
     return max(1, round(size.height * shrink)), max(1, round(size.width * shrink))
 
 
@@ -250,7 +272,15 @@ def _colours(card: ModelCard) -> int:
 
 def _key(card: ModelCard, offered: Sequence[Candidate], size: Size) -> str:
     """Name what a choice is true for: model, size, device, and the candidates with their versions."""
-    facts = [card.sha256, str(size), cpu_name(), usable_cores(), *_versions(), *(asdict(one) for one in offered)]
+    facts = [
+        card.sha256,
+        str(size),
+        cpu_name(),
+        usable_cores(),
+        nvidia_gpus(),
+        *_versions(),
+        *(asdict(one) for one in offered),
+    ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
 

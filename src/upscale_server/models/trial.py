@@ -26,7 +26,8 @@ Run = Callable[[Picture, float], Picture]
 # The mean of a network's result over a block is the block's mean within a few hundredths, for any kind of training;
 # a picture of something else is 0.2 to 0.3 away.
 _FARTHEST = 0.12
-_SCALES = range(2, 9)
+SCALES = range(2, 9)
+"""What counts as super-resolution where nothing else is known: a network of one size does many other things, too."""
 # A network of range 255 that is fed with 1 gives its biases, which are large there; one of range 1 keeps its picture
 # within 0.01 to 0.02 of white.
 _NEAR = 0.02
@@ -56,15 +57,21 @@ def textured_picture(height: int, width: int, channels: int) -> Picture:
     return clipped
 
 
-def judge(run: Run, picture: Picture, ranges: tuple[float, ...]) -> Verdict:
+def judge(run: Run, picture: Picture, ranges: tuple[float, ...], scales: range = SCALES) -> Verdict:
     """Find scale and value range of a network.
+
+    Args:
+        run: the network.
+        picture: what it is tried on.
+        ranges: what white may be.
+        scales: what it may enlarge by; 1 for one that is known to restore pictures.
 
     Raises:
         ModelInvalid: what the network does to the picture is no super-resolution.
     """
     results = {value_range: run(picture, value_range) for value_range in ranges}
     first = results[ranges[0]]
-    scale = _scale(picture, first)
+    scale = _scale(picture, first, scales)
     distances = {value_range: _distance(picture, hr, scale) for value_range, hr in results.items()}
     best = _best(distances)
     if not math.isfinite(distances[best]):
@@ -95,16 +102,16 @@ def psnr(found: NDArray[np.generic], expected: NDArray[np.generic], white: float
     return min(_HIGHEST_PSNR, 10.0 * math.log10(white**2 / error))
 
 
-def _scale(lr: Picture, hr: Picture) -> int:
+def _scale(lr: Picture, hr: Picture, scales: range) -> int:
     """Return how many times the result is the picture."""
     if hr.ndim != lr.ndim or hr.shape[2] != lr.shape[2]:
         raise ModelInvalid(f"the model makes {hr.shape} of a picture {lr.shape}; expected as many colour channels")
     down, across = hr.shape[0] // lr.shape[0], hr.shape[1] // lr.shape[1]
     whole = hr.shape[:2] == (down * lr.shape[0], across * lr.shape[1])
-    if not whole or down != across or down not in _SCALES:
+    if not whole or down != across or down not in scales:
         raise ModelInvalid(
             f"the model makes {hr.shape[1]}x{hr.shape[0]} of {lr.shape[1]}x{lr.shape[0]}; "
-            f"expected the same whole factor, {_SCALES.start} to {_SCALES.stop - 1}, on both sides"
+            f"expected the same whole factor, {scales.start} to {scales.stop - 1}, on both sides"
         )
     return int(down)
 

@@ -26,6 +26,7 @@ from tests.support.cramped import Cramped
 from tests.support.tiny_models import Form
 from upscale_server import __version__
 from upscale_server.cli.main import run
+from upscale_server.models.extras import installed
 
 Captured = pytest.CaptureFixture[str]
 SIZE = (40, 24)
@@ -411,6 +412,7 @@ def test_doctor_tries_the_default_model_and_the_encoders(
     assert "self-test" in checks["default model"]["found"]
     assert "libx264" in checks["encoders"]["found"]
     assert "ok" == checks["state folder"]["verdict"]
+    assert ("torch 2." if installed("torch") else "not installed") in checks["torch"]["found"]
 
 
 def test_doctor_says_when_the_state_folder_cannot_be_used(

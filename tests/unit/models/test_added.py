@@ -16,8 +16,8 @@ import pytest
 
 from tests.support import tiny_models
 from tests.support.tiny_models import Form
-from upscale_server.errors import BadRequest, ModelInvalid, ModelMissing, StorageError, UpscaleError
-from upscale_server.models import added, catalogue, redirects
+from upscale_server.errors import BadRequest, MissingExtra, ModelInvalid, ModelMissing, StorageError, UpscaleError
+from upscale_server.models import added, catalogue, extras, redirects
 from upscale_server.models.added import Addition, add, path_of
 from upscale_server.models.load import load
 
@@ -223,3 +223,36 @@ def test_other_names_are_left_as_they_are(network: Path, folder: Path, name: str
     add(Addition(str(network)), folder)
 
     assert name == path_of(name, folder)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_checkpoint_without_torch_names_the_extra(
+    tmp_path: Path, folder: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fetched that cannot be read."""
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    path = tmp_path / f"mine{suffix}"
+    path.write_bytes(b"weights")
+
+    with pytest.raises(MissingExtra, match=rf"mine{suffix} needs the extra \[torch\]") as caught:
+        add(Addition(str(path), allow_pickle=True), folder)
+
+    assert "pip install 'upscale-server[torch]'" == caught.value.hint
+    assert [] == _left(folder)
+
+
+def test_a_pickle_without_leave_is_refused_before_anything_else(tmp_path: Path, folder: Path) -> None:
+    """Whether torch is here does not matter."""
+    with pytest.raises(BadRequest, match="is a pickle, which can hold code"):
+        add(Addition(str(tmp_path / "mine.pth")), folder)
+
+
+def test_metadata_that_is_named_wins_over_the_card_beside(network: Path, tmp_path: Path, folder: Path) -> None:
+    """OpenModelDB's entry for an ONNX file: its words are taken, its numbers held against what is found."""
+    network.with_suffix(".json").write_text('{"licence": "MIT"}', "utf-8")
+    told = tmp_path / "entry.json"
+    told.write_text('{"name": "Mine", "author": "me", "license": "CC0-1.0", "scale": 3}', "utf-8")
+
+    card = add(Addition(str(network), metadata=str(told)), folder)
+
+    assert ("Mine by me", "CC0-1.0", 3) == (card.summary, card.licence, card.scale)

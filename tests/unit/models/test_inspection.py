@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,12 @@ def test_a_folder_is_no_model(tmp_path: Path) -> None:
 
     with pytest.raises(ModelMissing):
         inspect(_card(tmp_path / "folder.onnx"))
+
+
+def test_a_network_of_one_size_is_taken_where_its_card_says_so(tmp_path: Path) -> None:
+    """A x1 network restores pictures; by its looks alone it could be anything."""
+    path = tiny_models.same_size(tmp_path / "model.onnx")
+
+    assert 1 == inspect(replace(_card(path), scale=1), frozenset({"scale"})).scale
+    with pytest.raises(ModelInvalid, match="expected the same whole factor"):
+        inspect(replace(_card(path), scale=1))

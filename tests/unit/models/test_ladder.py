@@ -16,8 +16,9 @@ from upscale_server.media.types import Size
 from upscale_server.models.base import Pixels, Precision
 from upscale_server.models.catalogue import available
 from upscale_server.models.choices import Choices, Points
+from upscale_server.models.extras import installed
 from upscale_server.models.ladder import at_working_point, point_key
-from upscale_server.models.load import installed, load
+from upscale_server.models.load import load
 from upscale_server.models.trial import textured_picture
 from upscale_server.models.working_point import SMALLEST_TILE_PIXELS, WorkingPoint, step_down
 

@@ -9,8 +9,9 @@ import pytest
 
 from tests.support import tiny_models
 from tests.support.tiny_models import Form
-from upscale_server.errors import BadRequest, ModelInvalid, ModelMissing
-from upscale_server.models import catalogue
+from upscale_server.errors import BadRequest, MissingExtra, ModelInvalid, ModelMissing
+from upscale_server.models import catalogue, extras
+from upscale_server.models.card import ModelCard
 from upscale_server.models.load import load
 
 
@@ -27,7 +28,7 @@ def test_auto_takes_the_engine_that_the_card_needs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["vulkan", "", "OpenVINO"])
 def test_an_unknown_engine_is_refused(engine: str) -> None:
     """The message lists the engines."""
-    with pytest.raises(BadRequest, match="expected one of auto, openvino, onnxruntime, cuda, tensorrt, lanczos"):
+    with pytest.raises(BadRequest, match="expected one of auto, openvino, onnxruntime, cuda, tensorrt, torch, "):
         load(catalogue.find("lanczos", 2), engine=engine)
 
 
@@ -62,3 +63,27 @@ def test_a_file_gone_since_the_plan_was_made_is_missing(tmp_path: Path) -> None:
 
     with pytest.raises(ModelMissing, match=r"mine\.onnx"):
         load(card)
+
+
+@pytest.mark.parametrize("engine", ["torch", "torch-cuda"])
+def test_torch_that_is_not_installed_names_the_extra(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one line says what to install; torch alone, as the training brings it, is not enough."""
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "spandrel" else name)
+
+    with pytest.raises(MissingExtra, match=rf"engine {engine} needs the extra \[torch\]") as caught:
+        load(catalogue.find("fast", 2), engine=engine)
+
+    assert "pip install 'upscale-server[torch]'" == caught.value.hint
+
+
+def test_a_checkpoint_needs_the_extra_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asked for an engine; the message says what needs it."""
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"weights")
+    card = ModelCard("mine", 2, "rgb", str(path))
+
+    with pytest.raises(MissingExtra, match=r"^mine needs the extra \[torch\]"):
+        load(card)
+    with pytest.raises(MissingExtra, match=r"mine\.safetensors needs the extra \[torch\]"):
+        catalogue.find(str(path), 2)

@@ -15,7 +15,7 @@ from tests.support.tiny_models import Form
 from upscale_server.errors import DeviceUnused, MissingExtra, ModelInvalid, OutOfMemory, UpscaleError
 from upscale_server.events import ignore
 from upscale_server.media.types import Size
-from upscale_server.models import catalogue, load
+from upscale_server.models import catalogue, extras, load
 from upscale_server.models.base import EngineOptions, Pixels
 from upscale_server.models.choices import Points
 from upscale_server.models.ladder import at_working_point
@@ -141,7 +141,7 @@ def test_a_profile_is_counted_by_operator_and_provider() -> None:
 def test_an_engine_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line says what to install."""
     card = catalogue.find(str(tiny_models.nearest(tmp_path / "nearest.onnx", Form())), 2)
-    monkeypatch.setattr(load, "find_spec", lambda _: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
 
     for engine, extra in (("onnxruntime", "onnxruntime"), ("tensorrt", "cuda")):
         with pytest.raises(MissingExtra, match=rf"engine {engine} needs the extra \[{extra}\]"):

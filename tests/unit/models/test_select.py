@@ -14,8 +14,8 @@ from tests.support import tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.errors import BadRequest
 from upscale_server.media.types import Size
-from upscale_server.models import catalogue, select
-from upscale_server.models.base import EngineOptions
+from upscale_server.models import catalogue, extras, select
+from upscale_server.models.base import EngineOptions, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.select import Measured
@@ -133,6 +133,56 @@ def test_every_engine_that_is_here_is_measured_and_held_against_f32(card: ModelC
     assert all(one.psnr >= 45 for one in measured)
     # The frame's shape, with no more pixels than measuring may cost (rounding a side may add half a line).
     assert measured[0].pixels == pytest.approx(select.MEASURED_PIXELS, rel=0.01)
+
+
+def test_torch_is_offered_what_it_runs_and_nothing_is_imported_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan must not wait for torch to start: what is here is told by packages, flags and the driver's files."""
+    ours, checkpoint = catalogue.find("fast", 2), ModelCard("mine", 4, "rgb", str(tmp_path / "mine.safetensors"))
+    checkpoint = replace(checkpoint, precisions=("f16", "bf16", "f32"))
+    monkeypatch.setattr(extras, "find_spec", lambda name: name)
+    monkeypatch.setattr(select, "cpu_computes_bf16", lambda: True)
+    monkeypatch.setattr(select, "nvidia_gpus", lambda: ("a GPU",))
+
+    def torch_of(card: ModelCard, engine: str = "auto", precision: str = "auto") -> list[tuple[str, str]]:
+        offered = select.candidates(card, Candidate(engine, precision))
+        return [(one.engine, one.precision) for one in offered if one.engine.startswith("torch")]
+
+    on_gpu = [("torch-cuda", name) for name in ("f16", "bf16", "f32")]
+    assert [("torch", "bf16"), ("torch", "f32"), *on_gpu] == torch_of(checkpoint)
+    assert len(torch_of(checkpoint)) == len(select.candidates(checkpoint, AUTO))
+    assert [("torch", "bf16"), ("torch", "f32"), *on_gpu[1:]] == torch_of(ours)
+    assert on_gpu[:1] == torch_of(checkpoint, precision="f16")
+    assert on_gpu == torch_of(checkpoint, engine="torch-cuda")
+    assert [] == torch_of(replace(ours, path=str(tmp_path / "other.onnx")))
+    monkeypatch.setattr(select, "nvidia_gpus", lambda: ())
+    monkeypatch.setattr(select, "cpu_computes_bf16", lambda: False)
+    assert [("torch", "f32")] == torch_of(ours)
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    assert () == select.candidates(checkpoint, AUTO)
+
+
+def test_of_two_precisions_that_need_as_much_memory_the_better_one_is_the_lower_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between f16 and bf16 nothing is gained, and f16 has more significant bits."""
+    checkpoint = ModelCard("mine", 4, "rgb", str(tmp_path / "mine.safetensors"), precisions=("f16", "bf16", "f32"))
+    monkeypatch.setattr(extras, "find_spec", lambda name: name)
+    monkeypatch.setattr(select, "nvidia_gpus", lambda: ("a GPU",))
+
+    assert ("f16",) == select.lower_precisions(checkpoint, Working("torch-cuda", "GPU", "f32", 60.0))
+    assert () == select.lower_precisions(checkpoint, Working("torch-cuda", "GPU", "f16", 60.0))
+
+
+def test_a_heavy_network_is_measured_on_fewer_pixels(card: ModelCard) -> None:
+    """Measuring costs seconds, whatever is measured."""
+    heavy = replace(card, macs_per_pixel=16_000_000)
+
+    height, width = select._window(heavy, Size(1280, 720))
+
+    assert height * width == pytest.approx(4096, rel=0.05)
+    assert width / height == pytest.approx(16 / 9, rel=0.05)
 
 
 def test_a_candidate_far_from_f32_is_named_and_not_chosen(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from upscale_server.models.base import EngineOptions
 from upscale_server.models.card import ModelCard
 from upscale_server.models.engines.openvino import graph
 from upscale_server.models.engines.openvino.runner import Runner
-from upscale_server.models.trial import Picture, Run, Verdict, judge, textured_picture
+from upscale_server.models.trial import SCALES, Picture, Run, Verdict, judge, textured_picture
 
 _MULTIPLES = (1, 2, 4, 8, 16, 32)
 _RANGES = (1.0, 255.0)
@@ -32,7 +32,7 @@ def inspect(card: ModelCard, given: frozenset[str] = frozenset()) -> ModelCard:
     """Return the card with what looking and trying showed.
 
     Args:
-        card: at least `path`; `scale` is ignored.
+        card: at least `path`; `scale` is found out, but only one that is given as 1 may be 1.
         given: names of the card's fields that are not to be found out but believed.
 
     Raises:
@@ -44,6 +44,7 @@ def inspect(card: ModelCard, given: frozenset[str] = frozenset()) -> ModelCard:
     card = replace(card, **{name: value for name, value in facts.items() if name not in given})
     ranges = (card.value_range,) if "value_range" in given else _possible_ranges(model)
     multiples = (card.size_multiple,) if "size_multiple" in given else _MULTIPLES
+    card = replace(card, scale=card.scale if "scale" in given else 0)
     verdict, multiple = _try(model, card, ranges, (1,) if card.fixed_size else multiples)
     return replace(card, scale=verdict.scale, value_range=verdict.value_range, size_multiple=multiple)
 
@@ -114,11 +115,12 @@ def _try(model: ov.Model, card: ModelCard, ranges: tuple[float, ...], multiples:
     """
     reasons: list[ModelInvalid] = []
     channels = 1 if card.domain == "luma" else 3
+    scales = range(1, SCALES.stop) if card.scale == 1 else SCALES
     for multiple in multiples:
         height, width = card.fixed_size or _odd_size(multiple)
         try:
             run = run_plainly(model, card, height, width)
-            return judge(run, textured_picture(height, width, channels), ranges), multiple
+            return judge(run, textured_picture(height, width, channels), ranges, scales), multiple
         except ModelInvalid as err:
             reasons.append(err)
     raise ModelInvalid(f"{card.path} is no super-resolution model: {reasons[0].detail}", hint=reasons[0].hint)
