@@ -19,7 +19,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asked for; None leaves the choice to the plan."""
+    """What the user asked for; None leaves the choice to the plan.
+
+    `max_bytes` is a promise about the output's size; `padding` makes its size one of a kind (see `budget`).
+    """
 
     task: str | None = None
     to: str | None = None
@@ -37,3 +40,6 @@ class Wish:
     threads: int = 0
     segment_seconds: float = 10.0
     container: str = "mp4"
+    profile: str = "general"
+    max_bytes: int | None = None
+    padding: int = 0
