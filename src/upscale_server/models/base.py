@@ -5,6 +5,7 @@ Time never enters a model; an upscaler sees arrays and returns arrays, in the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -21,6 +22,10 @@ Precision = Literal["auto", "bf16", "f32"]
 """What a network computes in; `auto` is the fastest that the device has, the card names and the self-test passes."""
 
 
+def go_on() -> None:
+    """Do nothing between two tiles; the default where nobody stops a running batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How an engine is asked to run.
@@ -28,12 +33,14 @@ class EngineOptions:
     `lanes` is how many batches are worked on at once; `threads` is the number of cores they share, 0 for all that
     this process may use. `max_tile_pixels` bounds an LR window: 0.6 MP of a 32-channel network are 40 MB of
     activations in bf16 (measured: no size is faster on 2 Zen 4 cores with 32 MB of cache, so the bound is memory's).
+    `between_tiles` is called before each tile and stops the batch by raising.
     """
 
     precision: Precision = "auto"
     lanes: int = 1
     threads: int = 0
     max_tile_pixels: int = 600_000
+    between_tiles: Callable[[], None] = go_on
 
 
 @dataclass(frozen=True, slots=True)

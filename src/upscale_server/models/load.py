@@ -41,17 +41,22 @@ def load(
         ModelInvalid: the file was changed, is no model, or fails its self-test.
         DeviceUnused: the engine's device did not do the work.
     """
+    if lanes < 1 or threads < 0:
+        raise BadRequest(f"lanes is {lanes} and threads is {threads}; expected at least 1 and at least 0")
+    return load_with(card, engine, EngineOptions(precision, lanes, threads))
+
+
+def load_with(card: ModelCard, engine: str, options: EngineOptions) -> Upscaler:
+    """Load a model as `load` does, with everything that an engine can be told."""
     if engine not in ENGINES:
         raise BadRequest(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
     fitting = (LANCZOS,) if card.name == LANCZOS and not card.path else NETWORK_ENGINES
     if engine not in {"auto", *fitting}:
         raise BadRequest(f"engine {engine} cannot run the model {card.name}; {' or '.join(fitting)} can")
-    if lanes < 1 or threads < 0:
-        raise BadRequest(f"lanes is {lanes} and threads is {threads}; expected at least 1 and at least 0")
     if fitting == (LANCZOS,):
         return LanczosUpscaler(card)
     verify(card)
-    return _load_network(card, engine, EngineOptions(precision, lanes, threads))
+    return _load_network(card, engine, options)
 
 
 def installed(engine: str) -> bool:

@@ -14,7 +14,7 @@ from upscale_server.events import Observer
 from upscale_server.media.types import Segment
 from upscale_server.models.base import Upscaler
 from upscale_server.models.luma import FrameUpscaler
-from upscale_server.pipeline import upscale_segment
+from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan
 from upscale_server.workers.memory import give_memory_back, keep_memory_flat
 
@@ -34,12 +34,16 @@ class InProcess:
         if not segments:
             return
         upscale = FrameUpscaler(
-            tuple(self._upscaler(plan, one) for one in plan.passes), plan.picture, plan.target, plan.spec.colour
+            tuple(self._upscaler(plan, one) for one in plan.passes), plan.picture, plan.target, plan.source.colour
         )
         for segment in segments:
             done = upscale_segment(plan, segment, upscale, work, observer)
             give_memory_back()
             yield done
+
+    def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
+        """Join and audit here."""
+        return finish_video(plan, done, work, observer)
 
     def _upscaler(self, plan: Plan, one: Pass) -> Upscaler:
         key = (one.card.name, one.card.scale, plan.engine, plan.precision)
