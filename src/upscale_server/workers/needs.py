@@ -34,6 +34,9 @@ DOCUMENTED_LANES = {"SD2HD": 10, "SD24K": 8, "HD24K": 12, "4K28K": 8}
 """Lanes of each task in the documents; a task gets that many where the device holds them."""
 
 
+_PATIENCE = Patience(release_seconds=5.0, silent_seconds=300.0)
+
+
 @dataclass(frozen=True, slots=True)
 class PoolNeeds:
     """What a pool is made of.
@@ -47,7 +50,7 @@ class PoolNeeds:
     inference_threads: int = 0
     model: str | None = None
     choices: Path | None = None
-    patience: Patience = Patience(release_seconds=5.0, silent_seconds=300.0)
+    patience: Patience = _PATIENCE
     log_level: str = "warning"
     log_style: str = "console"
 

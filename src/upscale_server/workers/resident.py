@@ -97,7 +97,7 @@ class Resident:
                 fault = asking.lost_patience()
                 if fault:
                     self.kill(fault)
-                    raise Died(fault)
+                    raise Died(fault)  # noqa: TRY301 - caught below, where a stopped order makes it a cancel
         except Died as err:
             if asking.reason:  # nobody waits for it any more
                 raise Canceled(asking.reason) from err
@@ -107,7 +107,7 @@ class Resident:
         """End the process at once, whatever it does."""
         self._killed_because = self._killed_because or why
         if self.pid is None:
-            self._life.cancel()
+            self._life.cancel()  # type: ignore[no-untyped-call]  # pebble types its results, not this
         elif not self._ended.is_set():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

@@ -68,7 +68,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
             answer = Answer(numbered.number, fault=err)
         except MemoryError:
             answer = Answer(numbered.number, fault=OutOfMemory("the machine has not enough free memory"))
-        except Exception as err:  # a defect of ours ends an order, not the process
+        except Exception as err:  # noqa: BLE001 - a defect of ours ends an order, not the process
             get_logger(role=setup.role, lane=setup.index).exception("order_failed", order=type(numbered.order).__name__)
             answer = Answer(numbered.number, fault=UpscaleError(f"{type(err).__name__}: {err}"))
         give_memory_back()
@@ -94,8 +94,7 @@ class Bench:
                 finished: Finished = finish_video(plan, done, WorkDir(work, plan.digest), observer)
                 return finished
             case MakePlan(source, wish, limits, choices):
-                plan: Plan = make_plan(source, wish, limits, Choices(choices) if choices else None)
-                return plan
+                return make_plan(source, wish, limits, Choices(choices) if choices else None)
             case SettleModel(model, choices):
                 return settle(model, Choices(choices) if choices else None)
             case LoadModels(settled):
