@@ -11,7 +11,7 @@ from upscale_server.errors import StorageError
 
 _GROUP = "UPSCALE_STORAGE__S3__"
 KEYS = f"{_GROUP}ACCESS_KEY and {_GROUP}SECRET_KEY"
-_RESTART = "renew the credentials, then try the job again: its finished file is stored, not made again"
+_RESTART = f"renew {KEYS}, then try the job again: its finished file is stored, not made again"
 
 HINTS = {
     "InvalidAccessKeyId": f"the store does not know this key: look at {_GROUP}ACCESS_KEY",
