@@ -66,8 +66,14 @@ run: install ## upscale the bundled clip with the built-in network and prove tha
 	@echo 'the upscaled clip is out/nasa_2x.mp4; `upscale verify` compared it with the source, rule by rule, above;'
 	@echo 'out/before-after.png shows one frame: bicubic enlargement on the left, the network on the right'
 
+# A real S3 server (OpenStack Swift) in an environment of its own: it wants other versions of what we use.
+.venv-swift/.made: constraints.txt
+	@{ $(PYTHON) -m venv .venv-swift && .venv-swift/bin/python -m pip install --quiet --disable-pip-version-check \
+	-c constraints.txt swift pyeclib && touch $@; } \
+	|| echo 'there is no S3 server for the tests here; what needs one will be skipped'
+
 .PHONY: test
-test: .venv/.test ## run every test: the fast tier first, then the tier on real files
+test: .venv/.test .venv-swift/.made ## run every test: the fast tier first, then the tier on real files
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not integration and not slow'
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'integration or slow'
 

@@ -29,7 +29,8 @@ from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import family
 from upscale_server.models.choices import Candidate
 from upscale_server.models.engines.self_test import WHITE, trial_batch
-from upscale_server.models.load import installed, load
+from upscale_server.models.extras import installed
+from upscale_server.models.load import load
 from upscale_server.models.select import candidates
 from upscale_server.models.trial import psnr
 

@@ -47,10 +47,10 @@ def measure(model: str | None) -> dict[str, Any]:
     """Return the peaks of both clips and their ratio."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        once = _smaller(folder / "once.mkv")
+        once = smaller(folder / "once.mkv")
         peaks = {}
         for seconds in (SHORT_SECONDS, LONG_SECONDS):
-            clip = _repeated(once, folder / f"{seconds}.mp4", seconds)
+            clip = repeated(once, folder / f"{seconds}.mp4", seconds)
             peaks[seconds] = _peak_mib(clip, folder / f"{seconds}_out.mp4", model)
     return {
         "clip": f"{CLIP.name}, {SIZE[0]}x{SIZE[1]}, repeated",
@@ -73,7 +73,7 @@ def _peak_mib(clip: Path, output: Path, model: str | None) -> float:
     return usage.ru_maxrss / 1024  # Linux counts KiB
 
 
-def _smaller(path: Path) -> Path:
+def smaller(path: Path) -> Path:
     """Write the bundled clip's picture at half its size, with closed GOPs and no B-frames."""
     with av.open(str(CLIP)) as source, av.open(str(path), "w") as out:
         video = source.streams.video[0]
@@ -88,7 +88,7 @@ def _smaller(path: Path) -> Path:
     return path
 
 
-def _repeated(once: Path, path: Path, seconds: int) -> Path:
+def repeated(once: Path, path: Path, seconds: int) -> Path:
     """Write the packets of a clip again and again, each time later by its length."""
     with av.open(str(once)) as source, av.open(str(path), "w") as out:
         video = source.streams.video[0]

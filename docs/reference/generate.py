@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from upscale_server import errors
 from upscale_server.cli.main import app
 from upscale_server.errors import UpscaleError
 from upscale_server.settings import PREFIX, Settings
@@ -27,7 +28,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Every setting is an environment variable, read once at the start. A name that begins with",
-        f"`{PREFIX}` and is not in this table is refused. Written by `make docs` from `settings.py`.",
+        f"`{PREFIX}` and is not in this table is refused. `MAX_WORKERS`, `MODEL_PATH`, `TEMP_DIR` and `OUTPUT_DIR` are",
+        "also read without it. Written by `make docs` from `settings.py`.",
         "",
         "| variable | default | what it is |",
         "|---|---|---|",
@@ -95,8 +97,8 @@ def errors_page() -> str:
         "# Errors and exit codes",
         "",
         "Every failure has a code that does not change. `--json` shows it as an object with `code`, `detail`, `hint`",
-        "and `retryable`. Exit code 0 is success. The HTTP status is what the planned servers will answer. Written by",
-        "`make docs` from `errors.py`.",
+        "and `retryable`, and the servers answer with that object. Exit code 0 is success. Written by `make docs` from",
+        "`errors.py`.",
         "",
         "| code | exit | HTTP | worth retrying | when |",
         "|---|---|---|---|---|",
@@ -112,7 +114,7 @@ def _errors(base: type[UpscaleError]) -> Iterator[type[UpscaleError]]:
     yield base
     for kind in base.__subclasses__():
         # A private subclass is a detail of the module that raises it.
-        if kind.__module__ == UpscaleError.__module__:
+        if kind.__module__.startswith(f"{errors.__name__}."):
             yield from _errors(kind)
 
 

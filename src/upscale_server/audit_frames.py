@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upscale_server.events import FramesDone, Observer
+from upscale_server.media.convert import converted
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.fit import resample
 from upscale_server.media.formats import bits_of
 from upscale_server.media.probe import Probed
 from upscale_server.media.tracks import Window
-from upscale_server.media.types import Frame, Plane, Segment, Size, Tally, VideoInfo
+from upscale_server.media.types import Colour, Frame, Plane, Segment, Size, Tally, VideoInfo
 from upscale_server.ordered import prefetch
 
 _GRID = Size(32, 18)
@@ -74,13 +75,14 @@ class _View:
     """Which frames of a file are looked at, and the part of each that is the picture.
 
     The grid of cells is laid over `base`, the smaller of the two pictures compared, and scaled up: its cells then
-    cover the same part of both, whatever their sizes.
+    cover the same part of both, whatever their sizes. Samples are brought into the range of `colour`.
     """
 
     info: VideoInfo
     window: Window
     picture: Size
     base: Size
+    colour: Colour
 
 
 def compare_frames(a: Probed, b: Probed, window: Window, picture: Size, observer: Observer) -> Findings:
@@ -96,8 +98,8 @@ def compare_frames(a: Probed, b: Probed, window: Window, picture: Size, observer
     findings = Findings()
     base = Size(min(a.info.size.width, picture.width), min(a.info.size.height, picture.height))
     tolerance = b.info.time_base / 2  # the source's times are exact; only the output's container rounds
-    sources = prefetch(_seen(_View(a.info, window, a.info.size, base)), ahead=_AHEAD)
-    outputs = prefetch(_seen(_View(b.info, Window(), picture, base)), ahead=_AHEAD)
+    sources = prefetch(_seen(_View(a.info, window, a.info.size, base, b.info.colour)), ahead=_AHEAD)
+    outputs = prefetch(_seen(_View(b.info, Window(), picture, base, b.info.colour)), ahead=_AHEAD)
     around: deque[_Seen] = deque()
     with closing(sources), closing(outputs):
         for seen in outputs:
@@ -172,7 +174,8 @@ def _seen(view: _View) -> Iterator[_Seen]:
     window, info = view.window, view.info
     start = None if window.start is None else -int(-window.start // info.time_base)
     end = None if window.end is None else -int(-window.end // info.time_base)
-    for frame in decode_segment(info, Segment(0, start, end, None), Tally()):
+    for decoded in decode_segment(info, Segment(0, start, end, None), Tally()):
+        frame = converted(decoded, decoded.pixel_format, info.colour, view.colour)
         planes = _picture_of(frame, view.picture)
         cells = np.stack([_cells(plane, view.base) for plane in planes]) / np.float32(
             1 << (bits_of(frame.pixel_format) - 8)

@@ -12,6 +12,10 @@ from types import TracebackType
 
 from upscale_server.errors import DiskFull, StorageError, UpscaleError
 
+_UNWRITABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.EISDIR}
+)
+
 
 class naming_write_faults:  # noqa: N801 - reads as a verb where it is used
     """Turn the operating system's write faults into named errors."""
@@ -30,5 +34,5 @@ class naming_write_faults:  # noqa: N801 - reads as a verb where it is used
             return
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFull(f"no space left for {self._path}", hint="free some space and run it again") from error
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.EISDIR):
+        if number in _UNWRITABLE:
             raise StorageError(f"{self._path} cannot be written: {os.strerror(number)}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from upscale_server.budget import Cap
 from upscale_server.errors import BadRequest, HdrNotCarried, UnsupportedFormat
 from upscale_server.media.encoders import (
     CARRIES_HDR10,
@@ -21,6 +22,7 @@ from upscale_server.media.encoders import (
 )
 from upscale_server.media.formats import WORKING, bits_of, subsampling_of
 from upscale_server.media.types import Size, VideoInfo
+from upscale_server.profiles import profile_named
 from upscale_server.wish import Wish
 
 _HDR_TRANSFERS = (16, 18)  # H.273: PQ and HLG
@@ -31,15 +33,17 @@ _CODECS_HELD = {
 }
 
 
-def choose_encoder(info: VideoInfo, wish: Wish, spec: VideoSpec) -> EncoderSettings:
-    """Return how the output is encoded.
+def choose_encoder(info: VideoInfo, wish: Wish, spec: VideoSpec, cap: Cap | None = None) -> EncoderSettings:
+    """Return how the output is encoded, its rate under `cap` where there is one.
 
     Raises:
         BadRequest: a codec, container or pixel format that does not exist or does not go together.
         UnsupportedFormat: the encoder cannot keep the source's pixel format, or does not open for this size.
         HdrNotCarried: the output could not hold the source's HDR.
     """
-    codec = encoder_named(wish.codec)
+    profile, codec = profile_named(wish.profile), encoder_named(wish.codec)
+    if profile.crf and codec not in profile.crf:
+        raise BadRequest(f"codec is {wish.codec!r}; the {profile.name} profile takes {', '.join(profile.crf)}")
     held = _CODECS_HELD.get(wish.container, tuple(DEFAULTS))
     if codec not in held:
         raise BadRequest(f"a {wish.container} file cannot hold {wish.codec}; it holds {', '.join(held)}")
@@ -48,12 +52,15 @@ def choose_encoder(info: VideoInfo, wish: Wish, spec: VideoSpec) -> EncoderSetti
     settings = EncoderSettings(
         codec=codec,
         pixel_format=_pixel_format(info, wish, codec, spec.size),
-        crf=crf if wish.crf is None else wish.crf,
+        crf=profile.crf.get(codec, crf) if wish.crf is None else wish.crf,
         preset=wish.preset or preset,
         threads=wish.threads or _cores(),
-        gop_frames=max(12, min(300, round(5 * info.average_rate))),
+        gop_frames=profile.most_gop_frames or max(12, min(300, round(5 * info.average_rate))),
+        b_frames=profile.b_frames,
+        rate_kbit=cap.rate_kbit if cap else 0,
+        buffer_kbit=cap.buffer_kbit if cap else 0,
     )
-    _carries_hdr(info, settings)
+    _carries_hdr(info, settings, must_keep_depth=profile.pixel_format is None)
     encoder_accepts(settings, spec)
     return settings
 
@@ -67,7 +74,7 @@ def _in_range(codec: str, wish: Wish) -> None:
 
 
 def _pixel_format(info: VideoInfo, wish: Wish, codec: str, size: Size) -> str:
-    chosen = wish.pixel_format or info.pixel_format
+    chosen = profile_named(wish.profile).pixel_format or wish.pixel_format or info.pixel_format
     if chosen not in WORKING:
         raise BadRequest(f"pixel format is {chosen!r}; expected one of {', '.join(sorted(WORKING))}")
     if chosen not in PIXEL_FORMATS[codec]:
@@ -84,9 +91,9 @@ def _pixel_format(info: VideoInfo, wish: Wish, codec: str, size: Size) -> str:
     return chosen
 
 
-def _carries_hdr(info: VideoInfo, settings: EncoderSettings) -> None:
+def _carries_hdr(info: VideoInfo, settings: EncoderSettings, *, must_keep_depth: bool) -> None:
     is_hdr = info.colour.transfer in _HDR_TRANSFERS
-    if is_hdr and bits_of(settings.pixel_format) < info.bits:
+    if must_keep_depth and is_hdr and bits_of(settings.pixel_format) < info.bits:
         raise HdrNotCarried(f"the source is HDR of {info.bits} bits; {settings.pixel_format} has 8")
     if (info.hdr.mastering_display or info.hdr.content_light) and settings.codec not in CARRIES_HDR10:
         raise HdrNotCarried(

@@ -1,11 +1,11 @@
 """The main path: a plan becomes segments, segments become one file, the file is held against its source.
 
     upscale_video = for each segment not done yet: upscale_segment
-                    join
-                    audit
+                    finish_video
+    finish_video    = join -> pad -> audit
     upscale_segment = decode -> batches -> upscale (in order, several lanes) -> encode -> marker
 
-Who runs the segments is the executor's business; where the file goes afterwards is the caller's.
+Who runs the segments and the finish is the executor's business; where the file goes afterwards is the caller's.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from upscale_server.audit import Audit, audit
+from upscale_server.audit import Audit, audit, is_squeezed
+from upscale_server.audit_subnet import with_subnet_rules
 from upscale_server.checkpoint import Done, WorkDir, digest_of
-from upscale_server.errors import AuditFailed, OutOfMemory, SourceCorrupt, SourceNotFound
+from upscale_server.errors import AuditFailed, OutOfMemory, OutputTooLarge, SourceCorrupt, SourceNotFound
 from upscale_server.events import (
     Event,
     FrameRedone,
@@ -32,11 +33,13 @@ from upscale_server.events import (
     Warned,
     both,
 )
+from upscale_server.media.boxes import pad
+from upscale_server.media.convert import converted
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.join import EncodedSegment, Joining, join
 from upscale_server.media.tracks import PacketPlace
-from upscale_server.media.types import Segment, Tally
+from upscale_server.media.types import Frame, Segment, Tally
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
@@ -48,11 +51,22 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What the segments were made into: one whole file in the work folder, and its audit."""
+
+    path: Path
+    audit: Audit
+
+
 class Executor(Protocol):
-    """Runs segments, here or elsewhere; each ends as a file and a marker in the work folder."""
+    """Does the work of a job, here or elsewhere; a segment ends as a file and a marker in the work folder."""
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
-        """Yield each segment's record as it is finished."""
+        """Yield each segment's record as it is finished, in any order."""
+
+    def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
+        """Do `finish_video` where strangers' bytes may be opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
 
     while True:
         try:
-            result = _upscale_video(plan, executor, work_dir, both(count, observer))
+            result = upscale_as_planned(plan, executor, work_dir, both(count, observer))
         except OutOfMemory:
             if not plan.lower_precisions:
                 raise
@@ -103,7 +117,12 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
             return replace(result, memory_steps=len(steps))
 
 
-def _upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
+def upscale_as_planned(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
+    """Do a whole job as `upscale_video` does, in the plan's precision or not at all.
+
+    Raises:
+        OutOfMemory: memory does not suffice in this precision; what else as `upscale_video`.
+    """
     work = WorkDir(work_dir, plan.digest)
     for code, detail in plan.warnings:
         observer(Warned(code, detail))
@@ -116,14 +135,38 @@ def _upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obs
     if not any(one.times for one in in_order):
         raise SourceCorrupt(f"no frame of {plan.source.path} decodes")
     _tell_of_damage(plan, in_order, observer)
+    finished = executor.finish(plan, in_order, work, observer)
+    return Result(finished.path, finished.audit, in_order, reused, plan)
 
-    path, passed_over = _joined(plan, in_order, work, observer)
 
-    observer(PhaseStarted("audit", sum(len(one.times) for one in in_order)))
+def finish_video(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
+    """Join the segments, given in order, and hold the file against its source.
+
+    Raises:
+        OutputTooLarge: it is larger than the plan allows, and `shrink.smaller` may know a plan that is not; or it keeps
+            the limit and no longer shows the source.
+        AuditFailed: the output breaks a hard rule; the file stays in the work folder.
+    """
+    path, passed_over = _joined(plan, done, work, observer)
+    _keep_size(plan, path)
+    frame_count = sum(len(one.times) for one in done)
+    observer(PhaseStarted("audit", frame_count))
     report = audit(plan, path, passed_over, observer)
+    if plan.profile == "subnet":
+        report = with_subnet_rules(report, plan, path, frame_count)
+    if report.only_coarse and is_squeezed(plan, path):
+        raise OutputTooLarge.no_smaller(path.stat().st_size, report.faults)
     if not report.ok:
         raise AuditFailed(f"the output does not hold what was promised: {report.faults}", hint=f"it is kept at {path}")
-    return Result(path, report, in_order, reused, plan)
+    return Finished(path, report)
+
+
+def _keep_size(plan: Plan, path: Path) -> None:
+    """Give the file its padding and hold it against the size that was promised."""
+    pad(path, plan.padding, plan.container)
+    reached = path.stat().st_size
+    if plan.max_bytes is not None and reached > plan.max_bytes:
+        raise OutputTooLarge.reached(reached, plan.max_bytes)
 
 
 def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer) -> Done:
@@ -143,7 +186,7 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
         write = spent.calling("encode", writer.write)
         for larger, again in upscaled:
             for frame in larger:
-                write(frame)
+                write(_as_encoded(plan, frame))
             redone += _tell_of(again, observer)
             observer(FramesDone(len(larger)))
         times = tuple(writer.finish())
@@ -155,6 +198,13 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
     work.mark(done)
     observer(SegmentDone(done.index, len(done.times), done.byte_count, spent.seconds))
     return done
+
+
+def _as_encoded(plan: Plan, frame: Frame) -> Frame:
+    """Return a frame in the format and range of a profile that has its own; elsewhere the writer converts."""
+    if plan.profile == "general":
+        return frame
+    return converted(frame, plan.encoder.pixel_format, plan.source.colour, plan.spec.colour)
 
 
 def _is_unchanged(plan: Plan) -> None:

@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from upscale_server.budget import Cap, Room, cap_for, fitting_padding, limit_of, other_bytes
+from upscale_server.caveats import caveats_of
 from upscale_server.cutting import cut
 from upscale_server.decoding import choose_decoder
 from upscale_server.encoding import choose_encoder
-from upscale_server.errors import BadRequest, TooManyPixels, UnsupportedFormat
-from upscale_server.geometry import LEFTOVER, Fitted, fit_to, passes_for, target_of
+from upscale_server.errors import BadRequest, BadScale, TooManyPixels
+from upscale_server.geometry import Fitted, fit_to, passes_for, target_of
+from upscale_server.keeping import kept_of
 from upscale_server.media.encoders import EncoderSettings, VideoSpec
-from upscale_server.media.index import PacketIndex
 from upscale_server.media.probe import Probed, probe_with_index
-from upscale_server.media.tracks import Refused, Window, earliest_time, refused_by, without_keyframe
-from upscale_server.media.types import Segment, Size, VideoInfo, record
+from upscale_server.media.tracks import Refused, Window
+from upscale_server.media.types import FULL, LIMITED, Segment, Size, VideoInfo, record
 from upscale_server.model_choice import choose_model
 from upscale_server.models.base import Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Choices, Points
 from upscale_server.models.ladder import precision_needed
 from upscale_server.models.select import lower_precisions, made_with, working_of
+from upscale_server.profiles import Profile, profile_named
 from upscale_server.wish import Limits, Wish
 
-_LONGEST_QUICKTIME_STEP = 2**31 - 1
-_NO_NEGATIVE_TIME = ("matroska", "webm")
 _WITHOUT_BYTES = ("lanes", "batch", "decoder")
 """What no byte depends on: it may differ when unfinished work goes on."""
 
@@ -49,7 +47,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that the bytes of the output depend on, and what the user should know beforehand."""
+    """Everything that the bytes of the output depend on, and what the user should know beforehand.
+
+    An output over `max_bytes` fails the job; `padding` is the length of an empty box at its end, 0 for none.
+    """
 
     source: VideoInfo
     passes: tuple[Pass, ...]
@@ -74,6 +75,9 @@ class Plan:
     decoder: str = "cpu"
     made_with: dict[str, str] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
+    profile: str = "general"
+    max_bytes: int | None = None
+    padding: int = 0
 
     @property
     def model(self) -> str:
@@ -116,6 +120,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         SourceError and its kinds: the source cannot be used, or already has the size asked for.
         ModelMissing: no such model.
     """
+    profile = _profile_of(wish)
     probed = source if isinstance(source, Probed) else probe_with_index(source)
     info = probed.info
     _within_limits(info.size, limits or Limits(), "source")
@@ -124,9 +129,11 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     choice = choose_model(info, probed.index, wish.model)
     passes = _passes(info.size, fitted, choice.cards)
     working = working_of(passes[0].card, wish.engine, wish.precision, info.size, choices)
-    spec = _spec(info, fitted.canvas)
-    window, refused = _kept(probed, wish)
+    spec = _spec(info, fitted.canvas, profile)
+    window, refused = kept_of(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
+    most = limit_of(profile.most_times_source.get(wish.scale or 0), info.byte_count, wish.max_bytes)
+    padding = fitting_padding(wish.padding, most)
     plan = Plan(
         source=info,
         passes=passes,
@@ -136,7 +143,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         picture=fitted.picture,
         target=fitted.canvas,
         fit=wish.fit or ("scale" if wish.task is None and wish.to is None else "contain"),
-        encoder=choose_encoder(info, wish, spec),
+        encoder=choose_encoder(info, wish, spec, _cap(probed, most, padding, segments)),
         spec=spec,
         container=wish.container,
         window=window,
@@ -147,13 +154,10 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         batch=_batch(info.size),
         decoder_threads=wish.threads,
         frame_count=_frame_count(probed, segments),
-        made_with=made_with(working.engine),
-        warnings=(
-            *_source_warnings(info, refused, wish),
-            *_size_warnings(info, fitted, passes),
-            *_time_warnings(info, window, wish),
-        ),
-        lower_precisions=lower_precisions(passes[0].card, working) if wish.precision == "auto" else (),
+        warnings=caveats_of(info, wish, fitted, passes[-1].size_out, (window, refused)),
+        profile=profile.name,
+        max_bytes=most,
+        padding=padding,
     )
     return _as_machine_allows(plan, wish, working, choices)
 
@@ -161,10 +165,49 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
 def _as_machine_allows(plan: Plan, wish: Wish, working: Working, choices: Choices | None) -> Plan:
     """Return the plan with the decoder that opens here, in the precision that memory allowed earlier jobs."""
     decoder, said = choose_decoder(plan.source, wish.decoder)
-    plan = replace(plan, decoder=decoder, warnings=(*plan.warnings, *said))
+    plan = replace(
+        plan,
+        decoder=decoder,
+        warnings=(*plan.warnings, *said),
+        made_with=made_with(working.engine),
+        lower_precisions=lower_precisions(plan.passes[0].card, working) if _may_lower(wish) else (),
+    )
     points = Points() if choices is None else choices.points
     needed = precision_needed([(one.card, one.size_in) for one in plan.passes], working, points, plan.lower_precisions)
     return plan.in_precision(needed) if needed else plan
+
+
+def _may_lower(wish: Wish) -> bool:
+    """Tell whether memory may force a lower precision: one that was asked for is kept or refused."""
+    return wish.precision == "auto" or wish.settled
+
+
+def _profile_of(wish: Wish) -> Profile:
+    """Return the profile asked for, when the rest of the wish goes with it."""
+    profile = profile_named(wish.profile)
+    if wish.max_bytes is not None and wish.max_bytes < 1:
+        raise BadRequest(f"the largest size is {wish.max_bytes} bytes; expected 1 or more")
+    if profile.container is not None and wish.container != profile.container:
+        raise BadRequest(f"container is {wish.container}; the {profile.name} profile takes {profile.container}")
+    if profile.most_times_source and wish.scale not in profile.most_times_source:
+        scales = " or ".join(map(str, profile.most_times_source))
+        raise BadScale(f"scale is {wish.scale}; the {profile.name} profile takes {scales}")
+    if profile.pixel_format is not None and wish.pixel_format not in (None, profile.pixel_format):
+        raise BadRequest(
+            f"pixel format is {wish.pixel_format!r}; the {profile.name} profile takes {profile.pixel_format}"
+        )
+    if profile.whole and (wish.start_seconds is not None or wish.duration_seconds is not None):
+        raise BadRequest(f"a part of the video is asked for; the {profile.name} profile keeps every frame")
+    return profile
+
+
+def _cap(probed: Probed, most_bytes: int | None, padding: int, segments: tuple[Segment, ...]) -> Cap | None:
+    """Return the rate under which the output stays below its limit."""
+    if most_bytes is None:
+        return None
+    info, frame_count = probed.info, _frame_count(probed, segments)
+    other = other_bytes(info.byte_count, probed.index.byte_count, (frame_count, info.frame_count))
+    return cap_for(Room(most_bytes - padding, other, frame_count, len(segments), info.average_rate))
 
 
 def _within_limits(size: Size, limits: Limits, what: str) -> None:
@@ -188,76 +231,17 @@ def _passes(source: Size, fitted: Fitted, cards: dict[int, ModelCard]) -> tuple[
     return tuple(passes)
 
 
-def _spec(info: VideoInfo, size: Size) -> VideoSpec:
+def _spec(info: VideoInfo, size: Size, profile: Profile) -> VideoSpec:
+    full = info.colour.range == FULL
     return VideoSpec(
         size=size,
         time_base=info.time_base,
         average_rate=info.average_rate,
         sample_aspect_ratio=info.sample_aspect_ratio,
         display_matrix=info.display_matrix,
-        colour=info.colour,
+        colour=replace(info.colour, range=LIMITED) if full and profile.limited_range else info.colour,
         hdr=info.hdr,
     )
-
-
-def _kept(probed: Probed, wish: Wish) -> tuple[Window, tuple[Refused, ...]]:
-    """Return the time that is kept, and the tracks that the container cannot hold."""
-    _gaps_fit(probed, wish)
-    path, picture = Path(probed.info.path), probed.info.stream_index
-    refused = tuple(refused_by(path, picture, wish.container))
-    window = _window(probed.info, probed.index, wish)
-    refused += tuple(without_keyframe(path, picture, window))
-    if window.start is None:
-        window = replace(window, delay=_delay(probed, wish.container, frozenset(one.index for one in refused)))
-    return window, refused
-
-
-def _window(info: VideoInfo, index: PacketIndex, wish: Wish) -> Window:
-    """Return the kept time; a trimmed job starts on the first frame at or after the moment asked for."""
-    if wish.start_seconds is None and wish.duration_seconds is None:
-        return Window()
-    if not index.reliable:
-        raise BadRequest("the source's packets have no reliable times; it cannot be trimmed")
-    start, duration = wish.start_seconds or 0.0, wish.duration_seconds
-    if not 0 <= start < math.inf:
-        raise BadRequest(f"start is {start} seconds; expected 0 or more")
-    if duration is not None and not 0 < duration < math.inf:
-        raise BadRequest(f"duration is {duration} seconds; expected more than 0")
-    moment = index.pts[0] * info.time_base + Fraction(start).limit_denominator(1_000_000)
-    first = next((pts for pts in index.pts if pts * info.time_base >= moment), None)
-    if first is None:
-        raise BadRequest(f"start is {start} seconds; the video is {info.duration_seconds:.3f} long")
-    begin = first * info.time_base
-    end = None if duration is None else begin + Fraction(duration).limit_denominator(1_000_000)
-    return Window(begin if start else None, end)
-
-
-def _gaps_fit(probed: Probed, wish: Wish) -> None:
-    """Refuse a pause between two pictures that QuickTime's 32 bits cannot count."""
-    longest = max((later - earlier for earlier, later in pairwise(probed.index.pts)), default=0)
-    ticks = longest * probed.info.time_base.numerator
-    if wish.container in ("mp4", "mov") and ticks > _LONGEST_QUICKTIME_STEP:
-        raise UnsupportedFormat(
-            f"two pictures are {float(longest * probed.info.time_base):.0f} s apart; {wish.container} counts up to "
-            f"{float(_LONGEST_QUICKTIME_STEP / Fraction(probed.info.time_base.denominator)):.0f} s in this time base",
-            hint="choose an .mkv output",
-        )
-
-
-def _delay(probed: Probed, container: str, left_out: frozenset[int]) -> Fraction:
-    """Return by how much everything must start later because the output has no time before zero.
-
-    QuickTime's edit lists hide what lies before zero; Matroska counts an encoder's priming samples (CodecDelay) where
-    the source said how many. That is right for priming, and wrong for pictures and for other containers' sound.
-    """
-    info = probed.info
-    to_matroska = container in _NO_NEGATIVE_TIME
-    hidden_in_source = "matroska" in info.container or ("mov" in info.container and not to_matroska)
-    first_picture = probed.index.pts[0] * info.time_base if probed.index.pts else Fraction(0)
-    if probed.index.untimed_first and probed.index.pts:
-        first_picture -= probed.index.untimed_first / info.average_rate
-    earliest = first_picture if hidden_in_source else earliest_time(Path(info.path), left_out)
-    return max(Fraction(0), -min(earliest, first_picture))
 
 
 def _frame_count(probed: Probed, segments: tuple[Segment, ...]) -> int:
@@ -270,31 +254,3 @@ def _frame_count(probed: Probed, segments: tuple[Segment, ...]) -> int:
 def _batch(size: Size) -> int:
     """Return frames per call: enough to fill a call of small pictures, few enough to keep memory flat."""
     return max(1, min(8, 1_000_000 // size.pixels))
-
-
-def _source_warnings(info: VideoInfo, refused: tuple[Refused, ...], wish: Wish) -> list[tuple[str, str]]:
-    other = "" if wish.container == "matroska" or not refused else "; .mkv may hold it"
-    left_out = [("stream_left_out", f"{one.kind} stream {one.index} ({one.codec}) {one.why}{other}") for one in refused]
-    return [*info.warnings, *left_out]
-
-
-def _size_warnings(info: VideoInfo, fitted: Fitted, passes: tuple[Pass, ...]) -> list[tuple[str, str]]:
-    found = []
-    done = passes[-1].size_out
-    leftover = fitted.picture.width / done.width
-    if leftover > LEFTOVER:
-        found.append(("lanczos_finish", f"the network reaches {done}; Lanczos enlarges the rest by {leftover:.2f}"))
-    aspect = Fraction(fitted.picture.width * info.size.height, fitted.picture.height * info.size.width)
-    if abs(aspect - 1) > Fraction(1, 200):
-        found.append(("aspect_rounded", f"even sides change the aspect ratio by {abs(float(aspect) - 1):.1%}"))
-    return found
-
-
-def _time_warnings(info: VideoInfo, window: Window, wish: Wish) -> list[tuple[str, str]]:
-    found = []
-    if wish.container in _NO_NEGATIVE_TIME and 1000 % info.time_base.denominator:
-        found.append(("times_rounded", "Matroska counts milliseconds; frame times are rounded to the nearest"))
-    if window.delay:
-        late = f"{float(window.delay):.3f} s"
-        found.append(("times_delayed", f"{wish.container} shows no time before zero; everything starts {late} later"))
-    return found

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from upscale_server.errors import BadRequest
@@ -52,10 +52,114 @@ class Limits(BaseModel):
     )  # fmt: skip
 
 
+class Fetch(BaseModel):
+    """How sources are downloaded, and from where they may come."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    allowed_networks: tuple[str, ...] = Field(
+        (),
+        description="private networks that sources may come from, a JSON list of CIDRs such as "
+        '`["10.1.0.0/16"]`; metadata services stay refused',
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="hosts that sources may come from, exact or `*.suffix`; empty means any public host"
+    )
+    max_bytes: int = Field(2 << 30, ge=1, description="largest source, bytes; ten minutes of 4K at 28 Mbit/s")
+    connect_seconds: float = Field(10.0, gt=0, description="longest wait for a connection")
+    idle_seconds: float = Field(15.0, gt=0, description="longest wait for the next bytes")
+    least_bytes_per_second: int = Field(
+        50_000, ge=0, description="slowest source, as the mean of twenty seconds; a slower one is holding a place"
+    )
+    total_seconds: float = Field(900.0, gt=0, description="longest download")
+    attempts: int = Field(3, ge=1, le=10, description="tries to go on with a broken download")
+
+
+class S3(BaseModel):
+    """An object store that speaks S3: MinIO, Garage, R2, AWS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: str = Field("", description="address of the store; a name without scheme means https")
+    public_endpoint: str = Field("", description="address that links are signed for; empty means `endpoint`")
+    bucket: str = Field("upscaled", description="the bucket that results go to")
+    region: str = Field("us-east-1", description="region that requests are signed for; MinIO's own default")
+    access_key: SecretStr = Field(
+        SecretStr(""), description="access key; empty means boto3's own search (files, roles)"
+    )
+    secret_key: SecretStr = Field(SecretStr(""), description="secret key")
+    path_style: bool = Field(
+        default=True, description="`endpoint/bucket/key` addresses, which every self-hosted store knows"
+    )
+
+
+class Storage(BaseModel):
+    """Where results go and how long they stay."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["local", "s3"] = Field("local", description="`local`: the output folder; `s3`: an object store")
+    s3: S3 = Field(default_factory=S3, description="the object store")
+    link_seconds: int = Field(
+        86_400, ge=60, le=604_800, description="how long a link works; S3 signs for 7 days at most"
+    )
+    keep_seconds: int = Field(
+        604_800, ge=3_600, description="how long results and finished jobs are kept; links work no longer than that"
+    )
+    budget_bytes: int = Field(
+        0, ge=0, description="most bytes of results kept by the local store, oldest removed first; 0 means no bound"
+    )
+    large_bytes: int = Field(20 << 20, ge=5 << 20, description="size from which an object is stored in parts")
+    retry_seconds: float = Field(
+        900.0, ge=0, description="how long storing is tried again; a restart of the store must not cost a job"
+    )
+
+
+class Jobs(BaseModel):
+    """How many jobs wait and how they are held."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    room: int = Field(100, ge=1, description="jobs that may wait; the next one is answered with 429")
+    lease_seconds: float = Field(30.0, ge=3, description="how long a silent owner keeps a job")
+    attempts: int = Field(3, ge=1, description="times a job is begun when its server dies under it")
+    wait_seconds: float = Field(3600.0, ge=1, description="longest blocking answer; the job itself goes on")
+    drain_seconds: float = Field(30.0, ge=0, description="how long a stopping server lets a running segment end")
+
+
+class Workers(BaseModel):
+    """The resident worker processes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lanes: int = Field(
+        0, ge=0, le=64, description="lanes, each a process with its models loaded; 0 means what the device holds"
+    )
+    release_seconds: float = Field(5.0, gt=0, description="how long a cancelled lane may take before it is killed")
+    silent_seconds: float = Field(
+        300.0, gt=0, description="longest time without a finished frame before a lane counts as hung"
+    )
+
+
+class Subnet(BaseModel):
+    """The face for the Vidaio subnet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(
+        default=False, description='`/health` says `"ok"` and shows the local folders, as miners expect'
+    )
+    shared_root: Path | None = Field(
+        None, description="folder under which `/upscale` takes and gives paths; none are taken without it"
+    )
+
+
 class Settings(BaseSettings):
     """All settings; each is an environment variable `UPSCALE_NAME`, a nested one `UPSCALE_GROUP__NAME`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+    )
 
     limits: Limits = Field(default_factory=Limits, description="what is refused before any work is done")
     state_dir: Path = Field(
@@ -66,19 +170,60 @@ class Settings(BaseSettings):
         "warning", description="least severe event shown; the progress line already says that work goes on"
     )
     log_style: LogStyle = Field("console", description="`console` for people, `json` for log collectors")
+    model_path: str = Field(
+        "", validation_alias=AliasChoices("UPSCALE_MODEL_PATH", "MODEL_PATH"),
+        description="model of the video server, a name or an ONNX file; empty means the built-in one",
+    )  # fmt: skip
+    max_workers: int = Field(
+        12, ge=1, le=64, validation_alias=AliasChoices("UPSCALE_MAX_WORKERS", "MAX_WORKERS"),
+        description="ceiling of the lanes; the real number comes from the device",
+    )  # fmt: skip
+    temp_dir: Path | None = Field(
+        None, validation_alias=AliasChoices("UPSCALE_TEMP_DIR", "TEMP_DIR"),
+        description="folder for unfinished work; a folder in the state folder when not set",
+    )  # fmt: skip
+    output_dir: Path | None = Field(
+        None, validation_alias=AliasChoices("UPSCALE_OUTPUT_DIR", "OUTPUT_DIR"),
+        description="folder of the local store; a folder in the state folder when not set",
+    )  # fmt: skip
+    public_url: str = Field("", description="address that links begin with; empty means the request's own host")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="hosts besides loopback that a link may be made for, a JSON list"
+    )
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="keys that callers must give, separated by commas; `sha256:HEX` hides one"
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""), description="SQLAlchemy address of the jobs' database; empty means SQLite in the state folder"
+    )
+    executor: Literal["local"] = Field("local", description="where segments run: in processes of this machine")
+    fetch: Fetch = Field(default_factory=Fetch, description="how sources are downloaded")
+    storage: Storage = Field(default_factory=Storage, description="where results go")
+    jobs: Jobs = Field(default_factory=Jobs, description="how jobs wait and are held")
+    workers: Workers = Field(default_factory=Workers, description="the resident worker processes")
+    subnet: Subnet = Field(default_factory=Subnet, description="the face for the Vidaio subnet")
+
+    @field_validator("temp_dir", "output_dir", mode="before")
+    @classmethod
+    def _empty_means_default(cls, given: object) -> object:
+        """Take an empty folder for none: as a path it would be the current folder."""
+        return None if given == "" else given
 
 
-RESERVED = (
-    "PUBLIC_URL", "ALLOWED_HOSTS", "API_KEYS", "DATABASE_URL", "EXECUTOR", "MODEL",
-)  # fmt: skip
-"""Documented names of the servers, which are not there yet; an environment may hold them already."""
-RESERVED_GROUPS = ("FETCH__", "STORAGE__", "SUBNET__", "RAY__", "TSDSR__")
+RESERVED_GROUPS = ("RAY__", "TSDSR__")
+"""Documented names of parts that are not there yet; an environment may hold them already."""
 
 
 def known_names() -> tuple[str, ...]:
     """Return the environment variables that exist, in alphabetical order."""
-    limits = [f"{PREFIX}LIMITS__{name.upper()}" for name in Limits.model_fields]
-    return tuple(sorted([f"{PREFIX}{name.upper()}" for name in Settings.model_fields] + limits))
+    return tuple(sorted(_names_in(Settings, PREFIX)))
+
+
+def _names_in(group: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in group.model_fields.items():
+        yield f"{prefix}{name.upper()}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names_in(field.annotation, f"{prefix}{name.upper()}__")
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -95,13 +240,19 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         return Settings()
     except ValidationError as err:
         first = err.errors()[0]
-        name = PREFIX + "__".join(str(part).upper() for part in first["loc"])
-        raise BadRequest(f"setting {name} is {first['input']!r}: {first['msg'].lower()}") from err
+        raise BadRequest(f"setting {_variable(first['loc'])} is {first['input']!r}: {first['msg'].lower()}") from err
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """Return the variable that a faulty value came from; one with two names is told by the name that is set."""
+    name = "__".join(str(part).upper() for part in place)
+    if not name.startswith(PREFIX):
+        return PREFIX + name
+    return name if name in os.environ else name.removeprefix(PREFIX)
 
 
 def _is_reserved(name: str) -> bool:
-    rest = name.upper().removeprefix(PREFIX)
-    return rest in RESERVED or rest.startswith(RESERVED_GROUPS)
+    return name.upper().removeprefix(PREFIX).startswith(RESERVED_GROUPS)
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

@@ -19,7 +19,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asked for; None leaves the choice to the plan."""
+    """What the user asked for; None leaves the choice to the plan.
+
+    `max_bytes` is a promise about the output's size; `padding` makes its size one of a kind (see `budget`). `settled`
+    tells that `precision` is what was measured to be fastest, not asked for: memory may force a lower one.
+    """
 
     task: str | None = None
     to: str | None = None
@@ -38,3 +42,7 @@ class Wish:
     threads: int = 0
     segment_seconds: float = 10.0
     container: str = "mp4"
+    profile: str = "general"
+    max_bytes: int | None = None
+    padding: int = 0
+    settled: bool = False

@@ -13,7 +13,8 @@ from tests.support.tiny_models import Form
 from upscale_server.errors import ModelInvalid
 from upscale_server.models import catalogue
 from upscale_server.models.base import EngineOptions, Pixels
-from upscale_server.models.load import installed, load, load_with
+from upscale_server.models.extras import installed
+from upscale_server.models.load import load, load_with
 
 ENGINES = ("openvino", "onnxruntime")
 FORMS = {

@@ -112,3 +112,20 @@ def test_the_servers_documented_names_are_not_unknown(monkeypatch: pytest.Monkey
     monkeypatch.setenv("UPSCALE_STORAGE__S3__BUCKET", "films")
 
     assert load_settings().log_level == "warning"
+
+
+@pytest.mark.parametrize("name", ["MAX_WORKERS", "UPSCALE_MAX_WORKERS"])
+def test_a_wrong_value_under_a_documented_name_is_told_by_that_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting with two names is reported by the one that was used."""
+    monkeypatch.setenv(name, "99")
+
+    with pytest.raises(BadRequest, match=f"^setting {name} is '99'"):
+        load_settings()
+
+
+def test_an_empty_folder_is_the_default_and_not_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`TEMP_DIR=` in a start script must not fill the folder that the server happens to be started in."""
+    monkeypatch.setenv("TEMP_DIR", "")
+    monkeypatch.setenv("UPSCALE_OUTPUT_DIR", "")
+
+    assert (None, None) == (load_settings().temp_dir, load_settings().output_dir)

@@ -22,7 +22,10 @@ from upscale_server.media.types import Colour, Hdr, Size
 
 @dataclass(frozen=True, slots=True)
 class EncoderSettings:
-    """How frames are encoded; the bytes of the output depend on every field, the thread count included."""
+    """How frames are encoded; the bytes of the output depend on every field, the thread count included.
+
+    `rate_kbit` caps the rate over `buffer_kbit`, on top of the CRF; 0 leaves it free.
+    """
 
     codec: str
     pixel_format: str
@@ -30,6 +33,9 @@ class EncoderSettings:
     preset: str
     threads: int
     gop_frames: int
+    b_frames: bool = True
+    rate_kbit: int = 0
+    buffer_kbit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,9 @@ def encoder_named(name: str) -> str:
 
 
 def _options(settings: EncoderSettings, spec: VideoSpec) -> dict[str, str]:
-    options = {"preset": settings.preset}
+    options = {"preset": settings.preset} | _rate_options(settings)
+    if not settings.b_frames and settings.codec != "libsvtav1":  # AV1 has none: its packets are in order as they are
+        options["bf"] = "0"
     if spec.colour.chroma_location:
         options["chroma_sample_location"] = spec.colour.chroma_location
     if settings.codec == "libx264":
@@ -185,6 +193,13 @@ def _options(settings: EncoderSettings, spec: VideoSpec) -> dict[str, str]:
     if settings.codec == "libsvtav1":
         return options | {"crf": str(settings.crf)} | _joined("svtav1-params", _svtav1_params(settings, spec))
     return options | {"rc": "vbr", "cq": str(settings.crf)}
+
+
+def _rate_options(settings: EncoderSettings) -> dict[str, str]:
+    """Return the cap as FFmpeg's own options; SVT-AV1 takes it among its parameters."""
+    if not settings.rate_kbit or settings.codec == "libsvtav1":
+        return {}
+    return {"maxrate": str(settings.rate_kbit * 1000), "bufsize": str(settings.buffer_kbit * 1000)}
 
 
 def _joined(name: str, params: list[str]) -> dict[str, str]:
@@ -212,6 +227,10 @@ def _x265_params(settings: EncoderSettings, spec: VideoSpec) -> list[str]:
 
 def _svtav1_params(settings: EncoderSettings, spec: VideoSpec) -> list[str]:
     params = [f"lp={settings.threads}"]
+    if settings.rate_kbit:
+        # Measured on noise and on moving grain: by default it goes 20 % over its cap in ten seconds and 100 % in one;
+        # so set it stays 20 % under in five, and only a clip of a second needs another round (1.4 times the cap).
+        params += [f"mbr={settings.rate_kbit}", "mbr-overshoot-pct=0", "lookahead=0"]
     if spec.hdr.mastering_display:
         params.append(f"mastering-display={in_decimals(spec.hdr.mastering_display)}")
     if spec.hdr.content_light:

@@ -5,6 +5,7 @@ Time never enters a model; an upscaler sees arrays and returns arrays, in the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -21,6 +22,10 @@ Precision = Literal["auto", "bf16", "f16", "f32"]
 """What a network computes in; `auto` is the fastest that the device has, the card names and the self-test passes."""
 
 
+def go_on() -> None:
+    """Do nothing between two tiles; the default where nobody stops a running batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How an engine is asked to run.
@@ -29,6 +34,7 @@ class EngineOptions:
     this process may use. `max_tile_pixels` bounds an LR window: 0.6 MP of a 32-channel network are 40 MB of
     activations in bf16 (measured: no size is faster on 2 Zen 4 cores with 32 MB of cache, so the bound is memory's).
     `frame_size` (height, width) and `engines`, a folder, are for engines that are built for one size and kept.
+    `between_tiles` is called before each tile and stops the batch by raising.
     """
 
     precision: Precision = "auto"
@@ -37,6 +43,7 @@ class EngineOptions:
     max_tile_pixels: int = 600_000
     frame_size: tuple[int, int] | None = None
     engines: str = ""
+    between_tiles: Callable[[], None] = go_on
 
 
 @dataclass(frozen=True, slots=True)

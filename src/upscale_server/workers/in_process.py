@@ -18,7 +18,7 @@ from upscale_server.models.choices import Points
 from upscale_server.models.ladder import at_working_point
 from upscale_server.models.luma import FrameUpscaler
 from upscale_server.models.working_point import WorkingPoint
-from upscale_server.pipeline import upscale_segment
+from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan
 from upscale_server.workers.memory import give_memory_back, keep_memory_flat
 
@@ -50,7 +50,7 @@ class InProcess:
             return
         try:
             passes = tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
-            upscale = FrameUpscaler(passes, plan.picture, plan.target, plan.spec.colour)
+            upscale = FrameUpscaler(passes, plan.picture, plan.target, plan.source.colour)
             for segment in segments:
                 done = upscale_segment(plan, segment, upscale, work, observer)
                 give_memory_back()
@@ -62,6 +62,10 @@ class InProcess:
     def _at_working_point(self, plan: Plan, one: Pass, observer: Observer) -> Upscaler:
         asked = WorkingPoint(plan.lanes, plan.batch, one.size_in.pixels, plan.precision, plan.lower_precisions)
         return at_working_point(self._upscaler(plan, one), one.size_in, asked, self._points, observer)
+
+    def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
+        """Join and audit here."""
+        return finish_video(plan, done, work, observer)
 
     def _upscaler(self, plan: Plan, one: Pass) -> Upscaler:
         key = (one.card.name, one.card.scale, plan.engine, plan.precision)

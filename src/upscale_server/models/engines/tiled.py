@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale_server.models.base import Pixels, Upscaled
+from upscale_server.models.base import EngineOptions, Pixels, Upscaled
 from upscale_server.models.card import ModelCard
 from upscale_server.models.tiling import Tile, TileNeeds, TilePlan, plan_tiles
 
@@ -22,9 +22,10 @@ RunWindow = Callable[[NDArray[np.generic]], tuple[NDArray[np.generic], bool]]
 class TiledFrames:
     """Upscales batches window by window; what does not fit into memory is answered by `models.ladder`."""
 
-    def __init__(self, card: ModelCard, max_tile_pixels: int) -> None:
+    def __init__(self, card: ModelCard, options: EngineOptions) -> None:
         self._card = card
-        self._max_pixels = max_tile_pixels
+        self._max_pixels = options.max_tile_pixels
+        self._between_tiles = options.between_tiles
 
     def upscale(self, lr: Pixels, window_runner: Callable[[tuple[int, int]], RunWindow]) -> Upscaled:
         """Upscale a batch frame by frame: a frame's bytes must not depend on what shares its batch.
@@ -40,7 +41,7 @@ class TiledFrames:
         card = self._card
         needs = TileNeeds(card.receptive_field, self._max_pixels, card.size_multiple, card.fixed_size)
         plan = plan_tiles(height, width, needs)
-        run = window_runner(plan.window)
+        run = _asking(self._between_tiles, window_runner(plan.window))
         hr = np.empty((lr.shape[0], height * card.scale, width * card.scale, *lr.shape[3:]), lr.dtype)
         finite = [upscale_frame(frame, out, plan, card.scale, run) for frame, out in zip(lr, hr, strict=True)]
         return Upscaled(cast("Pixels", hr), np.array(finite, np.bool_))
@@ -59,6 +60,16 @@ def upscale_frame(lr: NDArray[np.generic], hr: NDArray[np.generic], plan: TilePl
         _keep(upscaled, hr, tile, scale)
         finite = finite and ok
     return finite
+
+
+def _asking(between: Callable[[], None], run: RunWindow) -> RunWindow:
+    """Return `run` with a question before each tile: a cancelled job ends there."""
+
+    def asked(window: NDArray[np.generic]) -> tuple[NDArray[np.generic], bool]:
+        between()
+        return run(window)
+
+    return asked
 
 
 def _padded(lr: NDArray[np.generic], plan: TilePlan) -> NDArray[np.generic]:

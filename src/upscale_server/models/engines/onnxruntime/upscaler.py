@@ -51,7 +51,7 @@ class OnnxRuntimeUpscaler:
         if not Path(card.path).is_file():
             raise ModelMissing(f"there is no model file {card.path}")
         self._card = card
-        self._frames = TiledFrames(card, options.max_tile_pixels)
+        self._frames = TiledFrames(card, options)
         self._session = Session(card.path, engine, options, provider_options)
         self._closed = False
         try:

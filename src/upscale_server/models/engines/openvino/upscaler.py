@@ -54,7 +54,7 @@ class OpenVinoUpscaler:
         self._lock = threading.Lock()
         self._runners: OrderedDict[_Key, Runner] = OrderedDict()
         self._closed = False
-        self._frames = TiledFrames(card, options.max_tile_pixels)
+        self._frames = TiledFrames(card, options)
         self._own_tail = True
         self._precision = "f32"
         self._working = self._choose_precision()

@@ -61,7 +61,8 @@ class TorchUpscaler:
         for lane in self._lanes:
             self._free.put(lane)
         self._closed = False
-        self._frames = TiledFrames(card, self._window_pixels(options.max_tile_pixels))
+        largest = self._window_pixels(options.max_tile_pixels)
+        self._frames = TiledFrames(card, replace(options, max_tile_pixels=largest))
         self._precision = "f32"
         self._working = self._choose_precision(options.precision)
 

@@ -1,0 +1,195 @@
+"""Runs a server from settings and a listening socket until it is told to stop.
+
+The flags are read in `serve`; what the server does stands in `service` and `web`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from pydantic import SecretStr
+
+from upscale_server import __version__
+from upscale_server.cli import doors, talk
+from upscale_server.errors import ModelMissing, ModelsNotLoaded
+from upscale_server.logs import configure_server, get_logger
+
+if TYPE_CHECKING:
+    from upscale_server.service import VideoService
+    from upscale_server.settings import LogLevel, Settings
+    from upscale_server.subnet.axon import Miner
+
+_LOOK_SECONDS = 0.2
+"""Pause between two looks at whether the lanes are loaded; a person does not notice it."""
+
+
+def with_flags(settings: Settings, **flags: object) -> Settings:
+    """Return the settings with the flags that were given, which count more than the environment."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "api_keys" in given:
+        given["api_keys"] = SecretStr(str(given["api_keys"]))
+    return settings.model_copy(update=given)
+
+
+def model_of(settings: Settings) -> str | None:
+    """Return the model that the server is told to use, as a name or a file; None for the built-in one.
+
+    Raises:
+        ModelMissing: there is no such file or name; only the lanes open it.
+    """
+    from upscale_server.cli.loading import models_folder
+    from upscale_server.models.added import path_of
+    from upscale_server.models.catalogue import family
+
+    meant = path_of(settings.model_path or None, models_folder(settings))
+    if meant is not None and meant.endswith(".onnx"):
+        if not Path(meant).is_file():
+            raise ModelMissing(f"there is no model file {meant}", hint="see MODEL_PATH, or --model-path")
+    else:
+        family(meant)
+    return meant
+
+
+def show_start(settings: Settings) -> None:
+    """Make the folders and say what a server would start with: its model, what could run it, and where things go.
+
+    Raises:
+        ModelMissing, ModelInvalid: the model is not there, or is none.
+        StorageError, DiskFull: a folder cannot be made.
+    """
+    from upscale_server.models.catalogue import family
+    from upscale_server.models.device import cpu_name, usable_cores
+    from upscale_server.service import folders_of, make_folders
+
+    cards = family(model_of(settings))
+    first = cards[min(cards)]
+    scales = ", ".join(f"×{scale}" for scale in sorted(cards))
+    folders = folders_of(settings)
+    make_folders(folders.state, folders.temp, folders.output)
+    talk.result_facts(
+        [
+            ("model", f"{first.path or first.name} ({scales})"),
+            ("GPU engines", ", ".join(_gpu_engines()) or "none installed (extra [cuda])"),
+            ("processor", f"{cpu_name()}, {usable_cores()} cores"),
+            ("lanes", f"at most {settings.max_workers}"),
+            ("state", settings.state_dir),
+            ("unfinished work", folders.temp),
+            ("results", folders.output if settings.storage.kind == "local" else settings.storage.s3.endpoint),
+        ]
+    )
+
+
+def _gpu_engines() -> list[str]:
+    from upscale_server.models.extras import installed
+
+    if not installed("cuda"):
+        return []
+    from upscale_server.models.engines.onnxruntime.session import available_engines
+
+    return [engine for engine in available_engines() if engine in ("cuda", "tensorrt")]
+
+
+def serve_video(settings: Settings, door: socket.socket, host: str) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain; a second signal stops at once.
+
+    Raises:
+        BadRequest: another video server has this state folder.
+        ModelMissing, ModelsNotLoaded: the lanes could not be started.
+        StorageError, DiskFull: a folder cannot be written.
+    """
+    from upscale_server.service import VideoService
+    from upscale_server.web.serve import serve
+    from upscale_server.web.video_app import create_app
+
+    settings = settings.model_copy(update={"model_path": model_of(settings) or "", "log_level": _level_of(settings)})
+    with doors.only_one(settings.state_dir / "video"):
+        configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
+        url = _url_of(host, door)
+        get_logger().info("server_starting", server="video", version=__version__, url=url, process=os.getpid())
+        service = VideoService(settings)
+        with _Start(service, url) as start:
+            serve(create_app(service), door)
+        get_logger().info("server_stopped", server="video")
+    start.check()
+
+
+def serve_miner(settings: Settings, face: Miner) -> None:
+    """Answer validators until SIGTERM or Ctrl-C.
+
+    Raises:
+        BadRequest: another miner has this state folder, there is no such wallet, or the port is taken.
+        MissingExtra: bittensor is not installed.
+        ServerUnreachable, ModelsNotLoaded: the video server does not answer, or is not ready.
+    """
+    from upscale_server.subnet.axon import serve
+
+    with doors.only_one(face.state_dir):
+        configure_server(_level_of(settings), settings.log_style, settings.state_dir / "server.log")
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        serve(face, stop)
+
+
+def _level_of(settings: Settings) -> LogLevel:
+    """Return how much a server tells: what happens, unless it was said otherwise."""
+    return settings.log_level if "log_level" in settings.model_fields_set else "info"
+
+
+class _Start:
+    """Looks on while the lanes load, from a thread that ends with this context.
+
+    It says once when they are really loaded. Where they cannot be, it ends the server: one that can do no work and
+    goes on listening looks alive to whoever started it.
+    """
+
+    def __init__(self, service: VideoService, url: str) -> None:
+        self._service = service
+        self._url = url
+        self._fault: str | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="start")
+
+    def check(self) -> None:
+        """Raise what kept the lanes from loading.
+
+        Raises:
+            ModelsNotLoaded: with the reason.
+        """
+        if self._fault is not None:
+            raise ModelsNotLoaded(f"the models could not be loaded: {self._fault}")
+
+    def _look(self) -> None:
+        while not self._stopping.wait(_LOOK_SECONDS):
+            found = self._service.pool_status()
+            if found.ready:
+                first = found.lanes[0]
+                facts = {"lanes": len(found.lanes), "engine": first.engine, "device": first.device}
+                get_logger().info("server_ready", server="video", url=self._url, model=first.model, **facts)
+                talk.say(f"{talk.PROGRAM}: ready at {self._url}: {len(found.lanes)} lanes loaded")
+                return
+            if found.fault is not None and not self._service.is_draining:
+                self._fault = found.fault
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+
+def _url_of(host: str, door: socket.socket) -> str:
+    port = door.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host or '0.0.0.0'}:{port}"  # noqa: S104 - only named

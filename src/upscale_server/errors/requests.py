@@ -1,0 +1,122 @@
+"""Failures of the asking: wrong words, no key, no room, wrong moment.
+
+What is wrong with the source or the work stands beside this module.
+"""
+
+from __future__ import annotations
+
+from upscale_server.errors.base import UpscaleError
+
+
+class BadRequest(UpscaleError):
+    """The request contradicts itself or names something that does not exist."""
+
+    code = "bad_request"
+    http_status = 400
+    exit_code = 2
+
+
+class UnknownTask(BadRequest):
+    """The task is none of SD2HD, SD24K, HD24K, 4K28K."""
+
+    code = "unknown_task"
+
+
+class BadScale(BadRequest):
+    """The scale factor is not one that the product offers."""
+
+    code = "bad_scale"
+
+
+class MissingExtra(BadRequest):
+    """An optional package is needed and not installed; the message names the extra."""
+
+    code = "missing_extra"
+
+
+class BadUrl(BadRequest):
+    """The address is not one that can be fetched: its form is wrong."""
+
+    code = "bad_url"
+
+
+class BadScheme(BadUrl):
+    """The address is neither http nor https."""
+
+    code = "bad_scheme"
+
+
+class Unauthorized(UpscaleError):
+    """An API key is needed and was not given, or is not one of ours."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class Forbidden(UpscaleError):
+    """The request is understood and not allowed."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class NotFound(UpscaleError):
+    """There is no such job or file."""
+
+    code = "not_found"
+    http_status = 404
+    exit_code = 3
+
+
+class Conflict(UpscaleError):
+    """The job is in another state, or the Idempotency-Key was used for another request."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class Gone(UpscaleError):
+    """The result was there and has expired."""
+
+    code = "gone"
+    http_status = 410
+
+
+class QueueFull(UpscaleError):
+    """No room is left to wait in."""
+
+    code = "queue_full"
+    http_status = 429
+    retryable = True
+
+
+class RateLimited(UpscaleError):
+    """Too many requests in a short time."""
+
+    code = "rate_limited"
+    http_status = 429
+    retryable = True
+
+
+class Draining(UpscaleError):
+    """The server is about to stop and takes no new work."""
+
+    code = "draining"
+    http_status = 503
+    exit_code = 4
+    retryable = True
+
+
+class Canceled(UpscaleError):
+    """The job was cancelled by its owner."""
+
+    code = "canceled"
+    http_status = 409
+
+
+class Interrupted(UpscaleError):
+    """The user stopped the work; what is finished is kept and is not done again."""
+
+    code = "interrupted"
+    exit_code = 130
+    retryable = True

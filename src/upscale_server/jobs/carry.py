@@ -1,0 +1,202 @@
+"""One job from its source to its result, on one page.
+
+    bring   the source: fetched, uploaded, or used where it is
+    plan    decided once and stored; a later attempt goes on with it
+    make    upscale, join, audit; again smaller when it came out too large, by Lanczos when the deadline comes first
+    place   the result into the object store, or to the path that was asked for
+
+Each step begins with what an earlier attempt left of it. How a job ends is `conclude`'s business; who stops it, the
+runner's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from upscale_server.disk import naming_write_faults
+from upscale_server.errors import Canceled, OutOfMemory, OutputTooLarge, SourceNotFound
+from upscale_server.events import Observer, both
+from upscale_server.jobs.deadline import Deadline
+from upscale_server.jobs.folder import JobFolder, Ready
+from upscale_server.jobs.hold import CANCELED, DEADLINE, Hold
+from upscale_server.jobs.job import Job, Outcome
+from upscale_server.jobs.kept_plan import kept_plan
+from upscale_server.jobs.parking import Parking
+from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.report import facts_of
+from upscale_server.jobs.wishes import FALLBACK_MODEL, hasty, limits_of, wish_of
+from upscale_server.logs import get_logger, log_event
+from upscale_server.pipeline import Result, upscale_as_planned
+from upscale_server.plan import Plan
+from upscale_server.shrink import smaller
+from upscale_server.storage.base import About, UploadMemory
+from upscale_server.wish import Wish
+
+SIZE_ROUNDS = 2
+"""Times an output that came out too large is made smaller; the first round is planned to fit, so most need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A job in hand: its holder, its folder, the parts of the server, and how many jobs share a lane."""
+
+    hold: Hold
+    folder: JobFolder
+    parts: Parts
+    crowd: float = 1.0
+
+    @property
+    def job(self) -> Job:
+        """Return the job as it was claimed."""
+        return self.hold.claim.job
+
+
+def carry(one: Carried) -> Outcome:
+    """Do a job.
+
+    Raises:
+        Canceled: there is a reason to stop, which is its text.
+        UpscaleError and its kinds: why the job cannot be done.
+    """
+    one.folder.make()
+    ready = one.folder.find_ready()
+    if ready is None:
+        source = _bring(one)
+        ready = _make(one, source, _plan(one, source))
+        one.folder.keep_ready(ready)
+    return _place(one, ready)
+
+
+def object_key(job_id: str) -> str:
+    """Return the name of a job's result in the object store; it does not depend on the attempt."""
+    return f"results/{job_id}.mp4"
+
+
+def about(job: Job) -> About:
+    """Return what is said of a job's result when it is stored and downloaded."""
+    return About("video/mp4", f"{job.asked.file_name.removesuffix('.mp4')}.mp4")
+
+
+def _bring(one: Carried) -> Path:
+    """Return the source as a file here."""
+    source, target = one.job.asked.source, one.folder.source
+    one.hold.enter("fetch")
+    one.hold.check()
+    if source.kind == "file":
+        return Path(source.location)
+    if target.exists():
+        return target
+    if source.kind == "url":
+        one.parts.fetch(source.location, target, lambda _done, _total: one.hold.check())
+        return target
+    try:
+        shutil.move(source.location, target)
+    except FileNotFoundError as err:
+        raise SourceNotFound("the uploaded file is gone", hint="send it again") from err
+    return target
+
+
+def _plan(one: Carried, source: Path) -> Plan:
+    """Return the plan of an earlier attempt, or decide now."""
+    kept = kept_plan(one.job.plan, source)
+    if kept is not None:
+        return kept
+    one.hold.enter("plan")
+    return _decide(one, source, wish_of(one.job, one.parts.settings))
+
+
+def _decide(one: Carried, source: Path, wish: Wish) -> Plan:
+    """Make a plan and store it."""
+    settings = one.parts.settings
+    plan = one.parts.lanes.plan(source, wish, limits_of(settings), lambda: one.hold.reason)
+    one.parts.store.keep_plan(one.hold.claim, plan.as_record())
+    get_logger().info("job_planned", plan=plan.digest, frames=plan.frame_count, segments=len(plan.segments))
+    return plan
+
+
+def _make(one: Carried, source: Path, plan: Plan) -> Ready:
+    """Upscale, join and audit; the work never outlasts the deadline when Lanczos can still keep it."""
+    deadline, fallback = Deadline(one.job.asked.deadline, plan, one.crowd), ""
+    if plan.model == FALLBACK_MODEL:  # asked for, or an earlier attempt fell back
+        deadline = deadline.none()
+        fallback = DEADLINE if wish_of(one.job, one.parts.settings).model != FALLBACK_MODEL else ""
+    try:
+        plan, result = _run(one, plan, deadline)
+    except Canceled:
+        if one.hold.reason or not deadline.has_come:
+            raise
+        fallback = DEADLINE
+        get_logger().warning("job_falls_back", reason=DEADLINE, model=FALLBACK_MODEL)
+        plan, result = _run(one, _decide(one, source, hasty(wish_of(one.job, one.parts.settings))), deadline.none())
+    return Ready(result.path, result.path.stat().st_size, facts_of(plan, result, one.hold.gauge.warnings, fallback))
+
+
+def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:
+    """Do the work; again smaller while the output is over its limit, in a lower precision where memory gives out."""
+
+    def stop() -> str:
+        return one.hold.stop() or (DEADLINE if one.hold.gauge.phase == "upscale" and deadline.has_come else "")
+
+    observer: Observer = both(one.hold.observe, log_event)
+    executor = Parking(one.parts.lanes.executor(one.job.asked.task, stop), one.hold.check)
+    rounds = 0
+    while True:
+        try:
+            if stop():
+                raise Canceled(stop())
+            return plan, upscale_as_planned(plan, executor, one.folder.work(plan.digest), observer)
+        except OutOfMemory as err:
+            if not plan.lower_precisions:
+                raise
+            plan = plan.in_precision(plan.lower_precisions[0])
+            get_logger().warning("job_in_lower_precision", detail=err.detail, precision=plan.precision)
+        except OutputTooLarge as err:
+            again = smaller(plan, err.reached_bytes) if rounds < SIZE_ROUNDS else None
+            if again is None:
+                raise
+            rounds += 1
+            get_logger().info("job_made_smaller", detail=err.detail, crf=again.encoder.crf)
+            plan = again
+        one.parts.store.keep_plan(one.hold.claim, plan.as_record())
+
+
+def _place(one: Carried, ready: Ready) -> Outcome:
+    """Store the file; from here on only a cancel still ends the job otherwise."""
+    one.hold.enter("store")
+    if one.hold.reason == CANCELED:
+        raise Canceled(CANCELED)
+    job, output = one.job, one.job.asked.output_path
+    if output is None:
+        memory = UploadMemory(job.upload_id, lambda upload: one.parts.store.keep_upload(one.hold.claim, upload))
+        one.parts.objects.put(ready.path, object_key(job.id), about(job), memory)
+    else:
+        _copy_into_place(ready.path, Path(output), part_of(job))
+    facts = dict(ready.facts)
+    audit = facts.pop("audit")
+    return Outcome(
+        key="" if output else object_key(job.id),
+        byte_count=ready.byte_count,
+        seconds=round(time.time() - (job.started_at or job.created_at), 3),
+        output_path=output,
+        audit=audit,
+        report={**facts, "attempt": job.attempt},
+    )
+
+
+def part_of(job: Job) -> Path:
+    """Return where a result lies while it is copied to the path that was asked for."""
+    target = Path(job.asked.output_path or "")
+    return target.with_name(f".{target.name}.{job.id}.part")
+
+
+def _copy_into_place(path: Path, target: Path, part: Path) -> None:
+    """Copy and rename, so that a reader of the target never sees a half; the folder may be another disk's."""
+    with naming_write_faults(target):
+        shutil.copyfile(path, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)

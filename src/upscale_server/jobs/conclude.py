@@ -1,0 +1,103 @@
+"""How a carried job ends: the state that follows, the fault that is kept, and what may stay on the disk.
+
+A failed job leaves nothing unless trying again can use it; a cancelled one leaves nothing at all.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+from upscale_server.errors import AuditFailed, Canceled, Conflict, DiskFull, StorageError, UpscaleError
+from upscale_server.jobs.carry import Carried, carry, object_key, part_of
+from upscale_server.jobs.folder import JobFolder
+from upscale_server.jobs.hold import CANCELED, DRAINING, LOST, PAUSED
+from upscale_server.jobs.job import Job, State
+from upscale_server.jobs.parts import Parts
+from upscale_server.logs import get_logger
+
+_AFTER: dict[str, State] = {CANCELED: "canceled", PAUSED: "paused", DRAINING: "queued"}
+
+
+def carry_to_its_end(one: Carried) -> None:
+    """Do a job and store how it ended; nothing is raised but what the database does not take.
+
+    Raises:
+        StorageError, DiskFull: the database does not answer; the lease runs out and the job is done again.
+    """
+    try:
+        _conclude(one)
+    except Conflict as err:
+        # Another attempt holds the job: it owns the folder now, where it is this machine's.
+        get_logger().warning("job_lost", detail=err.detail)
+
+
+def _conclude(one: Carried) -> None:
+    store, claim = one.parts.store, one.hold.claim
+    try:
+        outcome = carry(one)
+    except Conflict:
+        raise
+    except Canceled as err:
+        _stopped(one, one.hold.reason or err.detail)
+    except Exception as err:  # noqa: BLE001 - the border of a job: whatever it is, it fails this job and no other
+        fault = fault_of(err, one)
+        if fault["code"] == "internal":
+            get_logger().exception("job_failed", code="internal", detail=str(err))
+        else:
+            get_logger().warning("job_failed", code=fault["code"], detail=fault["detail"])
+        clear(store.fail(claim, fault), one.parts)
+    else:
+        ended = store.finish(claim, outcome)
+        if ended.state == "canceled" and outcome.output_path is not None:  # asked for while it was copied there
+            Path(outcome.output_path).unlink(missing_ok=True)
+        clear(ended, one.parts)
+        get_logger().info(f"job_{ended.state}", seconds=outcome.seconds, bytes=outcome.byte_count)
+
+
+def _stopped(one: Carried, reason: str) -> None:
+    if reason == LOST:
+        raise Conflict(f"job {one.job.id} is held by another attempt")
+    get_logger().info("job_stopped", reason=reason)
+    clear(one.parts.store.let_go(one.hold.claim, _AFTER.get(reason, "queued")), one.parts)
+
+
+def clear(job: Job, parts: Parts) -> None:
+    """Remove from the disk and the object store what a job in its present state must not leave."""
+    folder = JobFolder(parts.temp_dir, job.id)
+    if job.state in ("queued", "running", "paused") or is_kept(job, folder):
+        return
+    folder.remove()
+    if job.asked.source.kind == "upload":
+        Path(job.asked.source.location).unlink(missing_ok=True)
+    if job.state == "succeeded":
+        return
+    if job.asked.output_path is not None:
+        part_of(job).unlink(missing_ok=True)
+    elif job.attempt:
+        try:
+            parts.objects.delete(object_key(job.id))
+        except StorageError as err:  # the janitor finds it by its age
+            get_logger().warning("object_left_behind", key=object_key(job.id), detail=err.detail)
+
+
+def is_kept(job: Job, folder: JobFolder) -> bool:
+    """Tell whether a job failed in a way that trying again may mend, and has work that would be done again."""
+    return job.state == "failed" and bool((job.fault or {}).get("retryable")) and folder.holds_work
+
+
+def fault_of(error: Exception, one: Carried) -> dict[str, Any]:  # a problem object
+    """Return an error as the job keeps it; what we did not foresee is told to the log and to nobody else."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error = DiskFull("no space left for unfinished work", hint="free some space and try again")
+    if not isinstance(error, UpscaleError):
+        error = UpscaleError(f"something unexpected happened to job {one.job.id}; the server's log says what")
+    record = error.as_record(one.job.id)
+    if isinstance(error, AuditFailed):  # it says where the file is kept, which here it is not
+        record["hint"] = None
+    # Where our folders are is nobody's business outside.
+    return {
+        key: value.replace(f"{one.folder.path}/", "") if isinstance(value, str) else value
+        for key, value in record.items()
+    }

@@ -1,0 +1,154 @@
+"""The jobs' database: opened by address, its tables made, and transactions in which there is one writer at a time.
+
+It knows nothing of jobs; the questions are asked in `store`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from upscale_server.errors import BadRequest, DiskFull, MissingExtra, StorageError
+from upscale_server.jobs.tables import SCHEMA_VERSION, metadata, schema
+
+BUSY_SECONDS = 30
+"""How long a writer waits for another one; a transaction takes milliseconds, a slow disk's fsync up to seconds."""
+
+
+class Database:
+    """Short transactions on a database.
+
+    Raises:
+        StorageError: it cannot be opened, or a newer version wrote it.
+        BadRequest: its address is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = _parsed(url)
+        self._engine = _open(self._url)
+        try:
+            with self.writing() as connection:
+                self._check_version(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a transaction that no other writer runs beside; it is on the disk when the block has ended."""
+        with self._naming_faults(), self._engine.connect() as connection:
+            connection.execution_options(writes=True)
+            with connection.begin():
+                if connection.dialect.name != "sqlite":
+                    connection.execute(select(schema.c.version).with_for_update())
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a transaction that sees one state and holds nobody up."""
+        with self._naming_faults(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection; safe to call twice."""
+        self._engine.dispose()
+
+    def _check_version(self, connection: Connection) -> None:
+        version = connection.execute(select(schema.c.version)).scalar()
+        if version is None:
+            connection.execute(insert(schema).values(id=1, version=SCHEMA_VERSION))
+        elif version != SCHEMA_VERSION:
+            raise StorageError(
+                f"jobs' database {self._shown} has schema {version}; this version reads and writes {SCHEMA_VERSION}",
+                hint="run the version that wrote it, or give another UPSCALE_DATABASE_URL",
+            )
+
+    @property
+    def _shown(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def _naming_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as err:
+            what = str(err.orig).splitlines()[0]
+            if "disk is full" in what or "No space left" in what:
+                raise DiskFull(f"no space left for the jobs' database {self._shown}", hint="free some space") from err
+            raise StorageError(f"jobs' database {self._shown}: {what}") from err
+        except SQLAlchemyError as err:  # no connection became free in time, for example
+            raise StorageError(f"jobs' database {self._shown}: {err}") from err
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as err:
+        raise BadRequest(
+            "setting UPSCALE_DATABASE_URL is no database address; expected for example postgresql://user@host/name"
+        ) from err
+    # The bare name would mean psycopg2, which is not what the extra installs.
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgresql", "postgres") else parsed
+
+
+def _open(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url)
+    try:
+        engine = create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as err:
+        raise MissingExtra(
+            f"database {url.drivername} needs {err.name}, which is not installed",
+            hint="pip install 'upscale-server[postgres]'",
+        ) from err
+    try:
+        metadata.create_all(engine)
+    except DBAPIError as err:
+        engine.dispose()
+        raise StorageError(f"jobs' database cannot be opened: {str(err.orig).splitlines()[0]}") from err
+    return engine
+
+
+def _open_sqlite(url: URL) -> Engine:
+    if url.database:
+        _make_private(Path(url.database))
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+        # Transactions are begun below, as IMMEDIATE where they write: one that reads first and then writes would
+        # find the database locked at once instead of waiting.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_SECONDS * 1000}"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    try:
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            metadata.create_all(connection)
+    except DBAPIError as err:
+        engine.dispose()
+        raise StorageError(
+            f"jobs' database {url.database} cannot be opened: {err.orig}",
+            hint="restore it from a backup, or move it away to begin with an empty one",
+        ) from err
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the file for its owner's eyes only: sources may be addresses that carry a signature."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as err:
+        raise StorageError(f"jobs' database {path} cannot be opened: {(err.strerror or str(err)).lower()}") from err

@@ -1,0 +1,108 @@
+"""The folder of one job: its source, its unfinished work, and the finished file until it is stored.
+
+It knows names and what is whole; which folders may go is decided by the runner and the janitor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upscale_server.checkpoint import digest_of
+from upscale_server.disk import naming_write_faults
+
+JOB_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def jobs_folder(temp_dir: Path) -> Path:
+    """Return where the folders of all jobs are."""
+    return temp_dir / "jobs"
+
+
+def uploads_folder(temp_dir: Path) -> Path:
+    """Return where uploads wait until their job takes them."""
+    return temp_dir / "uploads"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A finished file that only has to be stored; `facts` are JSON values about how it was made."""
+
+    path: Path
+    byte_count: int
+    facts: dict[str, Any]
+
+
+class JobFolder:
+    """A job's folder; nothing is made before `make`."""
+
+    def __init__(self, temp_dir: Path, job_id: str) -> None:
+        self.path = (jobs_folder(temp_dir) / job_id).absolute()
+
+    @property
+    def source(self) -> Path:
+        """Return where a fetched or uploaded source lies; it is there only when it is whole."""
+        return self.path / "source"
+
+    def make(self) -> None:
+        """Make the folder, readable for its owner alone."""
+        with naming_write_faults(self.path):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def work(self, plan_digest: str) -> Path:
+        """Return where the work for a plan goes; another plan has another place."""
+        return self.path / "work" / plan_digest
+
+    def remove(self) -> None:
+        """Remove everything; nothing happens where nothing is."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def holds_work(self) -> bool:
+        """Tell whether there is a finished segment or file, which would have to be made again."""
+        return self._marker.exists() or any(self.path.glob("work/*/segment-*.json"))
+
+    def keep_ready(self, ready: Ready) -> None:
+        """Record that the work is over; from here on it is only stored."""
+        record = {
+            "path": str(ready.path.relative_to(self.path)),
+            "byte_count": ready.byte_count,
+            "sha256": digest_of(ready.path),
+            "facts": ready.facts,
+        }
+        part = self._marker.with_suffix(".part")
+        with naming_write_faults(self._marker):
+            _sync(ready.path)
+            part.write_text(json.dumps(record))
+            _sync(part)
+            part.replace(self._marker)
+            _sync(self.path)
+
+    def find_ready(self) -> Ready | None:
+        """Return the finished file, or None where it is missing or not the one recorded."""
+        try:
+            record = json.loads(self._marker.read_text())
+            path = self.path / record["path"]
+            if path.stat().st_size != record["byte_count"] or digest_of(path) != record["sha256"]:
+                return None
+            return Ready(path, record["byte_count"], record["facts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def _marker(self) -> Path:
+        return self.path / "ready.json"
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk, past the system's cache."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

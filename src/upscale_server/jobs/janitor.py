@@ -1,0 +1,153 @@
+"""Removes what has served its time: finished jobs with their results, folders of no job, uploads that nobody took.
+
+It never touches a job that is not over; each kind of rubbish is swept by itself, so that one fault hides no other.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from upscale_server.errors import NotFound, UpscaleError
+from upscale_server.jobs.conclude import is_kept
+from upscale_server.jobs.folder import JOB_ID, JobFolder, jobs_folder, uploads_folder
+from upscale_server.jobs.job import Job, State
+from upscale_server.jobs.parts import Parts
+from upscale_server.logs import get_logger
+from upscale_server.storage.base import Stored
+
+SWEEP_SECONDS = 3600.0
+KEPT_WORK_SECONDS = 86_400.0
+"""How long the work of a job that failed is kept for a retry: a day, so that somebody can have seen it."""
+STALE_UPLOAD_SECONDS = 86_400.0
+"""Age from which a multipart upload belongs to nobody: far more than storing is ever tried again."""
+UNTAKEN_UPLOAD_SECONDS = 3600.0
+"""Age from which an upload without a job belongs to a request that died; one that is still sent is younger."""
+_OUR_RESULT = re.compile(r"results/[0-9a-f]{32}\.mp4")
+_UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
+
+
+class Janitor:
+    """Sweeps for one server; `carried` gives the jobs in hand, which are left alone."""
+
+    def __init__(self, parts: Parts, carried: Callable[[], frozenset[str]]) -> None:
+        self._parts = parts
+        self._carried = carried
+
+    def keep_sweeping(self, stopping: threading.Event) -> None:
+        """Sweep now and every hour until `stopping` is set."""
+        while not stopping.is_set():
+            self.sweep()
+            stopping.wait(SWEEP_SECONDS)
+
+    def sweep(self) -> None:
+        """Remove everything whose time is over."""
+        kinds = (self._folders, self._uploads, self._old_jobs, self._old_results, self._over_budget, self._part_files)
+        for kind in kinds:
+            try:
+                count = kind()
+            except (UpscaleError, OSError) as err:
+                get_logger().warning("sweep_failed", kind=kind.__name__.strip("_"), detail=str(err))
+                continue
+            if count:
+                get_logger().info("swept", kind=kind.__name__.strip("_"), count=count)
+
+    def forget(self, job: Job) -> None:
+        """Remove a finished job: its result first, because nothing else tells of it; of its folder the name does.
+
+        Raises:
+            StorageError: the result cannot be removed now.
+        """
+        if job.outcome is not None and job.outcome.key:
+            self._parts.objects.delete(job.outcome.key)
+        self._parts.store.remove(job.id)
+        JobFolder(self._parts.temp_dir, job.id).remove()
+
+    def _folders(self) -> int:
+        return sum(self._remove_if_useless(path) for path in _inside(jobs_folder(self._parts.temp_dir)))
+
+    def _remove_if_useless(self, path: Path) -> bool:
+        if not JOB_ID.fullmatch(path.name) or path.name in self._carried():
+            return False
+        folder = JobFolder(self._parts.temp_dir, path.name)
+        try:
+            job = self._parts.store.get(path.name)
+        except NotFound:
+            folder.remove()
+            return True
+        if path.name in self._carried() or self._is_needed(job, folder):
+            return False
+        folder.remove()
+        return True
+
+    def _is_needed(self, job: Job, folder: JobFolder) -> bool:
+        if job.state == "running":  # in another server's hands, then; that one has a folder of its own
+            return self._parts.store.holder(job.id) == self._parts.owner
+        if job.state in _UNFINISHED:
+            return True
+        return is_kept(job, folder) and time.time() - (job.finished_at or 0) < KEPT_WORK_SECONDS
+
+    def _uploads(self) -> int:
+        old = [
+            path
+            for path in _inside(uploads_folder(self._parts.temp_dir))
+            if time.time() - path.stat().st_mtime > UNTAKEN_UPLOAD_SECONDS
+        ]
+        # By name, which is random: the folder may be written in another way since.
+        taken = {Path(job.asked.source.location).name for job in self._unfinished()} if old else set()
+        untaken = [path for path in old if path.name not in taken]
+        for path in untaken:
+            path.unlink(missing_ok=True)
+        return len(untaken)
+
+    def _unfinished(self) -> Iterator[Job]:
+        for state in _UNFINISHED:
+            after: str | None = None
+            while True:
+                page, after = self._parts.store.page(after, 100, state)
+                yield from page
+                if after is None:
+                    break
+
+    def _old_jobs(self) -> int:
+        old = self._parts.store.expired(time.time() - self._parts.settings.storage.keep_seconds)
+        for job in old:
+            self.forget(job)
+        return len(old)
+
+    def _old_results(self) -> int:
+        """Remove results that no job names any more, by their age; of strangers' objects in the place none."""
+        before = time.time() - self._parts.settings.storage.keep_seconds
+        old = [one for one in self._results() if one.modified < before]
+        for one in old:
+            self._parts.objects.delete(one.key)
+        return len(old)
+
+    def _over_budget(self) -> int:
+        """Remove the oldest results of the local store while all together are over the budget."""
+        storage = self._parts.settings.storage
+        if storage.kind != "local" or not storage.budget_bytes:
+            return 0
+        found = sorted(self._results(), key=lambda one: one.modified)
+        over = sum(one.byte_count for one in found) - storage.budget_bytes
+        removed = 0
+        for one in found:
+            if over <= 0:
+                break
+            self._parts.objects.delete(one.key)
+            over -= one.byte_count
+            removed += 1
+        return removed
+
+    def _part_files(self) -> int:
+        return self._parts.objects.sweep(STALE_UPLOAD_SECONDS)
+
+    def _results(self) -> Iterator[Stored]:
+        return (one for one in self._parts.objects.listed("results/") if _OUR_RESULT.fullmatch(one.key))
+
+
+def _inside(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []

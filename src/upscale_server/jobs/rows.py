@@ -1,0 +1,163 @@
+"""What the store does to rows inside a transaction: find one, check the fence, take a step, give up what died.
+
+It opens no transaction; which questions exist is `store`'s.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_, select, update
+
+from upscale_server.errors import BadRequest, Conflict, NotFound, UpscaleError
+from upscale_server.jobs.codec import asked_from, outcome_from, progress_from, to_record
+from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
+from upscale_server.jobs.tables import jobs
+
+StoredRow = Row[Any]  # a row's columns have many types
+_MOST_SEGMENTS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A transaction that may write, and the moment it counts as."""
+
+    connection: Connection
+    now: float
+
+    def row(self, job_id: str) -> StoredRow:
+        """Return a job's row.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return row_of(self.connection, job_id)
+
+    def held(self, claim: Claim) -> StoredRow:
+        """Return the row of a job that a claim still holds.
+
+        Raises:
+            Conflict: another attempt holds it, or nobody: this one may not write any more.
+        """
+        row = self.connection.execute(select(jobs).where(jobs.c.id == claim.job.id)).first()
+        if row is None or (row.state, row.attempt, row.owner) != ("running", claim.job.attempt, claim.owner):
+            raise Conflict(f"job {claim.job.id} is not held by attempt {claim.job.attempt} any more")
+        return row
+
+    def known(self, new: NewJob) -> StoredRow | None:
+        """Return the row of the job that was stored for the same key and Idempotency-Key."""
+        if new.idempotency_key is None:
+            return None
+        same = and_(jobs.c.key_id == new.key_id, jobs.c.idempotency_key == new.idempotency_key)
+        return self.connection.execute(select(jobs).where(same)).first()
+
+    def insert(self, new: NewJob, digest: str) -> Job:
+        """Store a job under a name that cannot be guessed."""
+        job_id, now = secrets.token_hex(16), self.now
+        values = {
+            "id": job_id, "state": "queued", "created_at": now, "queued_at": now, "updated_at": now,
+            "key_id": new.key_id, "idempotency_key": new.idempotency_key, "asked_digest": digest,
+            "asked": to_record(new.asked), "progress": to_record(Progress()),
+        }  # fmt: skip
+        self.connection.execute(insert(jobs).values(values))
+        return job_of(self.row(job_id))
+
+    def change(self, job_id: str, **values: object) -> Job:
+        """Write columns as news for those who watch the job."""
+        news = {"version": jobs.c.version + 1, "updated_at": self.now}
+        self.connection.execute(update(jobs).where(jobs.c.id == job_id).values(**news, **values))
+        return job_of(self.row(job_id))
+
+    def step(self, row: StoredRow, to: State, **values: object) -> Job:
+        """Let a job become something else; whoever held it holds it no more.
+
+        Raises:
+            Conflict: no such step.
+        """
+        check_step(row.id, row.state, to)
+        ends = {"finished_at": self.now} if to in FINISHED else {}
+        free = {"owner": None, "lease_until": None, "wanted": ""}
+        return self.change(row.id, **{"state": to, **free, **ends, **values})
+
+    def lose(self, dead: Select[Any], attempts: int) -> list[Job]:  # rows of many types
+        """Take jobs from owners that died: what was wanted is done, the rest waits again.
+
+        A job whose server died `attempts` times without getting further is failed: it may take more servers along.
+        """
+        return [self._lose(row, attempts) for row in self.connection.execute(dead).all()]
+
+    def _lose(self, row: StoredRow, attempts: int) -> Job:
+        if row.wanted:
+            return self.step(row, row.wanted)
+        progress = progress_from(row.progress)
+        reached = how_far(progress)
+        deaths = 1 if reached > row.reached else row.deaths + 1
+        if deaths < attempts:
+            return self.step(row, "queued", deaths=deaths, reached=max(reached, row.reached))
+        fault = UpscaleError(
+            f"poison: the server died {deaths} times under this job without getting further than phase "
+            f"{progress.phase} after {progress.segments_done} segments",
+            hint="look for the cause in the server's log before it is tried again",
+        )
+        return self.step(row, "failed", fault=fault.as_record(row.id))
+
+
+def how_far(progress: Progress) -> int:
+    """Return a number that grows with every step after which a restart has less to do."""
+    phase = PHASES.index(progress.phase) if progress.phase in PHASES else 0
+    return phase * _MOST_SEGMENTS + min(progress.segments_done, _MOST_SEGMENTS - 1)
+
+
+def row_of(connection: Connection, job_id: str) -> StoredRow:
+    """Return a job's row.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise NotFound(f"there is no job {job_id[:64]!r}")
+    return row
+
+
+def job_of(row: StoredRow) -> Job:
+    """Return a row as the value that the rest of the program knows."""
+    return Job(
+        id=row.id,
+        asked=asked_from(row.asked),
+        state=row.state,
+        version=row.version,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        key_id=row.key_id,
+        progress=progress_from(row.progress),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        plan=row.plan,
+        outcome=None if row.outcome is None else outcome_from(row.outcome),
+        fault=row.fault,
+        upload_id=row.upload_id,
+        wanted=row.wanted,
+    )
+
+
+def cursor_of(job: Job) -> str:
+    """Return what stands for the place after a job in the list of all."""
+    return f"{job.created_at!r}_{job.id}"
+
+
+def older_than(cursor: str) -> ColumnElement[bool]:
+    """Return the question for jobs that come after a cursor.
+
+    Raises:
+        BadRequest: it is none of ours.
+    """
+    moment, _, job_id = cursor.partition("_")
+    try:
+        created_at = float(moment)
+    except ValueError as err:
+        raise BadRequest(f"cursor is {cursor[:64]!r}; expected the `next` of an earlier page") from err
+    return or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))

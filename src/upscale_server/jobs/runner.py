@@ -1,0 +1,236 @@
+"""Carries jobs: takes the one that waits longest as soon as there is a hand free, and stops them when it is told to.
+
+A hand is a thread; a few more than there are lanes, so that fetching and storing overlap with upscaling. What is done
+with a job is in `carry`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from structlog.contextvars import bound_contextvars
+
+from upscale_server.errors import Conflict, DiskFull, Gone, NotFound, StorageError
+from upscale_server.jobs.carry import Carried
+from upscale_server.jobs.conclude import carry_to_its_end, clear
+from upscale_server.jobs.folder import JobFolder
+from upscale_server.jobs.hold import DRAINING, Hold
+from upscale_server.jobs.janitor import Janitor
+from upscale_server.jobs.job import Claim, Job, Progress
+from upscale_server.jobs.parts import Parts
+from upscale_server.logs import get_logger
+
+SPARE_HANDS = 2
+"""Jobs carried besides those that keep the lanes busy: one that is fetched, one that is stored."""
+LOOK_SECONDS = 1.0
+"""Between two looks for work that another server queued or whose owner fell silent; our own work wakes us."""
+RELEASE_SECONDS = 10.0
+"""How long a job that was told to stop may take to let go, over the time that its lane is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hand:
+    hold: Hold
+    thread: threading.Thread
+
+
+class Runner:
+    """The hands of one server; whoever makes it starts and stops it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._hands: dict[str, _Hand] = {}
+        self._stranded: deque[Claim] = deque()
+        self._untidy: deque[str] = deque()
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._stopping = threading.Event()
+        self._janitor = Janitor(parts, self.carried)
+        self._threads = [
+            threading.Thread(target=self._dispatch, name="jobs-runner", daemon=True),
+            threading.Thread(target=self._janitor.keep_sweeping, args=(self._stopping,), name="janitor", daemon=True),
+        ]
+
+    # ------------------------------------------------------------------------------------------------ its life
+
+    def start(self) -> None:
+        """Take back what this server held when it died, and begin.
+
+        Raises:
+            StorageError: the database does not answer.
+        """
+        for job in self._parts.store.take_back(self._parts.owner):
+            get_logger().warning("job_taken_back", job_id=job.id, state=job.state, phase=job.progress.phase)
+            clear(job, self._parts)
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Look for work now, and tell those at work that something may be wanted of them."""
+        self._news.set()
+        for hand in self._working():
+            hand.hold.poke()
+
+    def stop(self, drain_seconds: float) -> None:
+        """Take no new job, let running segments end for so long, and give back what is not finished."""
+        self._stopping.set()
+        self._news.set()
+        hands = self._working()
+        for hand in hands:
+            hand.hold.ask(DRAINING, drain_seconds)
+        patience = drain_seconds + self._parts.settings.workers.release_seconds + RELEASE_SECONDS
+        until = time.monotonic() + patience
+        for thread in [*(hand.thread for hand in hands), *(one for one in self._threads if one.is_alive())]:
+            thread.join(max(0.0, until - time.monotonic()))
+        for hand in self._working():  # a store that hangs, for example; the next start goes on from its finished file
+            get_logger().warning("job_left_running", job_id=hand.hold.claim.job.id, phase=hand.hold.gauge.phase)
+            self._give_back(hand.hold.claim)
+
+    # ------------------------------------------------------------------------------------------------ what is asked
+
+    def carried(self) -> frozenset[str]:
+        """Return the names of the jobs in hand."""
+        with self._lock:
+            return frozenset(self._hands)
+
+    def progress(self, job: Job) -> Progress:
+        """Return how far a job is, fresher than the stored value where it is in hand."""
+        with self._lock:
+            hand = self._hands.get(job.id)
+        return job.progress if hand is None or job.is_finished else hand.hold.gauge.progress()
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; one in hand stops at its next tile and is cancelled then.
+
+        Raises:
+            NotFound, Conflict: as the store's `want`.
+        """
+        return self._ask_for(job_id, lambda: self._parts.store.want(job_id, "canceled"))
+
+    def pause(self, job_id: str) -> Job:
+        """Pause a job; one in hand is paused when its running segments have ended.
+
+        Raises:
+            NotFound, Conflict: as the store's `want`.
+        """
+        return self._ask_for(job_id, lambda: self._parts.store.want(job_id, "paused"))
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on.
+
+        Raises:
+            NotFound, Conflict: as the store's `resume`.
+        """
+        return self._ask_for(job_id, lambda: self._parts.store.resume(job_id))
+
+    def retry(self, job_id: str) -> Job:
+        """Try a failed or cancelled job again; finished segments are kept where they still fit.
+
+        Raises:
+            NotFound, Conflict: as the store's `retry`.
+            Gone: its source was an upload, which was removed with it.
+        """
+        job = self._parts.store.get(job_id)
+        source = job.asked.source
+        if source.kind == "upload" and job.is_finished and not JobFolder(self._parts.temp_dir, job_id).source.exists():
+            raise Gone(f"the upload of job {job_id} was removed with it", hint="send it again as a new job")
+        return self._ask_for(job_id, lambda: self._parts.store.retry(job_id))
+
+    def remove(self, job_id: str) -> None:
+        """Remove a finished job, its result and whatever it left.
+
+        Raises:
+            NotFound, Conflict: there is none, or it is not finished.
+            StorageError: the result cannot be removed now; the job stays.
+        """
+        job = self._parts.store.get(job_id)
+        if not job.is_finished:
+            raise Conflict(f"job {job_id} is {job.state}; cancel it before it is removed")
+        self._janitor.forget(job)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _ask_for(self, job_id: str, change: Callable[[], Job]) -> Job:
+        job = change()
+        self._untidy.append(job_id)
+        self.wake()
+        return job
+
+    def _working(self) -> list[_Hand]:
+        with self._lock:
+            return list(self._hands.values())
+
+    def _dispatch(self) -> None:
+        while not self._stopping.is_set():
+            self._news.clear()
+            try:
+                self._free_the_stranded()
+                self._tidy_up()
+                while self._has_a_hand_free() and self._begin_next():
+                    pass
+            except (StorageError, DiskFull) as err:
+                get_logger().error("queue_not_read", detail=err.detail)
+            self._news.wait(LOOK_SECONDS)
+
+    def _has_a_hand_free(self) -> bool:
+        status = self._parts.lanes.status()
+        return status.ready and not self._stopping.is_set() and len(self._working()) < len(status.lanes) + SPARE_HANDS
+
+    def _begin_next(self) -> bool:
+        settings = self._parts.settings.jobs
+        claim = self._parts.store.claim(self._parts.owner, settings.lease_seconds)
+        if claim is None:
+            return False
+        hold = Hold(self._parts.store, claim, settings.drain_seconds)
+        with self._lock:
+            before = self._hands.get(claim.job.id)  # still tidying up after an attempt that was retried at once
+            thread = threading.Thread(target=self._carry, args=(hold, before), name="job", daemon=True)
+            self._hands[claim.job.id] = _Hand(hold, thread)
+        thread.start()
+        if self._stopping.is_set():  # between the question and the claim
+            hold.ask(DRAINING, 0)
+        return True
+
+    def _carry(self, hold: Hold, before: _Hand | None) -> None:
+        job = hold.claim.job
+        if before is not None:
+            before.thread.join()
+        with bound_contextvars(job_id=job.id):
+            get_logger().info("job_claimed", attempt=job.attempt, task=job.asked.task)
+            try:
+                with hold:
+                    crowd = (len(self._working()) or 1) / max(1, len(self._parts.lanes.status().lanes))
+                    folder = JobFolder(self._parts.temp_dir, job.id)
+                    carry_to_its_end(Carried(hold, folder, self._parts, crowd))
+            except Exception as err:  # noqa: BLE001 - a thread's last line: the job is given back below
+                get_logger().exception("job_stranded", detail=str(err))
+                self._stranded.append(hold.claim)
+            finally:
+                with self._lock:
+                    if self._hands[job.id].hold is hold:
+                        del self._hands[job.id]
+                self._news.set()
+
+    def _free_the_stranded(self) -> None:
+        """Give back jobs whose end could not be stored; own leases do not run out by themselves."""
+        while self._stranded:
+            self._give_back(self._stranded[0])
+            self._stranded.popleft()
+
+    def _tidy_up(self) -> None:
+        """Remove what cancelled jobs left that nobody carries: here, because here alone jobs are claimed."""
+        while self._untidy:
+            job_id = self._untidy[0]
+            if job_id not in self.carried():
+                with suppress(NotFound):
+                    clear(self._parts.store.get(job_id), self._parts)
+            self._untidy.popleft()
+
+    def _give_back(self, claim: Claim) -> None:
+        with suppress(Conflict):  # it ended after all
+            self._parts.store.let_go(claim, "queued")

@@ -1,0 +1,299 @@
+"""Jobs kept in a database: nothing that was accepted is lost, and only the newest owner of a job may change it.
+
+Every method is one transaction. It decides which step is legal; when steps are taken is the runner's business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import and_, delete, func, or_, select, update
+
+from upscale_server.errors import BadRequest, Conflict, QueueFull
+from upscale_server.jobs.codec import digest_of_asked, progress_from, to_record
+from upscale_server.jobs.database import Database
+from upscale_server.jobs.job import (
+    FINISHED,
+    FOLLOWS,
+    Claim,
+    Job,
+    NewJob,
+    Outcome,
+    Progress,
+    State,
+    Wanted,
+)
+from upscale_server.jobs.rows import Writer, cursor_of, job_of, older_than, row_of
+from upscale_server.jobs.tables import jobs
+
+
+class JobStore:
+    """The jobs of all servers that share a database; safe to call from several threads.
+
+    Args:
+        url: SQLAlchemy's address of the database.
+        attempts: times a job is begun without getting further than before its server died.
+        clock: seconds since the epoch.
+
+    Raises:
+        StorageError: from every method, when the database does not answer.
+    """
+
+    def __init__(self, url: str, attempts: int = 3, clock: Callable[[], float] = time.time) -> None:
+        self._database = Database(url)
+        self._attempts = attempts
+        self._clock = clock
+
+    def close(self) -> None:
+        """Close the database; safe to call twice."""
+        self._database.close()
+
+    # ------------------------------------------------------------------------------------------------ for callers
+
+    def add(self, new: NewJob, room: int) -> Job:
+        """Store a job, or return the one that was stored for the same Idempotency-Key and wish.
+
+        Args:
+            new: the job.
+            room: jobs that may wait.
+
+        Raises:
+            QueueFull: as many are waiting already.
+            Conflict: the Idempotency-Key was used for another wish.
+        """
+        digest = new.digest or digest_of_asked(new.asked)
+        with self._writing() as writer:
+            known = writer.known(new)
+            if known is not None:
+                if known.asked_digest != digest:
+                    raise Conflict(
+                        f"Idempotency-Key was used for another request, which became job {known.id}",
+                        hint="use a new key for a new request",
+                    )
+                return job_of(known)
+            waiting = writer.connection.execute(select(func.count()).where(jobs.c.state == "queued")).scalar_one()
+            if waiting >= room:
+                raise QueueFull(f"{waiting} jobs are waiting; the limit is {room}, see UPSCALE_JOBS__ROOM")
+            return writer.insert(new, digest)
+
+    def get(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        with self._database.reading() as connection:
+            return job_of(row_of(connection, job_id))
+
+    def page(
+        self, after: str | None, limit: int, state: State | None = None, key_id: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """Return jobs, newest first, and what to give as `after` for the next page, None at the end.
+
+        Raises:
+            BadRequest: `after` is none of ours.
+        """
+        query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
+        if state is not None:
+            query = query.where(jobs.c.state == state)
+        if key_id is not None:
+            query = query.where(jobs.c.key_id == key_id)
+        if after is not None:
+            query = query.where(older_than(after))
+        with self._database.reading() as connection:
+            found = [job_of(row) for row in connection.execute(query)]
+        last = found[limit - 1] if len(found) > limit else None
+        return found[:limit], None if last is None else cursor_of(last)
+
+    def counts(self) -> dict[State, int]:
+        """Return how many jobs are in each state."""
+        query = select(jobs.c.state, func.count().label("amount")).group_by(jobs.c.state)
+        with self._database.reading() as connection:
+            found = {row.state: row.amount for row in connection.execute(query)}
+        return {state: found.get(state, 0) for state in FOLLOWS}
+
+    def place(self, job_id: str) -> int:
+        """Return a waiting job's place in the queue, 1 for the next one; 0 for a job that does not wait."""
+        with self._database.reading() as connection:
+            row = row_of(connection, job_id)
+            if row.state != "queued":
+                return 0
+            sooner = or_(jobs.c.queued_at < row.queued_at, and_(jobs.c.queued_at == row.queued_at, jobs.c.id <= row.id))
+            query = select(func.count()).where(jobs.c.state == "queued", sooner)
+            return int(connection.execute(query).scalar_one())
+
+    def want(self, job_id: str, wanted: Wanted) -> Job:
+        """Cancel or pause a job: at once where nobody carries it, else by telling its owner.
+
+        Asking again changes nothing.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: the job is in a state that does not lead there.
+        """
+        if not wanted:
+            raise BadRequest("nothing is wanted; expected canceled or paused")
+        with self._writing() as writer:
+            row = writer.row(job_id)
+            if row.state == wanted or row.wanted in (wanted, "canceled"):
+                return job_of(row)
+            return writer.change(job_id, wanted=wanted) if row.state == "running" else writer.step(row, wanted)
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job wait again, behind those that wait already.
+
+        Raises:
+            NotFound, Conflict: there is none, or it is not paused.
+        """
+        return self._queue_again(job_id, "paused")
+
+    def retry(self, job_id: str) -> Job:
+        """Let a failed or cancelled job wait again.
+
+        Raises:
+            NotFound, Conflict: there is none, or it did not fail.
+        """
+        return self._queue_again(job_id, "failed", "canceled")
+
+    # ------------------------------------------------------------------------------------------------ for owners
+
+    def claim(self, owner: str, lease_seconds: float) -> Claim | None:
+        """Take the job that waits longest, or None; jobs whose owner fell silent wait again first.
+
+        Own leases never run out: an owner that lives knows what it carries (`take_back` is for one that died).
+        """
+        with self._writing() as writer:
+            silent = and_(jobs.c.state == "running", jobs.c.lease_until < writer.now, jobs.c.owner != owner)
+            writer.lose(select(jobs).where(silent), self._attempts)
+            waiting = select(jobs).where(jobs.c.state == "queued").order_by(jobs.c.queued_at, jobs.c.id)
+            row = writer.connection.execute(waiting.limit(1)).first()
+            if row is None:
+                return None
+            lease = {"owner": owner, "lease_until": writer.now + lease_seconds}
+            job = writer.change(
+                row.id, state="running", attempt=row.attempt + 1, started_at=row.started_at or writer.now, **lease
+            )
+            return Claim(job, owner, lease_seconds)
+
+    def take_back(self, owner: str) -> list[Job]:
+        """Let every job that an owner held wait again, because the owner begins anew; return them."""
+        with self._writing() as writer:
+            held = select(jobs).where(jobs.c.state == "running", jobs.c.owner == owner)
+            return writer.lose(held, self._attempts)
+
+    def hold(self, claim: Claim, progress: Progress) -> Wanted:
+        """Renew a lease, note the progress, and return what the job's owner wants.
+
+        Raises:
+            Conflict: the job is held by another attempt now, or by nobody.
+        """
+        with self._writing() as writer:
+            row = writer.held(claim)
+            record, lease_until = to_record(progress), writer.now + claim.lease_seconds
+            if record == row.progress:  # a version is news for those who watch; a heartbeat is none
+                beat = update(jobs).where(jobs.c.id == row.id).values(lease_until=lease_until)
+                writer.connection.execute(beat)
+            else:
+                writer.change(row.id, progress=record, lease_until=lease_until)
+            wanted: Wanted = row.wanted
+            return wanted
+
+    def keep_plan(self, claim: Claim, plan: dict[str, Any]) -> None:  # JSON values
+        """Store the plan, which is not decided again.
+
+        Raises:
+            Conflict: as `hold`.
+        """
+        with self._writing() as writer:
+            writer.change(writer.held(claim).id, plan=plan)
+
+    def keep_upload(self, claim: Claim, upload_id: str | None) -> None:
+        """Store the multipart upload that is about to begin; None when it is over.
+
+        Raises:
+            Conflict: as `hold`.
+        """
+        with self._writing() as writer:
+            writer.change(writer.held(claim).id, upload_id=upload_id)
+
+    def finish(self, claim: Claim, outcome: Outcome) -> Job:
+        """End a job with success, or as cancelled when that was asked for until now.
+
+        Raises:
+            Conflict: as `hold`.
+        """
+        with self._writing() as writer:
+            row = writer.held(claim)
+            if row.wanted == "canceled":
+                return writer.step(row, "canceled")
+            before = progress_from(row.progress)
+            total = before.frames_total
+            done = Progress("done", total, total, segments_done=before.segments_done)
+            return writer.step(row, "succeeded", outcome=to_record(outcome), progress=to_record(done), upload_id=None)
+
+    def fail(self, claim: Claim, fault: dict[str, Any]) -> Job:  # JSON values
+        """End a job with a fault: a problem object.
+
+        Raises:
+            Conflict: as `hold`.
+        """
+        with self._writing() as writer:
+            return writer.step(writer.held(claim), "failed", fault=fault)
+
+    def let_go(self, claim: Claim, to: State) -> Job:
+        """Give a job up unfinished: `canceled`, `paused`, or `queued` for the next owner.
+
+        Raises:
+            Conflict: as `hold`.
+        """
+        with self._writing() as writer:
+            return writer.step(writer.held(claim), to)
+
+    # ------------------------------------------------------------------------------------------------ for the janitor
+
+    def expired(self, before: float) -> list[Job]:
+        """Return up to a thousand finished jobs that ended before a moment, oldest first."""
+        query = select(jobs).where(jobs.c.state.in_(FINISHED), jobs.c.finished_at < before)
+        with self._database.reading() as connection:
+            return [job_of(row) for row in connection.execute(query.order_by(jobs.c.finished_at).limit(1000))]
+
+    def holder(self, job_id: str) -> str | None:
+        """Return who carries a job, None where nobody does.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._database.reading() as connection:
+            owner: str | None = row_of(connection, job_id).owner
+            return owner
+
+    def remove(self, job_id: str) -> None:
+        """Forget a finished job.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: it is not finished.
+        """
+        with self._writing() as writer:
+            row = writer.row(job_id)
+            if row.state not in FINISHED:
+                raise Conflict(f"job {job_id} is {row.state}; cancel it before it is removed")
+            writer.connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writer]:
+        with self._database.writing() as connection:
+            yield Writer(connection, self._clock())
+
+    def _queue_again(self, job_id: str, *states: State) -> Job:
+        with self._writing() as writer:
+            row = writer.row(job_id)
+            if row.state not in states:
+                raise Conflict(f"job {job_id} is {row.state}; expected {' or '.join(states)}")
+            fresh = {"progress": to_record(Progress()), "fault": None, "finished_at": None, "deaths": 0, "reached": 0}
+            return writer.step(row, "queued", queued_at=writer.now, **fresh)

@@ -1,0 +1,52 @@
+"""The tables of the jobs' database, in words that SQLite and Postgres share.
+
+Values are read and written by `store`; what the JSON columns hold is `codec`'s.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Double, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+schema = Table(
+    "upscale_schema",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+)
+"""One row. Writers lock it first, so that there is one writer at a time on Postgres as there is on SQLite."""
+
+jobs = Table(
+    "upscale_jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False, default=1),
+    Column("attempt", Integer, nullable=False, default=0),
+    # Deaths of its server since the job last got further than ever before, and how far that is.
+    Column("deaths", Integer, nullable=False, default=0),
+    Column("reached", Integer, nullable=False, default=0),
+    Column("created_at", Double, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("lease_until", Double),
+    Column("owner", Text),
+    Column("wanted", String(16), nullable=False, default=""),
+    Column("key_id", String(64), nullable=False, default=""),
+    Column("idempotency_key", String(255)),
+    Column("asked_digest", String(64), nullable=False),
+    Column("asked", JSON, nullable=False),
+    Column("progress", JSON, nullable=False),
+    Column("plan", JSON(none_as_null=True)),
+    Column("outcome", JSON(none_as_null=True)),
+    Column("fault", JSON(none_as_null=True)),
+    Column("upload_id", Text),
+    UniqueConstraint("key_id", "idempotency_key"),
+    Index("upscale_jobs_waiting", "state", "queued_at", "id"),
+    Index("upscale_jobs_listed", "created_at", "id"),
+)

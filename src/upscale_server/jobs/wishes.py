@@ -1,0 +1,53 @@
+"""What was asked for, as the plan takes it.
+
+It checks nothing: the plan does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from upscale_server.jobs.job import Job
+from upscale_server.models.added import path_of
+from upscale_server.settings import Settings
+from upscale_server.wish import Limits, Wish
+
+FALLBACK_MODEL = "lanczos"
+"""What makes a valid result when the deadline comes before the network's."""
+
+
+def wish_of(job: Job, settings: Settings) -> Wish:
+    """Return a job's wish; the server's own model is taken where none was asked for."""
+    asked = job.asked
+    return Wish(
+        task=asked.task,
+        to=asked.to,
+        scale=asked.scale,
+        fit=asked.fit,
+        model=path_of(asked.model or settings.model_path or None, settings.state_dir / "models"),
+        codec=asked.codec,
+        crf=asked.crf,
+        profile=asked.profile,
+        max_bytes=None if asked.maximum_mb is None else int(asked.maximum_mb * 2**20),
+        padding=_padding_of(job.id) if asked.profile == "subnet" else 0,
+    )
+
+
+def hasty(wish: Wish) -> Wish:
+    """Return the wish for the same output in the least time: no network, and the encoder's quickest preset.
+
+    x265's own choice takes three quarters of the time once no network does; SVT-AV1's default is quick already.
+    """
+    preset = "ultrafast" if wish.codec in ("h264", "hevc") else wish.preset
+    return replace(wish, model=FALLBACK_MODEL, preset=preset)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the settings' limits as the plan takes them."""
+    given = settings.limits
+    return Limits(given.max_source_side, given.max_pixels, given.max_output_side)
+
+
+def _padding_of(job_id: str) -> int:
+    """Return bytes of a box that makes the output's size one of a kind; the same whenever the job is done again."""
+    return 8 + int(job_id[:4], 16)  # a box has a head of 8 bytes

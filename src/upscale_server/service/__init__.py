@@ -1,0 +1,7 @@
+"""The composition root: settings become running parts, and whoever faces a network asks here."""
+
+from upscale_server.service.assembly import Folders, folders_of, make_folders
+from upscale_server.service.results import StoredFile
+from upscale_server.service.video import Counts, VideoService
+
+__all__ = ["Counts", "Folders", "StoredFile", "VideoService", "folders_of", "make_folders"]

@@ -1,0 +1,73 @@
+"""Puts the parts of a video server together from its settings: folders, store, database, workers, download rules.
+
+It starts nothing; that is `video`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from upscale_server.disk import naming_write_faults
+from upscale_server.jobs.folder import uploads_folder
+from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.store import JobStore
+from upscale_server.settings import Settings
+from upscale_server.storage.fetch import FetchRules, fetch
+from upscale_server.storage.opening import open_store
+from upscale_server.workers.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the jobs' table and the keys lie, unfinished work, and the local store."""
+
+    state: Path
+    temp: Path
+    output: Path
+
+
+def assembled(settings: Settings, pool: Pool, rules: FetchRules) -> Parts:
+    """Return the parts; their folders exist afterwards, readable for this user alone.
+
+    Raises:
+        StorageError, DiskFull: a folder cannot be made, or the database does not open.
+    """
+    folders = folders_of(settings)
+    make_folders(folders.state, folders.temp, folders.output, uploads_folder(folders.temp))
+    return Parts(
+        store=JobStore(_database(settings, folders.state), settings.jobs.attempts),
+        objects=open_store(settings, folders.output, folders.state),
+        lanes=pool,
+        fetch=lambda url, target, watch: fetch(url, target, rules, watch),
+        settings=settings,
+        temp_dir=folders.temp,
+        owner=_owner(folders.state),
+    )
+
+
+def folders_of(settings: Settings) -> Folders:
+    """Return where the video server keeps its things."""
+    state = settings.state_dir / "video"
+    return Folders(state, settings.temp_dir or state / "temp", settings.output_dir or state / "output")
+
+
+def make_folders(*folders: Path) -> None:
+    """Make folders that only this user may read.
+
+    Raises:
+        StorageError, DiskFull: one cannot be made.
+    """
+    for folder in folders:
+        with naming_write_faults(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _database(settings: Settings, state: Path) -> str:
+    return settings.database_url.get_secret_value() or f"sqlite:///{(state / 'jobs.db').absolute()}"
+
+
+def _owner(state: Path) -> str:
+    """Return this server's name in leases: the same after a restart, another for another state folder."""
+    return f"{os.uname().nodename}:{state.absolute()}"

@@ -1,0 +1,269 @@
+"""The video server without its web face: it starts and stops the parts, and every question has one address.
+
+It knows no HTTP; `web` asks it, and what the parts do stands in their own rooms.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull, UpscaleError
+from upscale_server.jobs.folder import uploads_folder
+from upscale_server.jobs.job import Job, NewJob, Progress, State
+from upscale_server.jobs.runner import Runner
+from upscale_server.logs import get_logger
+from upscale_server.models.catalogue import LANCZOS, available
+from upscale_server.service.assembly import assembled
+from upscale_server.service.results import Results
+from upscale_server.settings import Settings
+from upscale_server.storage.fetch import FetchRules, check_url
+from upscale_server.workers.needs import needs_of
+from upscale_server.workers.pool import Pool
+from upscale_server.workers.status import PoolStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Jobs now: running, waiting and paused, and how many may wait."""
+
+    active: int
+    queued: int
+    paused: int
+    room: int
+
+    @property
+    def left(self) -> int:
+        """Return how many more may wait."""
+        return max(0, self.room - self.queued)
+
+
+class VideoService:
+    """The video server without its web face; started once, stopped once. Safe to call from several threads.
+
+    `owner` arguments are ids of API keys: a job is there for its own key only. Empty where no key is needed.
+
+    Args:
+        settings: read at the door.
+        pool: other workers, for tests.
+
+    Raises:
+        StorageError, DiskFull: a folder cannot be made.
+        BadRequest: a setting contradicts itself.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool | None = None) -> None:
+        self.settings = settings
+        self._pool = pool or Pool(needs_of(settings, os.environ))
+        self._rules = FetchRules.of(settings.fetch)
+        parts = assembled(settings, self._pool, self._rules)
+        self._store = parts.store
+        self._runner = Runner(parts)
+        self.uploads = uploads_folder(parts.temp_dir)
+        self.results = Results(parts.objects, parts.store, settings.storage)
+        self._draining = threading.Event()
+        self._stopped = threading.Event()
+        self._life = threading.Lock()
+        self._started = False
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Begin to load the workers and to carry jobs; returns before they are ready."""
+        with self._life:
+            if self._started:
+                return
+            self._started = True
+            self._pool.start()
+            self._runner.start()
+
+    def stop(self, drain_seconds: float | None = None) -> None:
+        """Take no new work, let running segments end, then end every process. Safe to call twice."""
+        self._draining.set()
+        seconds = self.settings.jobs.drain_seconds if drain_seconds is None else drain_seconds
+        with self._life:
+            if self._stopped.is_set():
+                return
+            began = time.monotonic()
+            if self._started:
+                self._runner.stop(seconds)
+            self._pool.close(max(0.0, seconds - (time.monotonic() - began)))
+            self._stopped.set()  # before the store closes: who asks now is told that we stop, and not of a closed store
+            self._store.close()
+
+    @property
+    def is_draining(self) -> bool:
+        """Tell whether no new work is taken any more."""
+        return self._draining.is_set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether nothing runs any more."""
+        return self._stopped.is_set()
+
+    # ------------------------------------------------------------------------------------------------ jobs
+
+    def check_url(self, url: str) -> None:
+        """Look at a source's address without asking anybody.
+
+        Raises:
+            BadUrl, BadScheme, SourceForbidden: it will never be fetched.
+        """
+        check_url(url, self._rules)
+
+    def check_room(self) -> None:
+        """Return where a job would be accepted now: asked before a long upload is taken in.
+
+        Raises:
+            Draining, ModelsNotLoaded, QueueFull: as `submit`.
+        """
+        self._check_open()
+        counts = self.counts()
+        if not counts.left:
+            raise QueueFull(f"{counts.queued} jobs are waiting; the limit is {counts.room}, see UPSCALE_JOBS__ROOM")
+
+    def submit(self, new: NewJob) -> Job:
+        """Accept a job: from here on it survives everything.
+
+        Raises:
+            Draining, QueueFull: none is taken now.
+            ModelsNotLoaded: the workers cannot be started, so that it would wait for ever.
+            Conflict: the Idempotency-Key was used for something else.
+        """
+        self._check_open()
+        job = self._store.add(new, self.settings.jobs.room)
+        get_logger().info("job_accepted", job_id=job.id, source=new.asked.source.kind, profile=new.asked.profile)
+        self._runner.wake()
+        return job
+
+    def submit_all(self, news: Sequence[NewJob]) -> list[Job]:
+        """Accept several jobs or none.
+
+        Raises:
+            As `submit`.
+        """
+        counts = self.counts()
+        if len(news) > counts.left:
+            raise QueueFull(
+                f"{len(news)} jobs are asked for and {counts.left} places are left of {counts.room}, "
+                "see UPSCALE_JOBS__ROOM"
+            )
+        taken: list[Job] = []
+        try:
+            for new in news:
+                taken.append(self.submit(new))  # noqa: PERF401 - those taken before a failure are given back
+        except UpscaleError:
+            for job in taken:
+                self._runner.cancel(job.id)
+            raise
+        return taken
+
+    def job(self, job_id: str, owner: str = "") -> Job:
+        """Return a job.
+
+        Raises:
+            NotFound: there is none, or it is another key's.
+        """
+        if self.is_stopped:
+            raise Draining("the server is stopping")
+        job = self._store.get(job_id)
+        if owner and job.key_id != owner:
+            raise NotFound(f"there is no job {job_id}")
+        return job
+
+    def jobs(
+        self, after: str | None, limit: int, state: State | None = None, owner: str = ""
+    ) -> tuple[list[Job], str | None]:
+        """Return a page of jobs, newest first, and the cursor of the next one."""
+        return self._store.page(after, limit, state, owner or None)
+
+    def place(self, job: Job) -> int:
+        """Return a waiting job's place in the queue, 1 for the next one, 0 for one that does not wait."""
+        return self._store.place(job.id) if job.state == "queued" else 0
+
+    def progress(self, job: Job) -> Progress:
+        """Return how far a job is, fresher than what is stored where it is carried here."""
+        return self._runner.progress(job)
+
+    def cancel(self, job_id: str, owner: str = "") -> Job:
+        """Stop a job for good; asking again changes nothing."""
+        return self._runner.cancel(self.job(job_id, owner).id)
+
+    def pause(self, job_id: str, owner: str = "") -> Job:
+        """Stop a job and keep what is finished."""
+        return self._runner.pause(self.job(job_id, owner).id)
+
+    def resume(self, job_id: str, owner: str = "") -> Job:
+        """Let a paused job go on."""
+        self._check_open()
+        return self._runner.resume(self.job(job_id, owner).id)
+
+    def retry(self, job_id: str, owner: str = "") -> Job:
+        """Queue a failed or cancelled job again.
+
+        Raises:
+            Gone: its source was an upload, which was removed with it.
+        """
+        self._check_open()
+        return self._runner.retry(self.job(job_id, owner).id)
+
+    def remove(self, job_id: str, owner: str = "") -> None:
+        """Remove a finished job and its result; nothing of it stays.
+
+        Raises:
+            Conflict: it is not finished.
+        """
+        self._runner.remove(self.job(job_id, owner).id)
+
+    # ------------------------------------------------------------------------------------------------ how it is
+
+    def pool_status(self) -> PoolStatus:
+        """Return how the workers are now."""
+        return self._pool.status()
+
+    def task_lanes(self) -> dict[str, int]:
+        """Return how many lanes each task gets on this machine."""
+        return self._pool.task_lanes()
+
+    def lanes_ready(self) -> int:
+        """Return how many lanes have their models loaded now."""
+        return sum(lane.state in ("ready", "busy") for lane in self._pool.status().lanes)
+
+    def check_ready(self) -> None:
+        """Return where jobs can be done.
+
+        Raises:
+            Draining: the server is stopping.
+            ModelsNotLoaded: with the reason.
+        """
+        if self.is_draining:
+            raise Draining("the server is stopping; it takes no new jobs")
+        status = self._pool.status()
+        if not status.ready:
+            raise ModelsNotLoaded(f"Models not loaded: {status.fault or _loading(status)}")
+
+    def model_names(self) -> frozenset[str]:
+        """Return the names of all models that a job may ask for: ours, those added, and the classical kernel."""
+        ours = {name for card in available() for name in (card.name, f"{card.name}-x{card.scale}")}
+        added = {path.stem for path in (self.settings.state_dir / "models").glob("*.onnx")}
+        return frozenset(ours | added | {LANCZOS})
+
+    def counts(self) -> Counts:
+        """Return how many jobs run and wait."""
+        found = self._store.counts()
+        return Counts(found["running"], found["queued"], found["paused"], self.settings.jobs.room)
+
+    def _check_open(self) -> None:
+        if self.is_draining:
+            raise Draining("the server is stopping; it takes no new jobs")
+        fault = self._pool.status().fault
+        if fault is not None:
+            raise ModelsNotLoaded(f"Models not loaded: {fault}")
+
+
+def _loading(status: PoolStatus) -> str:
+    ready = sum(lane.state in ("ready", "busy") for lane in status.lanes)
+    return f"{ready} of {len(status.lanes)} lanes are ready" if status.lanes else "the workers are starting"

@@ -1,0 +1,227 @@
+"""One file's way over as many connections as it takes: redirects, refusals, breaks and going on after them.
+
+Where it may connect is decided by `dialling`, how long it may take by `watchdog`, and what is kept by `part_file`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import Message
+
+import httpcore
+
+from upscale_server.errors import (
+    DiskFull,
+    SourceError,
+    SourceNotFound,
+    SourceTimeout,
+    SourceTooLarge,
+    SourceUnreachable,
+)
+from upscale_server.storage.dialling import GuardedBackend
+from upscale_server.storage.fetch_rules import FetchRules
+from upscale_server.storage.names import clean_name
+from upscale_server.storage.part_file import PartFile, Version
+from upscale_server.storage.sniffing import SNIFFED_BYTES, refuse_non_media
+from upscale_server.storage.urls import Location, follow
+from upscale_server.storage.watchdog import Watchdog
+
+MAX_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that may be others a moment later."""
+SPARE_BYTES = 16 << 20
+"""Left free on the disk, so that a download never costs the jobs' database or the log its next line."""
+LONGEST_PAUSE_SECONDS = 8.0
+
+
+class Download:
+    """Brings one file into its part file."""
+
+    def __init__(self, rules: FetchRules, watchdog: Watchdog, part: PartFile) -> None:
+        self._rules = rules
+        self._watchdog = watchdog
+        self._part = part
+        self._sniffed = False
+
+    def run(self, start: Location) -> str:
+        """Try until the file is complete; return its name. Only tries that bring nothing new are counted."""
+        failures, most = 0, self._part.done
+        while True:
+            try:
+                return self._try(start)
+            except SourceUnreachable:
+                failures = 1 if self._part.done > most else failures + 1
+                most = max(most, self._part.done)
+                if failures >= self._rules.attempts:
+                    raise
+            self._pause(min(self._rules.pause_seconds * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS))
+
+    def _try(self, location: Location) -> str:
+        for _ in range(MAX_REDIRECTS + 1):
+            self._rules.guard.check_host(location.host)
+            with self._ask(location) as reply:
+                if reply.status not in REDIRECTS:
+                    return self._take(reply, location)
+                location = follow(location, _header(reply, b"location") or _no_location(location))
+        raise SourceError(f"the source redirects more than {MAX_REDIRECTS} times, last to {location.shown}")
+
+    @contextmanager
+    def _ask(self, location: Location) -> Iterator[httpcore.Response]:
+        """Send the request on a connection of its own; name what goes wrong with it."""
+        url = httpcore.URL(
+            scheme=location.scheme, host=location.host, port=location.port, target=location.target.encode("ascii")
+        )
+        backend = GuardedBackend(
+            self._rules.guard, self._watchdog, self._rules.pace.connect_seconds, self._rules.resolver
+        )
+        self._watchdog.expect_reply()
+        try:
+            with (
+                httpcore.ConnectionPool(
+                    max_connections=1, max_keepalive_connections=0, network_backend=backend
+                ) as pool,
+                pool.stream("GET", url, headers=self._headers(location)) as reply,
+            ):
+                yield reply
+        except httpcore.TimeoutException as err:
+            raise SourceTimeout(f"{location.shown} did not answer in time") from err
+        except httpcore.ProtocolError as err:
+            raise SourceUnreachable(
+                f"{location.shown} did not answer in proper HTTP, or broke off; {self._so_far()}"
+            ) from err
+        except httpcore.NetworkError as err:
+            raise SourceUnreachable(f"the connection to {location.shown} broke; {self._so_far()}") from err
+
+    def _headers(self, location: Location) -> list[tuple[bytes, bytes]]:
+        headers = [
+            ("Host", location.authority),
+            ("User-Agent", "upscale-server"),
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "identity"),
+            ("Connection", "close"),
+        ]
+        if self._part.done and self._part.version.is_resumable:
+            headers += [("Range", f"bytes={self._part.done}-"), ("If-Range", self._part.version.condition)]
+        return [(name.encode(), value.encode("latin-1")) for name, value in headers]
+
+    def _take(self, reply: httpcore.Response, location: Location) -> str:
+        """Receive a body, from the start or from where the last one broke off."""
+        self._begin(reply, location)
+        version = self._part.version
+        self._check_room(version.total)
+        self._watchdog.start_body(self._part.done, version.total)
+        checked = self._part.done
+        for chunk in reply.iter_stream():
+            self._watchdog.advance(len(chunk))
+            self._check_size(self._part.done + len(chunk))
+            self._part.write(chunk)
+            if not self._sniffed and self._part.done >= SNIFFED_BYTES:
+                self._sniff()
+            if self._part.done - checked >= SPARE_BYTES:
+                checked = self._part.done
+                self._check_room(version.total)
+        if version.total is not None and self._part.done != version.total:
+            raise SourceUnreachable(f"{location.shown} ended early; {self._so_far()}")
+        self._sniff()
+        return _file_name(reply, location)
+
+    def _begin(self, reply: httpcore.Response, location: Location) -> None:
+        """Decide by the reply's head whether its body is taken, and where it goes."""
+        if (_header(reply, b"content-encoding") or "identity").lower() != "identity":
+            raise SourceError(f"{location.shown} sends the file compressed, which was not asked for")
+        asked_for_rest = bool(self._part.done) and self._part.version.is_resumable
+        if reply.status == 206 and asked_for_rest:
+            self._check_rest(reply, location)
+        elif reply.status == 200:
+            version = _version(reply)
+            self._check_size(version.total or 0)
+            self._sniffed = False
+            self._part.restart(version)
+        elif reply.status == 416 and asked_for_rest:
+            self._part.restart(Version())
+            raise SourceUnreachable(f"{location.shown} does not go on where it broke off")
+        else:
+            raise _refused(reply, location)
+
+    def _check_rest(self, reply: httpcore.Response, location: Location) -> None:
+        """Make sure that what follows is the rest of the same file; start over where it is not."""
+        version = self._part.version
+        expected = f"bytes {self._part.done}-{(version.total or 0) - 1}/{version.total}"
+        fresh = _version(reply)
+        same = not fresh.condition or fresh.condition == version.condition
+        if _header(reply, b"content-range") != expected or not same:
+            self._part.restart(Version())
+            raise SourceUnreachable(f"{location.shown} went on with another file or another place")
+
+    def _check_size(self, byte_count: int) -> None:
+        if byte_count > self._rules.max_bytes:
+            raise SourceTooLarge(
+                f"the source has {byte_count} bytes or more; the limit is {self._rules.max_bytes}",
+                hint="the limit is UPSCALE_FETCH__MAX_BYTES",
+            )
+
+    def _check_room(self, total: int | None) -> None:
+        """Refuse before the disk is full, not when it is."""
+        needed = max((total or 0) - self._part.done, 0) + SPARE_BYTES
+        free = shutil.disk_usage(self._part.path.parent).free
+        if free < needed:
+            raise DiskFull(
+                f"the source needs {needed} bytes in {self._part.path.parent}; {free} are free",
+                hint="free some space, or set UPSCALE_TEMP_DIR to a folder on a larger disk",
+            )
+
+    def _sniff(self) -> None:
+        refuse_non_media(self._part.head(SNIFFED_BYTES))
+        self._sniffed = True
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next try, still asking whether it is wanted."""
+        ends_at = time.monotonic() + seconds
+        while time.monotonic() < ends_at:
+            self._watchdog.expect_reply()
+            self._watchdog.look()
+            time.sleep(min(0.1, seconds))
+
+    def _so_far(self) -> str:
+        total = self._part.version.total
+        return f"{self._part.done} of {'unknown' if total is None else total} bytes had come"
+
+
+def _header(reply: httpcore.Response, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in reply.headers if key.lower() == name), None)
+
+
+def _version(reply: httpcore.Response) -> Version:
+    length = _header(reply, b"content-length")  # digits: h11 refuses anything else, and two that differ
+    return Version(
+        etag=_header(reply, b"etag") or "",
+        last_modified=_header(reply, b"last-modified") or "",
+        total=int(length) if length is not None and re.fullmatch(r"\d+", length) else None,
+    )
+
+
+def _no_location(location: Location) -> str:
+    raise SourceError(f"{location.shown} redirects without saying where to")
+
+
+def _refused(reply: httpcore.Response, location: Location) -> SourceError:
+    """Name a status that brings no file; the server's own text is not passed on."""
+    said = f"{location.shown} answered with status {reply.status}"
+    if reply.status in PASSING:
+        return SourceUnreachable(said)
+    if reply.status in (404, 410):
+        return SourceNotFound(f"{said}: there is no such file")
+    if reply.status in (401, 403):
+        return SourceError(f"{said}: it does not let us have the file", hint="a signed link may have expired")
+    return SourceError(f"{said}; 200 is expected")
+
+
+def _file_name(reply: httpcore.Response, location: Location) -> str:
+    message = Message()
+    message["Content-Disposition"] = _header(reply, b"content-disposition") or ""
+    return clean_name(message.get_filename() or location.file_name, "source")

@@ -1,0 +1,41 @@
+"""The limits of a download, read from the settings once.
+
+Values only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from upscale_server.settings import Fetch
+from upscale_server.storage.addresses import Guard
+from upscale_server.storage.dialling import Resolver, look_up
+from upscale_server.storage.watchdog import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRules:
+    """What is fetched and what is not."""
+
+    guard: Guard
+    pace: Pace
+    max_bytes: int
+    attempts: int = 3
+    pause_seconds: float = 0.5
+    resolver: Resolver = look_up
+
+    @classmethod
+    def of(cls, settings: Fetch) -> FetchRules:
+        """Read the settings.
+
+        Raises:
+            BadRequest: an allowed network that is none.
+        """
+        pace = Pace(
+            connect_seconds=settings.connect_seconds,
+            idle_seconds=settings.idle_seconds,
+            total_seconds=settings.total_seconds,
+            least_bytes_per_second=settings.least_bytes_per_second,
+        )
+        guard = Guard.of(settings.allowed_networks, settings.allowed_hosts)
+        return cls(guard, pace, settings.max_bytes, settings.attempts)

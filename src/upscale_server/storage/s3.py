@@ -1,0 +1,273 @@
+"""Keeps results in an object store that speaks S3, and outlasts its restarts.
+
+boto3 is an extra and is imported when a store is opened. A finished file is streamed from the disk; nothing here
+holds more of it than a read buffer. Uploads of other programs in the same bucket are never touched: only keys under
+`results/` are ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpcore
+
+from upscale_server.errors import Conflict, MissingExtra, StorageError
+from upscale_server.settings import S3, Storage
+from upscale_server.storage.base import About, Stored, UploadMemory
+from upscale_server.storage.links import SHORTEST_SECONDS, clamp
+from upscale_server.storage.local import check_key
+from upscale_server.storage.multipart import Client, Multipart, Target
+from upscale_server.storage.names import disposition
+from upscale_server.storage.retrying import Patience
+from upscale_server.storage.s3_faults import code_of, is_missing, may_pass, named
+from upscale_server.storage.windows import Window
+
+T = TypeVar("T")
+
+OWN_PREFIX = "results/"
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+"""A store that is silent for so long in the middle of a request is away; parts are tried again, and links are not."""
+
+
+class S3Store:
+    """An `ObjectStore` in a bucket."""
+
+    def __init__(self, settings: Storage, patience: Patience | None = None) -> None:
+        self._bucket = settings.s3.bucket
+        self._large_bytes = settings.large_bytes
+        self._patience = patience or Patience(settings.retry_seconds)
+        self._quick = Patience(min(5.0, settings.retry_seconds), self._patience.first_pause_seconds)
+        self._endpoint = _address(settings.s3.endpoint)
+        self._client = _client(settings.s3, self._endpoint)
+        public = _address(settings.s3.public_endpoint)
+        self._signing_client = _client(settings.s3, public) if public else self._client
+
+    def put(self, path: Path, key: str, about: About, upload: UploadMemory) -> Stored:
+        """Store a file; an outage is sat out for `retry_seconds`, a refusal comes out at once.
+
+        `upload.remember` is called before every try; what it raises ends the upload. Nothing of it stays in the store,
+        unless that was a Conflict: then the upload is another owner's.
+        """
+        headers = {"ContentType": about.content_type, "ContentDisposition": disposition(about.file_name)}
+        target = Target(self._bucket, check_key(key), headers)
+        if path.stat().st_size < self._large_bytes:
+            self._put_whole(path, target, upload)
+        else:
+            self._put_parts(path, target, upload)
+        stored = self._do(f"asking for {key}", partial(self._head, key), self._patience)
+        if stored is None or stored.byte_count != path.stat().st_size:
+            raise StorageError(f"{key} was stored in {self._shown} and is not there in full", hint="try the job again")
+        return stored
+
+    def head(self, key: str) -> Stored | None:
+        """Return what is known of an object, or None where there is none."""
+        return self._do(f"asking for {key}", partial(self._head, check_key(key)), self._quick)
+
+    def link(self, key: str, about: About, seconds: int) -> str:
+        """Return a presigned address, good for `seconds`, clamped; nothing is asked of the store."""
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": check_key(key),
+            "ResponseContentType": about.content_type,
+            "ResponseContentDisposition": disposition(about.file_name),
+        }
+        sign = partial(self._signing_client.generate_presigned_url, "get_object", parameters, clamp(seconds))
+        return self._do(f"signing a link to {key}", lambda: str(sign()), Patience(0))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+
+        def step() -> None:
+            try:
+                self._client.delete_object(Bucket=self._bucket, Key=check_key(key))
+            except Exception as err:
+                if not is_missing(err):
+                    raise
+
+        self._do(f"removing {key}", step, self._quick)
+
+    def listed(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield the objects whose keys begin with `prefix`, page by page."""
+        asked = {"Bucket": self._bucket, "Prefix": prefix}
+        for page in self._pages("list_objects_v2", asked):
+            for found in page.get("Contents", []):
+                modified = found["LastModified"].timestamp()
+                yield Stored(found["Key"], found["Size"], modified, found["ETag"].strip('"'))
+
+    def sweep(self, older_than_seconds: float) -> int:
+        """Abort uploads of ours that were begun so long ago; return how many."""
+        before = time.time() - older_than_seconds
+        asked = {"Bucket": self._bucket, "Prefix": OWN_PREFIX}
+        stale = [
+            found
+            for page in self._pages("list_multipart_uploads", asked)
+            for found in page.get("Uploads", [])
+            if found["Key"].startswith(OWN_PREFIX) and found["Initiated"].timestamp() <= before
+        ]
+        for found in stale:
+            abort = partial(self._abort, found["Key"], found["UploadId"])
+            self._do("aborting an old upload", abort, self._quick)
+        return len(stale)
+
+    def check(self) -> None:
+        """Write, read and remove a small object; one try, so that a wrong setting is known at once.
+
+        Raises:
+            StorageError: with what the store answered and which setting is likely wrong.
+        """
+        place = {"Bucket": self._bucket, "Key": f"{OWN_PREFIX}check-{secrets.token_hex(8)}"}
+
+        def step() -> bool:
+            self._client.put_object(**place, Body=b"upscale-server")
+            try:
+                found = bytes(self._client.get_object(**place)["Body"].read())
+                self._check_link(place)
+            finally:
+                self._client.delete_object(**place)
+            return found == b"upscale-server"
+
+        if not self._do("checking the store", step, Patience(0)):
+            raise StorageError(f"{self._shown} does not give back what was written to it")
+
+    def _check_link(self, place: dict[str, str]) -> None:
+        """Follow a link: boto3 corrects a wrong region in its own requests, and signs links for it all the same."""
+        link = self._client.generate_presigned_url("get_object", place, SHORTEST_SECONDS)
+        try:
+            status = httpcore.request("GET", link, extensions={"timeout": {"connect": 5.0, "read": 10.0}}).status
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
+            return  # boto3 may know a proxy or a certificate that we do not; its own requests have just worked
+        if status in (400, 401, 403):
+            raise StorageError(
+                f"{self._shown} gives an object to us, but not by a signed link (status {status})",
+                hint="look at UPSCALE_STORAGE__S3__REGION: it must be the bucket's own",
+            )
+
+    @property
+    def _shown(self) -> str:
+        return f"{self._endpoint or 'AWS'}/{self._bucket}"
+
+    def _head(self, key: str) -> Stored | None:
+        try:
+            found = self._client.head_object(Bucket=self._bucket, Key=key)
+        except Exception as err:
+            if is_missing(err):
+                return None
+            raise
+        return Stored(key, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"].strip('"'))
+
+    def _put_whole(self, path: Path, target: Target, upload: UploadMemory) -> None:
+        """Store a small file by one request; an upload in parts that was begun for it is no longer needed."""
+        left = upload.upload_id
+
+        def step() -> None:
+            if left is not None:
+                self._abort(target.key, left)
+            upload.remember(None)
+            with Window(path, 0, path.stat().st_size) as window:
+                checked = {"ContentMD5": base64.b64encode(window.md5()).decode(), "ContentLength": len(window)}
+                self._client.put_object(**target.place, **target.headers, **checked, Body=window)
+
+        self._do(f"storing {target.key}", step, self._patience)
+
+    def _put_parts(self, path: Path, target: Target, upload: UploadMemory) -> None:
+        sending = Multipart(self._client, path, target, upload.upload_id)
+
+        def step() -> None:
+            try:
+                sending.send(upload.remember)
+            except Exception as err:
+                if code_of(err) != "NoSuchUpload":
+                    raise
+                sending.upload_id = None
+                # The answer to the last request may have been lost, not the request.
+                stored = self._head(target.key)
+                if stored is None or stored.etag != sending.expected_etag():
+                    sending.send(upload.remember)
+
+        try:
+            self._do(f"storing {target.key}", step, self._patience)
+        except Conflict:
+            raise  # the job has another owner now, and the upload with it
+        except Exception:
+            self._give_up(sending, upload)
+            raise
+        upload.remember(None)
+
+    def _give_up(self, sending: Multipart, upload: UploadMemory) -> None:
+        """Leave nothing in the store, where it can be reached; else its id stays remembered, and `sweep` finds it."""
+        with suppress(Exception):  # whatever goes wrong now, the first fault is the one to be told
+            sending.abort()
+            upload.remember(None)
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+        except Exception as err:
+            if code_of(err) != "NoSuchUpload":
+                raise
+
+    def _pages(self, operation: str, asked: dict[str, str]) -> Iterator[dict[str, Any]]:  # Any: boto3's own replies
+        pages = iter(self._client.get_paginator(operation).paginate(**asked))
+        end: dict[str, Any] = {}
+        while (page := self._do("listing", lambda: next(pages, end), Patience(0))) is not end:
+            yield page
+
+    def _do(self, doing: str, step: Callable[[], T], patience: Patience) -> T:
+        """Do something with the store; whatever botocore raises gets a name of ours."""
+        try:
+            return patience.keep_trying(step, may_pass)
+        except Exception as err:
+            if code_of(err) or type(err).__module__.startswith(("botocore", "boto3")):
+                raise named(err, doing, self._shown) from err
+            raise
+
+
+def _address(text: str) -> str:
+    """Return an endpoint with its scheme; a bare name means https, as the setting says."""
+    return text if not text or "://" in text else f"https://{text}"
+
+
+def _client(settings: S3, endpoint: str) -> Client:
+    """Return a boto3 client for an address.
+
+    Raises:
+        MissingExtra: boto3 is not installed.
+        StorageError: a setting that boto3 does not take.
+    """
+    try:
+        import boto3  # noqa: PLC0415 - an extra, imported on use
+        from botocore.config import Config  # noqa: PLC0415 - as above
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
+    except ImportError as err:
+        raise MissingExtra("S3 storage needs boto3", hint="pip install 'upscale-server[s3]'") from err
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if settings.path_style else "virtual"},
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 1},  # trying again is the business of `Patience`
+        # Newer checksums than MD5 are refused by many stores that are not AWS.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    try:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=endpoint or None,
+            region_name=settings.region,
+            aws_access_key_id=settings.access_key.get_secret_value() or None,
+            aws_secret_access_key=settings.secret_key.get_secret_value() or None,
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as err:
+        raise StorageError(
+            f"the S3 settings do not fit together: {err}", hint="look at UPSCALE_STORAGE__S3__ENDPOINT and …REGION"
+        ) from err

@@ -1,0 +1,57 @@
+"""Turns away what is plainly no media by its first bytes, so that a web page is not downloaded to its end.
+
+What a file really is, the demuxer decides; names and content types are looked at nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+
+from upscale_server.errors import NotMedia
+
+SNIFFED_BYTES = 4096
+"""A box or a header of any container shows a byte that no text has long before."""
+
+_MARKS = (
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a rar archive"),
+    (b"%PDF-", "a PDF document"),
+    (b"\x7fELF", "a program"),
+)
+_TEXT_MEDIA = b"YUV4MPEG2"
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def refuse_non_media(head: bytes) -> None:
+    """Refuse a file by its first bytes (up to `SNIFFED_BYTES` of them).
+
+    Raises:
+        NotMedia: it is empty, a page, a playlist or other text, an archive, a document or a program.
+    """
+    if not head:
+        raise NotMedia("the source is empty (0 bytes)")
+    for mark, what in _MARKS:
+        if head.startswith(mark):
+            raise NotMedia(f"the source is {what}; a video file is expected")
+    start = head.removeprefix(_BYTE_ORDER_MARK).lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head")):
+        raise NotMedia("the source is a web page; a video file is expected", hint="use the link to the file itself")
+    if start.startswith((b"#extm3u", b"ffconcat", b"<mpd")):
+        raise NotMedia("the source is a playlist; what it names is not fetched", hint="use the link to the file itself")
+    if _is_text(head):
+        raise NotMedia("the source is text; a video file is expected")
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith(_TEXT_MEDIA):
+        return False
+    if _NO_TEXT.search(head) is not None:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as err:
+        return len(head) == SNIFFED_BYTES and err.start > len(head) - 4  # a letter cut in half at the end
+    return True

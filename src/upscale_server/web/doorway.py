@@ -1,0 +1,120 @@
+"""The one door that every request comes through: it gets an id, shows its key, is answered whatever happens, is logged.
+
+It knows no route. A reply that it makes itself has the shape of `faults`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import traceback
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from upscale_server.errors import UpscaleError
+from upscale_server.logs import get_logger
+from upscale_server.web.auth import Keys, is_open, key_in
+from upscale_server.web.faults import Malformed, opaque, reply_to
+
+MOST_HEADERS = 100
+GONE = 499
+"""What the log says of a client that hung up; nobody is answered with it. The number is nginx's."""
+
+_OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LONGEST_PATH = 200
+_QUERY = re.compile(r"\?[^\s'\"<>]+")
+"""What may hold a signature, wherever it stands in a traceback."""
+
+
+class ClientGone(Exception):
+    """The client hung up; what it asked for goes on without it."""
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What is known of a request so far."""
+
+    request_id: str
+    began: float
+    key_id: str = ""
+    status: int = 0
+
+
+class Doorway:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        visit = _Visit(given if _OWN_ID.fullmatch(given) else secrets.token_hex(8), time.monotonic())
+        with structlog.contextvars.bound_contextvars(request_id=visit.request_id):
+            await self._serve(scope, receive, _noting(send, visit), visit)
+            _log(scope, visit)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: _Visit) -> None:
+        state = scope.setdefault("state", {})
+        state["request_id"] = visit.request_id
+        try:
+            visit.key_id = state["key_id"] = self._let_in(scope)
+            await self._app(scope, receive, send)
+        except (ClientGone, ClientDisconnect):
+            visit.status = visit.status or GONE
+        except UpscaleError as err:
+            await self._answer(err, visit, (scope, receive, send))
+        except Exception as err:  # noqa: BLE001 - the last place to turn a failure into a reply
+            _log_failure(err)
+            await self._answer(opaque(visit.request_id), visit, (scope, receive, send))
+
+    def _let_in(self, scope: Scope) -> str:
+        headers = Headers(scope=scope)
+        if len(headers) > MOST_HEADERS:
+            raise Malformed(f"the request has {len(headers)} headers; the limit is {MOST_HEADERS}", status=431)
+        return "" if is_open(scope["path"]) else self._keys.check(key_in(headers))
+
+    @staticmethod
+    async def _answer(error: UpscaleError, visit: _Visit, call: tuple[Scope, Receive, Send]) -> None:
+        if visit.status:
+            # The reply has begun: only breaking it off tells the client that it is not whole.
+            raise error
+        await reply_to(error, visit.request_id)(*call)
+
+
+def _noting(send: Send, visit: _Visit) -> Send:
+    async def noted(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            visit.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-ID"] = visit.request_id
+        await send(message)
+
+    return noted
+
+
+def _log(scope: Scope, visit: _Visit) -> None:
+    path = (scope.get("raw_path") or quote(scope["path"]).encode()).split(b"?")[0].decode("ascii", "replace")
+    get_logger().info(
+        "request",
+        method=scope["method"],
+        path=path[:_LONGEST_PATH],
+        status=visit.status or GONE,
+        ms=round(1000 * (time.monotonic() - visit.began), 1),
+        key_id=visit.key_id,
+    )
+
+
+def _log_failure(error: Exception) -> None:
+    trace = "".join(traceback.format_exception(error))
+    get_logger().error("request_failed", failure=type(error).__name__, trace=_QUERY.sub("?…", trace))

@@ -1,0 +1,194 @@
+"""Bounds what one connection may cost, because uvicorn itself waits for slow clients for ever.
+
+It knows bytes and seconds of the protocol; what a request may contain is checked where it is read.
+
+Each connection looks at itself once a second: one that is slower than `Bounds` allows is answered with 408 where an
+answer can still be given, and dropped otherwise. Measured in docs/decisions/0013.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from upscale_server.errors import BadRequest, RateLimited, UpscaleError
+from upscale_server.web.faults import PROBLEM_TYPE, Malformed, problem, retry_after
+
+HEAD_BYTES = 16_384
+"""Largest request head, read in steps of this size: a head is refused between one and two times this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one connection may take, in seconds and bytes; `connections` is how many there may be."""
+
+    head_seconds: float = 10.0
+    body_idle_seconds: float = 15.0
+    body_bytes_per_second: float = 10_000.0
+    body_window_seconds: float = 10.0
+    unread_seconds: float = 10.0
+    stalled_seconds: float = 60.0
+    connections: int = 512
+    look_seconds: float = 1.0
+
+
+class GuardedProtocol(H11Protocol):
+    """One HTTP/1.1 connection with bounds."""
+
+    bounds = Bounds()
+
+    def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own arguments, passed on
+        super().__init__(*given, **named)
+        self._look: asyncio.TimerHandle | None = None
+        self._head_since: float | None = None
+        self._unread_since: float | None = None
+        self._body_since = self._body_last = 0.0
+        self._body_bytes = 0
+        self._unsent, self._unsent_since = 0, 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        """Begin to watch, or refuse where there are too many already."""
+        super().connection_made(transport)
+        self._head_since = self._unsent_since = time.monotonic()
+        if len(self.connections) > self.bounds.connections:
+            self._refuse(RateLimited(f"{self.bounds.connections} connections are open; that is the most"))
+            return
+        self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on; a head in small steps, so that h11 sees its limit however large the steps of the network."""
+        now = time.monotonic()
+        self._body_last = now
+        self._body_bytes += len(data)
+        while data and not self.transport.is_closing():
+            if self._is_between:
+                self._head_since = self._head_since or now
+                step, data = data[:HEAD_BYTES], data[HEAD_BYTES:]
+            else:
+                step, data = data, b""
+            before = self.cycle
+            super().data_received(step)
+            if self.cycle is not before:
+                self._head_since = None
+                self._body_since, self._body_bytes = now, 0
+
+    def resume_writing(self) -> None:
+        """Note that the client reads."""
+        self._unsent_since = time.monotonic()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP in the shape of all our errors; the reason is the exception being handled."""
+        cause = sys.exc_info()[1]
+        if getattr(cause, "error_status_hint", 400) == 431:
+            self._refuse(Malformed(f"the request's head has more than {HEAD_BYTES} bytes", status=431))
+        else:
+            self._refuse(BadRequest(f"{msg.rstrip('.').lower()}: {cause}" if cause else msg))
+
+    @property
+    def _asked(self) -> RequestResponseCycle | None:
+        """Return the request that came last; there is none at first, whatever uvicorn's types say."""
+        return self.cycle
+
+    @property
+    def _is_between(self) -> bool:
+        """Tell whether no request is being answered: the next bytes are, or belong to, a head."""
+        return (self._asked is None or self._asked.response_complete) and self.conn.their_state is not h11.SEND_BODY
+
+    def _look_at_it(self) -> None:
+        self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
+        now = time.monotonic()
+        if self._client_does_not_read(now):
+            self._forget()
+        elif self.transport.is_closing():
+            return
+        elif self._head_is_late(now):
+            self._end_a_late_head()
+        elif self._body_is_late(now):
+            pace = f"{self.bounds.body_bytes_per_second:.0f} bytes a second"
+            self._refuse(Malformed(f"the request's body comes too slowly; at least {pace} are expected", status=408))
+        elif self._body_is_unwanted(now):
+            self.transport.abort()
+
+    def _head_is_late(self, now: float) -> bool:
+        return self._is_between and self._head_since is not None and now - self._head_since > self.bounds.head_seconds
+
+    def _body_is_late(self, now: float) -> bool:
+        if self._asked is None or self._asked.response_complete or not self._asked.more_body:
+            return False
+        if self.flow.read_paused:
+            # We are the slow ones: nothing is read while the disk or the application is behind.
+            self._body_since, self._body_last, self._body_bytes = now, now, 0
+            return False
+        if now - self._body_last > self.bounds.body_idle_seconds:
+            return True
+        if now - self._body_since < self.bounds.body_window_seconds:
+            return False
+        slow = self._body_bytes < self.bounds.body_bytes_per_second * (now - self._body_since)
+        self._body_since, self._body_bytes = now, 0
+        return slow
+
+    def _body_is_unwanted(self, now: float) -> bool:
+        """Tell whether a client goes on sending a body that was answered long ago."""
+        if self._asked is None or not self._asked.response_complete or self.conn.their_state is not h11.SEND_BODY:
+            self._unread_since = None
+            return False
+        self._unread_since = self._unread_since or now
+        return now - self._unread_since > self.bounds.unread_seconds
+
+    def _client_does_not_read(self, now: float) -> bool:
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent:
+            self._unsent_since = now
+        self._unsent = unsent
+        return bool(unsent) and now - self._unsent_since > self.bounds.stalled_seconds
+
+    def _forget(self) -> None:
+        """Drop the connection and what the kernel still keeps for it: a closed one would hold it for minutes."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _end_a_late_head(self) -> None:
+        """Answer half a head; a connection on which nothing was asked is closed without a word."""
+        if self.conn.trailing_data[0]:
+            limit = f"{self.bounds.head_seconds:.0f} s"
+            self._refuse(Malformed(f"the request's head took more than {limit}", status=408))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: UpscaleError) -> None:
+        """Answer where that is still possible, and end the connection."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        self.transport.write(_answer(error))
+        self.transport.close()
+
+
+def _answer(error: UpscaleError) -> bytes:
+    body = problem(error, request_id=None)
+    seconds = retry_after(error)
+    retry = "" if seconds is None else f"Retry-After: {seconds}\r\n"
+    head = (
+        f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
+        f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
+    )
+    return head.encode() + body

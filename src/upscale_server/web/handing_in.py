@@ -1,0 +1,90 @@
+"""Takes a job in, whichever way its source comes: an address in JSON, a file in a form, or the file as the body.
+
+Everything that can be refused is refused before a long upload is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from upscale_server.errors import BadRequest
+from upscale_server.jobs.codec import digest_of_asked
+from upscale_server.jobs.job import Asked, Job, Source
+from upscale_server.service import VideoService
+from upscale_server.web.asking import asked_by_body, asked_by_fields, idempotent, result_name
+from upscale_server.web.bodies import checked, json_in
+from upscale_server.web.faults import Malformed, checked_by, shorten
+from upscale_server.web.parts import owner_of
+from upscale_server.web.uploads import Received, received
+from upscale_server.wire import NewJobBody, NewJobFields
+
+UPLOAD_TYPES = ("application/octet-stream", "video/*")
+
+
+async def handed_in(request: Request, service: VideoService) -> Job:
+    """Return the job that a request hands in.
+
+    Raises:
+        Malformed: the content type is none of those taken (415).
+        UpscaleError and its kinds: what is asked for could never be done, or no job is taken now.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return await _by_address(request, service)
+    if kind == "multipart/form-data" or kind.startswith("video/") or kind == "application/octet-stream":
+        return await _by_upload(request, service, is_form=kind == "multipart/form-data")
+    raise Malformed(
+        f"the content type is {shorten(kind) if kind else 'missing'}; expected application/json, multipart/form-data, "
+        f"{' or '.join(UPLOAD_TYPES)}",
+        status=415,
+    )
+
+
+async def _by_address(request: Request, service: VideoService) -> Job:
+    body = checked(NewJobBody, await json_in(request))
+
+    def submit() -> Job:
+        asked = asked_by_body(body, service.model_names())
+        service.check_url(body.payload_url)
+        return service.submit(idempotent(asked, request.headers.get("idempotency-key"), owner_of(request)))
+
+    return await run_in_threadpool(submit)
+
+
+async def _by_upload(request: Request, service: VideoService, *, is_form: bool) -> Job:
+    query = dict(request.query_params)
+    models = await run_in_threadpool(service.model_names)
+    if not is_form:
+        _asked(query, models, Path(), "")
+    idempotent(Asked(Source("upload", "")), request.headers.get("idempotency-key"), "")
+    await run_in_threadpool(service.check_room)
+    async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
+        given = query | file.fields if is_form else query
+        asked = _asked(given, models, file.path, file.file_name)
+        job = await run_in_threadpool(_submit, request, service, asked, file)
+    if job.asked.source.location != str(file.path):
+        file.path.unlink(missing_ok=True)  # the same request came before; its own upload is used
+    return job
+
+
+def _asked(given: dict[str, str], models: frozenset[str], path: Path, file_name: str) -> Asked:
+    values = dict(given)
+    file_name = values.pop("file_name", "") or file_name
+    try:
+        fields = NewJobFields.model_validate(values, strict=False)
+    except ValidationError as err:
+        raise checked_by(err) from err
+    if len(file_name) > 1024:
+        raise BadRequest(f"the file's name has {len(file_name)} characters; the limit is 1024")
+    return asked_by_fields(fields, models, Source("upload", str(path)), result_name(file_name))
+
+
+def _submit(request: Request, service: VideoService, asked: Asked, file: Received) -> Job:
+    # The place of an upload is another every time; what makes two requests the same is what was sent.
+    same = digest_of_asked(replace(asked, source=Source("upload", file.sha256)))
+    return service.submit(idempotent(asked, request.headers.get("idempotency-key"), owner_of(request), same))

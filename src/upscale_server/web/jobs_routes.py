@@ -1,0 +1,141 @@
+"""The native API: jobs are handed in, watched, stopped, repeated and removed; each belongs to the key that made it.
+
+What is asked for is read in `asking` and `uploads`; what a job is, is shown by `views`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from upscale_server.errors import NotFound
+from upscale_server.jobs.job import Job
+from upscale_server.web.bodies import documented
+from upscale_server.web.events import HEADERS, told
+from upscale_server.web.files import file_reply
+from upscale_server.web.handing_in import UPLOAD_TYPES, handed_in
+from upscale_server.web.links import relative_or_whole
+from upscale_server.web.parts import Service, header_of_job, owner_of
+from upscale_server.web.views import job_view
+from upscale_server.wire import JobsView, JobView, NewJobBody, NewJobFields, StateWord
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_UPLOADS: dict[str, Any] = {  # OpenAPI's own JSON values
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {
+                "file": {"type": "string", "format": "binary"},
+                **NewJobFields.model_json_schema()["properties"],
+            },
+        }
+    },
+    **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOAD_TYPES},
+}
+
+
+@router.post("", status_code=202, response_model=JobView, openapi_extra=documented(NewJobBody, **_UPLOADS))
+async def submit(request: Request, service: Service) -> Response:
+    """Hand in a job: JSON with `payload_url`, a form with `file`, or the video itself as the body.
+
+    Beside a body that is the video the fields stand in the query, and `file_name` names it. With an Idempotency-Key
+    a repeated request is answered with the job of the first one.
+    """
+    job = await handed_in(request, service)
+    headers = {"Location": f"/v1/jobs/{job.id}"} | header_of_job(job)
+    return JSONResponse((await _view(request, service, job)).model_dump(), 202, headers)
+
+
+@router.get("", response_model=JobsView)
+async def jobs(
+    request: Request,
+    service: Service,
+    after: Annotated[str | None, Query(max_length=100, description="the `next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    state: StateWord | None = None,
+) -> JobsView:
+    """List jobs, newest first."""
+
+    def page() -> JobsView:
+        found, following = service.jobs(after, limit, state, owner_of(request))
+        base_url = relative_or_whole(request, service.settings)
+        return JobsView(jobs=[job_view(service, job, base_url) for job in found], next=following)
+
+    return await run_in_threadpool(page)
+
+
+@router.get("/{job_id}", response_model=JobView)
+async def job(request: Request, service: Service, job_id: str) -> JobView:
+    """Show a job."""
+    return await _view(request, service, await run_in_threadpool(service.job, job_id, owner_of(request)))
+
+
+@router.get("/{job_id}/events", responses={200: {"content": {"text/event-stream": {}}}}, response_class=Response)
+async def events(request: Request, service: Service, job_id: str) -> StreamingResponse:
+    """Watch a job: a full snapshot on connect and after every change, until it is finished."""
+    owner, base_url = owner_of(request), relative_or_whole(request, service.settings)
+    await run_in_threadpool(service.job, job_id, owner)
+    stream = told(
+        lambda: job_view(service, service.job(job_id, owner), base_url), request.headers.get("last-event-id", "")
+    )
+    return StreamingResponse(stream, headers=HEADERS, media_type="text/event-stream")
+
+
+@router.post("/{job_id}/cancel", response_model=JobView)
+async def cancel(request: Request, service: Service, job_id: str) -> JobView:
+    """Stop a job for good; one that runs stops at its next tile."""
+    return await _view(request, service, await run_in_threadpool(service.cancel, job_id, owner_of(request)))
+
+
+@router.post("/{job_id}/pause", response_model=JobView)
+async def pause(request: Request, service: Service, job_id: str) -> JobView:
+    """Stop a job and keep what is finished; one that runs stops after its running segments."""
+    return await _view(request, service, await run_in_threadpool(service.pause, job_id, owner_of(request)))
+
+
+@router.post("/{job_id}/resume", response_model=JobView)
+async def resume(request: Request, service: Service, job_id: str) -> JobView:
+    """Let a paused job go on."""
+    return await _view(request, service, await run_in_threadpool(service.resume, job_id, owner_of(request)))
+
+
+@router.post("/{job_id}/retry", response_model=JobView)
+async def retry(request: Request, service: Service, job_id: str) -> JobView:
+    """Queue a failed or cancelled job again."""
+    return await _view(request, service, await run_in_threadpool(service.retry, job_id, owner_of(request)))
+
+
+@router.delete("/{job_id}", status_code=204, response_class=Response)
+async def remove(request: Request, service: Service, job_id: str) -> Response:
+    """Remove a finished job and its result."""
+    await run_in_threadpool(service.remove, job_id, owner_of(request))
+    return Response(status_code=204)
+
+
+@router.head("/{job_id}/output", include_in_schema=False)
+@router.get("/{job_id}/output", response_class=Response)
+async def output(request: Request, service: Service, job_id: str) -> Response:
+    """Give a job's result, in whole or in ranges; with an object store, redirect to it."""
+    found = await run_in_threadpool(service.job, job_id, owner_of(request))
+    file = await run_in_threadpool(service.results.file_of, found)
+    if file is None:
+        return RedirectResponse(await run_in_threadpool(service.results.link_of, found), status_code=307)
+    return await file_reply(request, file)
+
+
+@router.get("/{job_id}/audit")
+async def audit(request: Request, service: Service, job_id: str) -> dict[str, Any]:  # JSON values
+    """Give what the result was held against, rule by rule, and how it was made."""
+    found = await run_in_threadpool(service.job, job_id, owner_of(request))
+    if found.outcome is None:
+        raise NotFound(f"job {job_id} is {found.state} and has no audit")
+    return {"audit": found.outcome.audit, "report": found.outcome.report}
+
+
+async def _view(request: Request, service: Service, job: Job) -> JobView:
+    return await run_in_threadpool(job_view, service, job, relative_or_whole(request, service.settings))

@@ -1,0 +1,90 @@
+"""Runs an application on a socket until it is told to stop, then drains it.
+
+uvicorn speaks HTTP, `guard` bounds what a connection may cost. The first SIGTERM or Ctrl-C closes the door, lets
+running segments end and answers those who wait; a second one ends at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from upscale_server.logs import get_logger
+from upscale_server.service import VideoService
+from upscale_server.web.guard import HEAD_BYTES, GuardedProtocol
+
+KEEP_ALIVE_SECONDS = 15
+"""How long an idle connection is kept for a caller that comes back; longer than the usual pause between two polls."""
+LAST_ANSWERS_SECONDS = 15
+"""How long answers may take to be read when everything else has stopped."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our order of ending."""
+
+    def __init__(self, config: uvicorn.Config, service: VideoService) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal. It is not raised again at the end, so that a drained server exits with 0."""
+        del frame
+        if self.should_exit:
+            # Nothing is lost by it: a job goes on from its finished segments, and our children end with us.
+            os._exit(128 + sig)
+        get_logger().info("stopping", signal=sig)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the door, drain the service while those inside are still answered, then close what is left."""
+        for server in self.servers:
+            server.close()
+        await run_in_threadpool(self._service.stop)
+        await super().shutdown(sockets)
+
+
+class _ToOurLog(logging.Handler):
+    """Pass on what uvicorn says, which is little and never about a request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record."""
+        if record.exc_info is None:
+            get_logger().warning("http_server", message=record.getMessage()[:500])
+
+
+def serve(app: FastAPI, door: socket.socket) -> None:
+    """Serve until a signal, then drain.
+
+    Args:
+        app: made by `create_app`.
+        door: a listening socket; it is closed at the end.
+    """
+    server_of(app).run(sockets=[door])
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """Return the server that has not begun yet; setting its `should_exit` does what a first signal does."""
+    logger = logging.getLogger("uvicorn")
+    logger.handlers, logger.propagate = [_ToOurLog(logging.WARNING)], False
+    config = uvicorn.Config(
+        app,
+        http=GuardedProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
+    )
+    return _Server(config, app.state.service)

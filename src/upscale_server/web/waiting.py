@@ -1,0 +1,46 @@
+"""Waits for jobs without holding a thread: hundreds of callers may wait, and one that hangs up costs its job nothing.
+
+It looks again and again; what a look costs is one read of the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from upscale_server.errors import Draining
+from upscale_server.jobs.job import Job
+from upscale_server.service import VideoService
+from upscale_server.web.doorway import ClientGone
+
+FIRST_LOOK_SECONDS = 0.05
+LONGEST_LOOK_SECONDS = 0.5
+"""Pause between two looks; it grows with the wait, so that it stays under a hundredth of it or half a second."""
+
+
+async def finished(request: Request, service: VideoService, job_id: str, owner: str = "") -> Job:
+    """Return a job when it is finished, or as it is when the longest wait is over.
+
+    Raises:
+        ClientGone: nobody waits any more; the job goes on.
+        Draining: the server stops first; the job goes on after its restart.
+        NotFound: the job was removed meanwhile.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            job = await run_in_threadpool(service.job, job_id, owner)
+        except Draining as err:
+            raise Draining(
+                f"the server is stopping; job {job_id} goes on after its restart",
+                hint=f"ask again with GET /v1/jobs/{job_id}",
+            ) from err
+        waited = time.monotonic() - began
+        if job.is_finished or waited > service.settings.jobs.wait_seconds:
+            return job
+        if await request.is_disconnected():
+            raise ClientGone
+        await asyncio.sleep(min(LONGEST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, waited / 100)))

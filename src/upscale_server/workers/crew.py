@@ -1,0 +1,239 @@
+"""Keeps a fixed number of worker processes alive and lends them to jobs in turn.
+
+A process that dies is replaced at once and its order given to another, once. What the orders mean is not known here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, UpscaleError
+from upscale_server.events import Event, FramesDone, Observer, ignore
+from upscale_server.logs import get_logger
+from upscale_server.workers.messages import Order, Setup
+from upscale_server.workers.resident import Died, Patience, Resident, Stopping
+from upscale_server.workers.status import LaneState
+
+_LOOK_SECONDS = 0.2
+"""How often one who waits for a process is asked whether it should stop; a free process is noticed at once."""
+
+_MOST_DEATHS = 3
+"""Deaths in a row before a process has loaded: then it is no accident."""
+
+_PAUSE_SECONDS = 1.0
+"""Before a process that died while loading is started again, times the number of its deaths."""
+
+
+@dataclass(slots=True)
+class Seat:
+    """The place of one process: who sits there now, and in which state."""
+
+    setup: Setup
+    state: LaneState = "starting"
+    resident: Resident | None = None
+    facts: Any = None  # the answer to the opening order
+    loaded_once: bool = False
+    fault: str | None = None
+
+
+class Crew:
+    """Worker processes that each did an opening order before they are lent out."""
+
+    def __init__(self, setups: tuple[Setup, ...], patience: Patience, opening: Order) -> None:
+        self._patience = patience
+        self._opening = opening
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._waiting: OrderedDict[Hashable, deque[object]] = OrderedDict()
+        self.seats = tuple(Seat(setup) for setup in setups)
+        self._keepers = [
+            threading.Thread(target=self._keep, args=(seat,), name=f"keep-{seat.setup.role}-{seat.setup.index}")
+            for seat in self.seats
+        ]
+
+    def start(self) -> None:
+        """Start the processes; returns at once."""
+        for keeper in self._keepers:
+            keeper.daemon = True  # a server that crashes in its main thread must not hang here
+            keeper.start()
+
+    @property
+    def fault(self) -> str | None:
+        """Return why a process could not be started; None where all could, or still may."""
+        return next((seat.fault for seat in self.seats if seat.fault), None)
+
+    def do(self, order: Order, job: Hashable, observer: Observer, stop: Stopping) -> Any:  # noqa: ANN401 - see Order
+        """Have an order done by the next free process; jobs that wait take turns.
+
+        Raises:
+            Canceled: `stop` gave a reason.
+            Draining: the crew is being closed.
+            ModelsNotLoaded: no process could load its models.
+            UpscaleError: the order failed, or two processes died of it.
+        """
+        counted = _CountedOnce(observer)
+        first = self._try(order, job, counted, stop)
+        if not isinstance(first, Died):
+            return first
+        get_logger().warning("worker_died", order=type(order).__name__, cause=str(first))
+        counted.begin_again()
+        second = self._try(order, job, counted, stop)
+        if not isinstance(second, Died):
+            return second
+        raise UpscaleError(
+            f"two worker processes died of the same piece of work ({type(order).__name__}): {second}",
+            hint="the source may be made to crash a decoder, or memory is short; the server's log says more",
+        ) from second
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Let running orders end for a while, then end all processes. Safe to call twice."""
+        self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: all(seat.state != "busy" for seat in self.seats), drain_seconds)
+            residents = [seat.resident for seat in self.seats if seat.resident is not None]
+            for seat in self.seats:
+                seat.state = "stopped"
+        for resident in residents:
+            resident.close()
+        for keeper in self._keepers:
+            if keeper.ident is not None:
+                keeper.join()
+
+    def _try(self, order: Order, job: Hashable, observer: Observer, stop: Stopping) -> Any:  # noqa: ANN401 - as `do`
+        with self._lent(job, stop) as resident:
+            try:
+                return resident.ask(order, observer, stop)
+            except Died as err:
+                if self._closing.is_set():
+                    raise Draining("the server is stopping") from err
+                return err
+
+    @contextmanager
+    def _lent(self, job: Hashable, stop: Stopping) -> Iterator[Resident]:
+        seat, resident = self._take(job, stop)
+        try:
+            yield resident
+        finally:
+            with self._changed:
+                if seat.resident is resident and seat.state == "busy":
+                    seat.state = "ready" if resident.is_fit else "starting"
+                self._changed.notify_all()
+
+    def _take(self, job: Hashable, stop: Stopping) -> tuple[Seat, Resident]:
+        ticket = object()
+        with self._changed:
+            self._waiting.setdefault(job, deque()).append(ticket)
+        try:
+            while True:
+                with self._changed:
+                    taken = self._next_for(ticket)
+                    if taken is not None:
+                        self._waiting.move_to_end(job)  # the other jobs come first now
+                        return taken
+                    self._changed.wait(_LOOK_SECONDS)
+                reason = stop()
+                if reason:
+                    raise Canceled(reason)
+        finally:
+            with self._changed:
+                self._waiting[job].remove(ticket)
+                if not self._waiting[job]:
+                    del self._waiting[job]
+                self._changed.notify_all()
+
+    def _next_for(self, ticket: object) -> tuple[Seat, Resident] | None:
+        """Return a free process if this ticket is the next in turn."""
+        if self._closing.is_set():
+            raise Draining("the server is stopping")
+        if all(seat.state == "failed" for seat in self.seats):
+            raise ModelsNotLoaded(f"no worker could load its models: {self.fault}")
+        if next(iter(self._waiting.values()))[0] is not ticket:
+            return None
+        for seat in self.seats:
+            if seat.state == "ready" and seat.resident is not None and seat.resident.is_fit:
+                seat.state = "busy"
+                return seat, seat.resident
+        return None
+
+    def _keep(self, seat: Seat) -> None:
+        """Keep a seat taken until the crew is closed, or its process cannot load."""
+        deaths = 0
+        while not self._closing.wait(_PAUSE_SECONDS * deaths) and deaths < _MOST_DEATHS:
+            try:
+                resident = self._open(seat)
+            except Died as err:
+                deaths += 1
+                get_logger().warning("worker_died_loading", **_name(seat), cause=str(err))
+                if deaths == _MOST_DEATHS:
+                    self._give_up(seat, f"a worker died {deaths} times while it loaded its models: {err}")
+            except UpscaleError as err:
+                self._give_up(seat, err.detail)
+                return
+            else:
+                deaths = 0
+                resident.wait_for_end()
+                if not self._closing.is_set():
+                    get_logger().warning("worker_ended", **_name(seat), cause=resident.how_it_ended())
+
+    def _open(self, seat: Seat) -> Resident:
+        """Start a process and have it do the opening order."""
+        with self._changed:
+            if seat.state != "stopped":
+                seat.state = "starting"
+        try:
+            resident = Resident(seat.setup, self._patience)
+        except OSError as err:
+            raise Died(f"it could not be started: {err}") from err
+        with self._changed:
+            seat.resident = resident
+        try:
+            facts = resident.ask(self._opening, ignore, lambda: "closing" if self._closing.is_set() else "")
+        except BaseException:
+            resident.close()
+            raise
+        with self._changed:
+            if not self._closing.is_set():
+                seat.facts, seat.state, seat.loaded_once = facts, "ready", True
+            self._changed.notify_all()
+        get_logger().info("worker_ready", **_name(seat), pid=resident.pid)
+        return resident
+
+    def _give_up(self, seat: Seat, fault: str) -> None:
+        with self._changed:
+            if not self._closing.is_set():
+                seat.state, seat.fault = "failed", fault
+                get_logger().error("worker_failed", **_name(seat), cause=fault)
+            self._changed.notify_all()
+
+
+class _CountedOnce:
+    """An observer for work that may be done twice: frames are counted once."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._told = 0
+        self._again = 0
+
+    def begin_again(self) -> None:
+        """Take the next events for those of a second try."""
+        self._again, self._told = self._told, 0
+
+    def __call__(self, event: Event) -> None:
+        """Pass on an event, without the frames that the first try already told of."""
+        if isinstance(event, FramesDone):
+            known = min(event.count, max(0, self._again - self._told))
+            self._told += event.count
+            event = FramesDone(event.count - known)
+            if not event.count:
+                return
+        self._observer(event)
+
+
+def _name(seat: Seat) -> dict[str, object]:
+    return {"role": seat.setup.role, "lane": seat.setup.index}

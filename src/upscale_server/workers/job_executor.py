@@ -1,0 +1,120 @@
+"""The executor of one job on the pool: its segments on several lanes at once, its end at the desk.
+
+It belongs to one job and one thread; events and records come out in that thread, as with the executor in process.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from upscale_server.checkpoint import Done, WorkDir
+from upscale_server.events import Event, Observer
+from upscale_server.media.types import Segment
+from upscale_server.pipeline import Finished
+from upscale_server.plan import Plan
+from upscale_server.workers.crew import Crew
+from upscale_server.workers.messages import FinishVideo, RunSegment
+from upscale_server.workers.resident import Stopping
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A segment that could not be done."""
+
+    error: Exception
+
+
+_News = Event | Done | _Failed
+
+
+class JobExecutor:
+    """Runs one job's segments on lanes of the pool; an `Executor`."""
+
+    def __init__(self, lanes: Callable[[], Crew], desk: Crew, most: Callable[[], int], stop: Stopping) -> None:
+        self._lanes = lanes
+        self._desk = desk
+        self._most = most
+        self._stop = stop
+
+    def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
+        """Yield each segment's record as it is finished.
+
+        Raises:
+            Canceled: the job was stopped; its running segments have let go, or were killed.
+            UpscaleError: a segment failed; the job's others were stopped.
+        """
+        if not segments:
+            return
+        lanes = self._lanes()
+        running = _Running(deque(RunSegment(plan, one, work.path) for one in segments), lanes, self, self._stop)
+        running.start(min(self._most(), len(segments)))
+        try:
+            for one in running.news(len(segments)):
+                if isinstance(one, Done):
+                    yield one
+                else:
+                    observer(one)
+        finally:  # also when the observer failed, or nobody wants the rest
+            running.leave()
+
+    def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
+        """Join and audit at the desk."""
+        order = FinishVideo(plan, tuple(done), work.path)
+        return cast("Finished", self._desk.do(order, self, observer, self._stop))
+
+
+class _Running:
+    """The threads that wait for lanes and for what they do; one for each lane that the job may have."""
+
+    def __init__(self, orders: deque[RunSegment], lanes: Crew, job: object, stop: Stopping) -> None:
+        self._orders = orders
+        self._lanes = lanes
+        self._job = job
+        self._stop = stop
+        self._leaving = threading.Event()
+        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, count: int) -> None:
+        """Begin."""
+        self._threads = [threading.Thread(target=self._work, name="segments", daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def news(self, segments: int) -> Iterator[Event | Done]:
+        """Yield events and records until all segments are done, or raise what one failed with.
+
+        The wait for the next has no limit of its own: every order ends, by its answer or by its process's death.
+        """
+        while segments:
+            one = self._news.get()
+            if isinstance(one, _Failed):
+                raise one.error
+            segments -= isinstance(one, Done)
+            yield one
+
+    def leave(self) -> None:
+        """Stop what still runs and wait until it has let go."""
+        self._leaving.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while not self._leaving.is_set():
+            try:
+                order = self._orders.popleft()
+            except IndexError:
+                return
+            try:
+                self._news.put(self._lanes.do(order, self._job, self._news.put, self._reason))
+            except Exception as err:  # noqa: BLE001 - raised again in the job's own thread
+                self._news.put(_Failed(err))
+                return
+
+    def _reason(self) -> str:
+        return "the rest of the job has ended" if self._leaving.is_set() else self._stop()

@@ -1,0 +1,129 @@
+"""What a server and its worker processes say to each other: values that cross a pipe.
+
+They are orders, and what is heard of them; carrying them is `resident`'s and `held_pipe`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from upscale_server.checkpoint import Done
+from upscale_server.events import Event
+from upscale_server.media.types import Segment
+from upscale_server.models.card import ModelCard
+from upscale_server.models.choices import Candidate
+from upscale_server.plan import Plan
+from upscale_server.wish import Limits, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker process is told once, when it starts.
+
+    `threads` are the cores that a network may use; beside `choices` the working points are remembered, None forgets.
+    """
+
+    role: str
+    index: int
+    threads: int
+    log_level: str
+    log_style: str
+    choices: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Greet:
+    """Do nothing; answered with None, which proves that the process works."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettleModel:
+    """Find the default model's cards, and how they run fastest here; answered with a `Settled`."""
+
+    model: str | None
+    choices: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The networks that a lane holds from its start, and how they are run."""
+
+    cards: tuple[ModelCard, ...]
+    way: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModels:
+    """Load, self-test and warm the networks of a lane; answered with the `Working` of the first."""
+
+    settled: Settled
+
+
+@dataclass(frozen=True, slots=True)
+class RunSegment:
+    """Do one segment; answered with its `Done`."""
+
+    plan: Plan
+    segment: Segment
+    work: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MakePlan:
+    """Probe a source and plan its job; answered with a `Plan`."""
+
+    source: Path
+    wish: Wish
+    limits: Limits
+    choices: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishVideo:
+    """Join and audit; answered with a `Finished`."""
+
+    plan: Plan
+    done: tuple[Done, ...]
+    work: Path
+
+
+Order = Greet | SettleModel | LoadModels | RunSegment | MakePlan | FinishVideo
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An order on its way; the number tells which one an answer or a stop is about."""
+
+    number: int
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the order with this number at the next tile or event."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first thing a worker process says."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What happened since the last message."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The end of an order: its value, or the fault that ended it."""
+
+    number: int
+    value: object = None
+    fault: Exception | None = None

@@ -1,0 +1,164 @@
+"""The resident workers of a server: lanes that hold the networks, and a desk that opens strangers' files.
+
+The server process itself opens no media and loads no network, so that nothing in a file can bring it down.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, UpscaleError
+from upscale_server.events import ignore
+from upscale_server.logs import get_logger
+from upscale_server.models.base import Working
+from upscale_server.models.catalogue import LANCZOS
+from upscale_server.models.device import usable_cores
+from upscale_server.plan import Plan
+from upscale_server.wish import Limits, Wish
+from upscale_server.workers.crew import Crew, Seat
+from upscale_server.workers.job_executor import JobExecutor
+from upscale_server.workers.messages import Greet, LoadModels, MakePlan, Settled, SettleModel, Setup
+from upscale_server.workers.needs import DOCUMENTED_LANES, PoolNeeds, lane_count, threads_of_a_lane
+from upscale_server.workers.resident import Stopping
+from upscale_server.workers.status import LaneStatus, PoolStatus
+
+_DESK_PROCESSES = 2
+"""One probes while the other audits."""
+
+_LOOK_SECONDS = 0.2
+
+
+class Pool:
+    """Lanes and desk; started once, closed once."""
+
+    def __init__(self, needs: PoolNeeds) -> None:
+        self._needs = needs
+        self._desk = Crew(self._setups("desk", _DESK_PROCESSES, threads=0), needs.patience, Greet())
+        self._lanes: Crew | None = None
+        self._settled: Settled | None = None
+        self._fault: str | None = None
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._starter = threading.Thread(target=self._start, name="start-lanes", daemon=True)
+
+    def start(self) -> None:
+        """Begin to start the processes; returns at once, `status` tells how far they are."""
+        atexit.register(self.close)  # children ignore SIGTERM: an interpreter that waited for them would wait for ever
+        self._desk.start()
+        self._starter.start()
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Take no new work, let running work end for a while, then end every process. Safe to call twice."""
+        atexit.unregister(self.close)
+        self._closing.set()
+        if self._starter.ident is None:
+            return
+        if self._lanes is not None:
+            self._lanes.close(drain_seconds)
+        self._desk.close(drain_seconds if self._settled else 0.0)
+        self._starter.join()
+        if self._lanes is not None:  # begun in between
+            self._lanes.close()
+
+    def status(self) -> PoolStatus:
+        """Return what is true now."""
+        lanes = self._lanes
+        fault = self._fault or self._desk.fault or (lanes.fault if lanes else None)
+        seats = lanes.seats if lanes else ()
+        loaded = bool(seats) and all(seat.loaded_once for seat in seats)
+        ready = loaded and fault is None and not self._closing.is_set()
+        return PoolStatus(ready, fault, tuple(self._status_of(seat) for seat in seats))
+
+    def task_lanes(self) -> dict[str, int]:
+        """Return how many lanes each task really gets; zero before the number is known."""
+        count = len(self._lanes.seats) if self._lanes else 0
+        return {task: min(documented, count) for task, documented in DOCUMENTED_LANES.items()}
+
+    def plan(self, source: Path, wish: Wish, limits: Limits, stop: Stopping) -> Plan:
+        """Probe a source and decide everything about its job, at the desk.
+
+        A wish that leaves them open gets the server's model, and the engine that the lanes run on.
+
+        Raises:
+            Canceled: `stop` gave a reason.
+            ModelsNotLoaded: the workers could not be started.
+            SourceError and its kinds, BadRequest and its kinds, ModelMissing: as `make_plan`.
+        """
+        lanes, settled = self._ready_for(stop)
+        wish = self._completed(wish, settled, len(lanes.seats))
+        # Engine and precision are both settled then, so nothing is measured: only what memory allowed is looked up.
+        order = MakePlan(source, wish, limits, self._needs.choices if wish.settled else None)
+        return cast("Plan", self._desk.do(order, object(), ignore, stop))
+
+    def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
+        """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""
+        return JobExecutor(lambda: self._ready_for(stop)[0], self._desk, lambda: self._most_lanes(task), stop)
+
+    def _most_lanes(self, task: str | None) -> int:
+        most = self.task_lanes()
+        return max(1, most[task] if task in most else max(most.values()))
+
+    def _start(self) -> None:
+        """Settle the model, decide the number of lanes, and start them."""
+        try:
+            order = SettleModel(self._needs.model, self._needs.choices)
+            settled: Settled = self._desk.do(order, self, ignore, lambda: "closing" if self._closing.is_set() else "")
+        except (Canceled, Draining):
+            return
+        except UpscaleError as err:
+            get_logger().error("models_not_settled", cause=err.detail)
+            with self._changed:
+                self._fault = err.detail
+                self._changed.notify_all()
+            return
+        count = lane_count(self._needs, settled.way.engine)
+        setups = self._setups("lane", count, threads_of_a_lane(self._needs, count))
+        with self._changed:
+            if self._closing.is_set():
+                return
+            self._settled = settled
+            self._lanes = Crew(setups, self._needs.patience, LoadModels(settled))
+            self._lanes.start()
+            self._changed.notify_all()
+
+    def _ready_for(self, stop: Stopping) -> tuple[Crew, Settled]:
+        """Wait until it is known which lanes there are."""
+        while True:
+            with self._changed:
+                if self._fault:
+                    raise ModelsNotLoaded(f"the workers could not be started: {self._fault}")
+                if self._lanes is not None and self._settled is not None:
+                    return self._lanes, self._settled
+                self._changed.wait(_LOOK_SECONDS)
+            if self._closing.is_set():
+                raise Draining("the server is stopping")
+            reason = stop()
+            if reason:
+                raise Canceled(reason)
+
+    def _completed(self, wish: Wish, settled: Settled, lanes: int) -> Wish:
+        """Fill in what the wish leaves open: model, engine, and the share of the cores where several lanes run."""
+        model = wish.model or self._needs.model
+        threads = wish.threads or (0 if lanes == 1 else max(1, usable_cores() // lanes))
+        wish = replace(wish, model=model, threads=threads)
+        if model == LANCZOS or wish.engine != "auto" or wish.precision != "auto":
+            return wish
+        ours = model is None or model == self._needs.model
+        precision = settled.way.precision if ours else "auto"
+        return replace(wish, engine=settled.way.engine, precision=precision, settled=precision != "auto")
+
+    def _setups(self, role: str, count: int, threads: int) -> tuple[Setup, ...]:
+        needs = self._needs
+        said = (threads, needs.log_level, needs.log_style, needs.choices)
+        return tuple(Setup(role, index, *said) for index in range(count))
+
+    def _status_of(self, seat: Seat) -> LaneStatus:
+        pid = seat.resident.pid if seat.resident else None
+        if not isinstance(seat.facts, Working):
+            return LaneStatus(seat.setup.index, pid, seat.state)
+        facts, model = seat.facts, self._settled.cards[0].name if self._settled else ""
+        return LaneStatus(seat.setup.index, pid, seat.state, facts.engine, facts.device, facts.precision, model)

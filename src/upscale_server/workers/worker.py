@@ -1,0 +1,177 @@
+"""The child side: a process that does one order after the other until its server closes the pipe.
+
+A lane's networks stay loaded between orders. Who starts, watches and restarts such a process is `resident` and `crew`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import OrderedDict
+from multiprocessing.connection import Connection
+from typing import cast
+
+import numpy as np
+
+from upscale_server.checkpoint import Done, WorkDir
+from upscale_server.errors import OutOfMemory, UpscaleError
+from upscale_server.events import Observer
+from upscale_server.logs import configure, get_logger
+from upscale_server.media.types import Size
+from upscale_server.models.base import EngineOptions, Upscaler, Working
+from upscale_server.models.card import ModelCard
+from upscale_server.models.catalogue import family
+from upscale_server.models.choices import Candidate, Choices, Points
+from upscale_server.models.ladder import at_working_point
+from upscale_server.models.load import load_with
+from upscale_server.models.luma import FrameUpscaler
+from upscale_server.models.select import choose, precision_named
+from upscale_server.models.working_point import WorkingPoint
+from upscale_server.pipeline import Finished, finish_video, upscale_segment
+from upscale_server.plan import Pass, Plan, make_plan
+from upscale_server.settings import LogLevel, LogStyle
+from upscale_server.workers.held_pipe import HeldPipe, Telling
+from upscale_server.workers.memory import give_memory_back, keep_memory_flat
+from upscale_server.workers.messages import (
+    Answer,
+    FinishVideo,
+    Greet,
+    LoadModels,
+    MakePlan,
+    Order,
+    RunSegment,
+    Settled,
+    SettleModel,
+    Setup,
+)
+
+_WARM_SIZE = Size(854, 480)
+"""The nominal source of two tasks: a first job of that size finds its network compiled."""
+
+_TASK_SCALES = (2, 4)
+"""The enlargements that the documented tasks need of a family that has them."""
+
+_MOST_GUESTS = 2
+"""Networks besides the default ones that a lane keeps: what one job can need, ×2 and ×4."""
+
+
+def serve(pipe: Connection, setup: Setup) -> None:
+    """Work until the pipe is closed; the entry point of every worker process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a whole group is signalled; the server drains, then closes the pipe
+    configure(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style))
+    keep_memory_flat()
+    held = HeldPipe(pipe)
+    bench = Bench(held, setup.threads, Choices(setup.choices).points if setup.choices else Points())
+    for numbered in held.orders():
+        telling = Telling(held)
+        try:
+            answer = Answer(numbered.number, bench.do(numbered.order, telling))
+        except UpscaleError as err:
+            answer = Answer(numbered.number, fault=err)
+        except MemoryError:
+            answer = Answer(numbered.number, fault=OutOfMemory("the machine has not enough free memory"))
+        except Exception as err:  # noqa: BLE001 - a defect of ours ends an order, not the process
+            get_logger(role=setup.role, lane=setup.index).exception("order_failed", order=type(numbered.order).__name__)
+            answer = Answer(numbered.number, fault=UpscaleError(f"{type(err).__name__}: {err}"))
+        give_memory_back()
+        telling.flush()
+        held.send(answer)
+
+
+class Bench:
+    """What a worker process holds between orders: its loaded networks."""
+
+    def __init__(self, held: HeldPipe, threads: int, points: Points) -> None:
+        self._held = held
+        self._threads = threads
+        self._points = points
+        self._residents: dict[tuple[object, ...], Upscaler] = {}
+        self._guests: OrderedDict[tuple[object, ...], Upscaler] = OrderedDict()
+
+    def do(self, order: Order, observer: Observer) -> object:
+        """Do one order and return what it is answered with."""
+        match order:
+            case RunSegment():
+                return self._run(order, observer)
+            case FinishVideo(plan, done, work):
+                finished: Finished = finish_video(plan, done, WorkDir(work, plan.digest), observer)
+                return finished
+            case MakePlan(source, wish, limits, choices):
+                return make_plan(source, wish, limits, Choices(choices) if choices else None)
+            case SettleModel(model, choices):
+                return settle(model, Choices(choices) if choices else None)
+            case LoadModels(settled):
+                return self._load_all(settled)
+            case Greet():
+                return None
+
+    def _load_all(self, settled: Settled) -> Working:
+        for card in settled.cards:
+            way = settled.way if card.path else Candidate("auto", "auto")
+            upscaler = self._load(card, way.engine, way.precision)
+            working = upscaler.working
+            warm_up(upscaler)
+            # A plan names what was read back, not what was asked for: `auto` is never in one.
+            self._residents[_key(card, working.engine, working.precision)] = upscaler
+        return self._residents[next(iter(self._residents))].working
+
+    def _run(self, order: RunSegment, observer: Observer) -> Done:
+        plan = order.plan
+        try:
+            passes = tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
+            upscale = FrameUpscaler(passes, plan.picture, plan.target, plan.source.colour)
+            return upscale_segment(plan, order.segment, upscale, WorkDir(order.work, plan.digest), observer)
+        except OutOfMemory:
+            self._release()  # the job may go on in another precision, and that needs the room
+            raise
+
+    def _at_working_point(self, plan: Plan, one: Pass, observer: Observer) -> Upscaler:
+        """Return a network of a plan that answers too little memory by asking for less."""
+        asked = WorkingPoint(plan.lanes, plan.batch, one.size_in.pixels, plan.precision, plan.lower_precisions)
+        return at_working_point(self._network(one.card, plan), one.size_in, asked, self._points, observer)
+
+    def _release(self) -> None:
+        """Let go of every network, also of the lane's own; what is needed next is loaded again as a guest."""
+        for upscaler in (*self._residents.values(), *self._guests.values()):
+            upscaler.close()
+        self._residents.clear()
+        self._guests.clear()
+
+    def _network(self, card: ModelCard, plan: Plan) -> Upscaler:
+        """Return a network of a plan: one of the lane's own, or a guest, of which the least recently used one goes."""
+        key = _key(card, plan.engine, plan.precision)
+        if key in self._residents:
+            return self._residents[key]
+        if key not in self._guests:
+            while len(self._guests) >= _MOST_GUESTS:
+                self._guests.popitem(last=False)[1].close()
+            self._guests[key] = self._load(card, plan.engine, plan.precision if card.path else "auto")
+        self._guests.move_to_end(key)
+        return self._guests[key]
+
+    def _load(self, card: ModelCard, engine: str, precision: str) -> Upscaler:
+        options = EngineOptions(precision_named(precision), threads=self._threads, between_tiles=self._held.check)
+        return load_with(card, engine, options)
+
+
+def settle(model: str | None, choices: Choices | None) -> Settled:
+    """Return the networks that a server's tasks need, and how they run fastest here.
+
+    Args:
+        model: as `catalogue.family` takes it.
+        choices: where measurements are remembered; None measures nothing.
+    """
+    cards = family(model)
+    needed = tuple(cards[scale] for scale in _TASK_SCALES if scale in cards) or tuple(cards.values())
+    asked = Candidate("auto", "auto")
+    return Settled(needed, choose(needed[0], asked, _WARM_SIZE, choices) if choices else asked)
+
+
+def warm_up(upscaler: Upscaler) -> None:
+    """Run one gray frame of the commonest size, so that the first job waits for nothing."""
+    colours = () if upscaler.card.domain == "luma" else (3,)
+    upscaler.upscale(np.full((1, _WARM_SIZE.height, _WARM_SIZE.width, *colours), 128, np.uint8))
+
+
+def _key(card: ModelCard, engine: str, precision: str) -> tuple[object, ...]:
+    return (card.path or card.name, card.sha256, card.scale, engine, precision)

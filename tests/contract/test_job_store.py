@@ -1,0 +1,574 @@
+"""What every database behind `JobStore` must do; run on SQLite, and on Postgres where one is given.
+
+`UPSCALE_TEST_POSTGRES` is the address of an empty database that may be written to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from upscale_server.errors import BadRequest, Conflict, MissingExtra, NotFound, QueueFull, StorageError
+from upscale_server.jobs.database import Database
+from upscale_server.jobs.job import FOLLOWS, Asked, Claim, Job, NewJob, Outcome, Progress, Source, State
+from upscale_server.jobs.store import JobStore
+from upscale_server.jobs.tables import metadata, schema
+
+POSTGRES = os.environ.get("UPSCALE_TEST_POSTGRES", "")  # read at import: the settings of outside are hidden in tests
+ASKED = Asked(Source("url", "https://example.org/a.mp4"), task="SD2HD", maximum_mb=12.5, file_name="ünïcödé")
+OUTCOME = Outcome("results/x.mp4", 1234, 5.5, audit={"ok": True}, report={"model": "fast"})
+LEASE = 30.0
+
+
+class Clock:
+    """Seconds that pass when a test says so; every look is a little later, so that times tell an order."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        """Return the time."""
+        with self._lock:
+            self.now += 0.001
+            return self.now
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/jobs.sqlite"
+    if not POSTGRES:
+        pytest.skip("UPSCALE_TEST_POSTGRES is not set; Postgres is not tested here")
+    engine = create_engine(POSTGRES.replace("postgresql:", "postgresql+psycopg:"))
+    metadata.drop_all(engine)
+    engine.dispose()
+    return POSTGRES
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def store(url: str, clock: Clock) -> Iterator[JobStore]:
+    """Give an empty store."""
+    opened = JobStore(url, attempts=3, clock=clock)
+    yield opened
+    opened.close()
+
+
+def added(store: JobStore, key_id: str = "", idempotency_key: str | None = None) -> Job:
+    """Add a job where there is room."""
+    return store.add(NewJob(ASKED, idempotency_key, key_id), room=100)
+
+
+def claimed(store: JobStore, owner: str = "a") -> Claim:
+    """Claim the next job."""
+    claim = store.claim(owner, LEASE)
+    assert claim is not None
+    return claim
+
+
+def test_job_comes_back_as_it_was_given(store: JobStore) -> None:
+    """Nothing of what was asked is lost on the way through the database."""
+    job = added(store, key_id="k1")
+
+    found = store.get(job.id)
+
+    assert ASKED == found.asked
+    assert ("queued", 0, "k1", Progress()) == (found.state, found.attempt, found.key_id, found.progress)
+    assert job == found
+
+
+def test_accepted_job_outlives_the_process(url: str) -> None:
+    """Another store on the same database finds the job: it was on the disk when `add` returned."""
+    first = JobStore(url)
+    job = added(first)
+    first.close()
+
+    second = JobStore(url)
+
+    assert job == second.get(job.id)
+    second.close()
+
+
+def test_names_cannot_be_guessed(store: JobStore) -> None:
+    """An id is 128 random bits."""
+    names = {added(store).id for _ in range(20)}
+
+    assert 20 == len(names)
+    assert all(len(name) == 32 and int(name, 16) >= 0 for name in names)
+
+
+def test_unknown_job_is_not_found(store: JobStore) -> None:
+    """There is no answer about a job that does not exist."""
+    for ask in (store.get, store.place, store.resume, store.retry, store.remove, store.holder):
+        with pytest.raises(NotFound):
+            ask("0" * 32)
+
+
+def test_full_queue_takes_no_more(store: JobStore) -> None:
+    """Only so many jobs wait; a running one takes no room."""
+    store.add(NewJob(ASKED), room=2)
+    store.add(NewJob(ASKED), room=2)
+    with pytest.raises(QueueFull, match="UPSCALE_JOBS__ROOM"):
+        store.add(NewJob(ASKED), room=2)
+
+    claimed(store)
+
+    assert store.add(NewJob(ASKED), room=2).state == "queued"
+
+
+def test_same_idempotency_key_is_the_same_job(store: JobStore) -> None:
+    """A repeated request gets the job of the first one, whatever became of it, and even when the queue is full."""
+    first = added(store, idempotency_key="x")
+
+    assert first.id == store.add(NewJob(ASKED, "x"), room=1).id
+    later = NewJob(replace(ASKED, deadline=77.0), "x")
+    assert first.id == store.add(later, room=1).id, "a deadline counts from the moment of asking"
+
+
+def test_idempotency_key_of_another_request_is_refused(store: JobStore) -> None:
+    """A key stands for one request of one caller."""
+    first = added(store, idempotency_key="x", key_id="alice")
+    with pytest.raises(Conflict, match=first.id):
+        store.add(NewJob(replace(ASKED, task="HD24K"), "x", "alice"), room=9)
+
+    assert first.id != added(store, idempotency_key="x", key_id="bob").id
+
+
+def test_caller_may_say_what_is_the_same_request(store: JobStore) -> None:
+    """An upload lies elsewhere every time; the caller's digest decides."""
+    here, there = (replace(ASKED, source=Source("upload", place)) for place in ("/a", "/b"))
+    first = store.add(NewJob(here, "x", digest="same"), room=9)
+
+    assert first.id == store.add(NewJob(there, "x", digest="same"), room=9).id
+    with pytest.raises(Conflict):
+        store.add(NewJob(here, "x", digest="other"), room=9)
+
+
+def test_twenty_at_once_make_one_job(store: JobStore) -> None:
+    """Duplicates that come at the same moment meet the same job."""
+    barrier = threading.Barrier(20)
+
+    def submit(_: int) -> str:
+        barrier.wait()
+        return added(store, idempotency_key="x").id
+
+    with ThreadPoolExecutor(20) as pool:
+        names = set(pool.map(submit, range(20)))
+
+    assert 1 == len(names)
+    assert 1 == store.counts()["queued"]
+
+
+def test_twenty_owners_claim_each_job_once(store: JobStore) -> None:
+    """Two owners never hold the same job."""
+    for _ in range(20):
+        added(store)
+    barrier = threading.Barrier(20)
+
+    def take(number: int) -> str:
+        barrier.wait()
+        return claimed(store, f"owner {number}").job.id
+
+    with ThreadPoolExecutor(20) as pool:
+        names = list(pool.map(take, range(20)))
+
+    assert 20 == len(set(names))
+    assert store.claim("late", LEASE) is None
+
+
+def test_jobs_are_claimed_in_the_order_they_came(store: JobStore) -> None:
+    """The queue is fair, and a job knows its place in it."""
+    jobs = [added(store) for _ in range(3)]
+
+    assert [1, 2, 3] == [store.place(job.id) for job in jobs]
+    assert [job.id for job in jobs] == [claimed(store).job.id for _ in range(3)]
+    assert 0 == store.place(jobs[0].id)
+
+
+def test_claim_counts_attempts_and_keeps_the_first_start(store: JobStore, clock: Clock) -> None:
+    """`attempt` grows with each claim; `started_at` is when work on the job first began."""
+    added(store)
+    first = claimed(store)
+    store.let_go(first, "queued")
+    clock.now += 100
+
+    second = claimed(store)
+
+    assert (1, 2) == (first.job.attempt, second.job.attempt)
+    assert first.job.started_at == second.job.started_at
+
+
+def test_old_attempt_may_write_nothing(store: JobStore, clock: Clock) -> None:
+    """A claim whose job went to another owner is fenced off, whatever it tries."""
+    added(store)
+    old = claimed(store, "a")
+    clock.now += LEASE + 1
+    new = claimed(store, "b")
+    attempts: list[Callable[[], object]] = [
+        lambda: store.hold(old, Progress("upscale")),
+        lambda: store.keep_plan(old, {}),
+        lambda: store.keep_upload(old, "u"),
+        lambda: store.finish(old, OUTCOME),
+        lambda: store.fail(old, {}),
+        lambda: store.let_go(old, "queued"),
+    ]
+
+    for attempt in attempts:
+        with pytest.raises(Conflict):
+            attempt()
+
+    assert old.job.id == new.job.id
+    assert store.get(new.job.id) == new.job
+    assert store.finish(new, OUTCOME).state == "succeeded"
+
+
+def test_own_lease_is_not_taken_from_oneself(store: JobStore, clock: Clock) -> None:
+    """After a sleep of the machine its jobs are still its own: two threads never work in one folder."""
+    added(store)
+    claimed(store, "a")
+    clock.now += 10 * LEASE
+
+    assert store.claim("a", LEASE) is None
+    assert store.claim("b", LEASE) is not None
+
+
+def test_held_lease_does_not_run_out(store: JobStore, clock: Clock) -> None:
+    """A heartbeat keeps a job from other owners."""
+    added(store)
+    claim = claimed(store, "a")
+    clock.now += LEASE - 1
+    store.hold(claim, Progress())
+    clock.now += LEASE - 1
+
+    assert store.claim("b", LEASE) is None
+
+
+def test_heartbeat_without_progress_is_no_news(store: JobStore) -> None:
+    """`version` grows with what a watcher sees, not with every renewal."""
+    added(store)
+    claim = claimed(store)
+    store.hold(claim, Progress("upscale", 5, 10))
+    version = store.get(claim.job.id).version
+    store.hold(claim, Progress("upscale", 5, 10))
+
+    assert version == store.get(claim.job.id).version
+    store.hold(claim, Progress("upscale", 6, 10))
+    assert version + 1 == store.get(claim.job.id).version
+
+
+def test_dead_servers_jobs_are_taken_back_at_once(store: JobStore) -> None:
+    """A restarted server does not wait for its own leases; another's stay."""
+    mine, theirs = added(store), added(store)
+    claimed(store, "a")
+    claimed(store, "b")
+
+    taken = store.take_back("a")
+
+    assert [mine.id] == [job.id for job in taken]
+    assert ("queued", "running") == (store.get(mine.id).state, store.get(theirs.id).state)
+    assert 1 == store.place(mine.id)
+
+
+def test_wish_of_an_owner_is_done_when_the_server_died(store: JobStore) -> None:
+    """A cancel or pause that the dead server did not get to is not forgotten."""
+    for wanted in ("canceled", "paused"):
+        added(store)
+        claim = claimed(store, "a")
+        store.want(claim.job.id, wanted)
+
+        taken = store.take_back("a")
+
+        assert [wanted] == [job.state for job in taken]
+
+
+def test_job_that_kills_its_servers_is_poison(store: JobStore) -> None:
+    """Three deaths at the same point fail a job, so that it takes no more servers along."""
+    added(store)
+    states = []
+    for _ in range(3):
+        claim = claimed(store, "a")
+        store.hold(claim, Progress("upscale", segments_done=2))
+        states.append(store.take_back("a")[0].state)
+
+    failed = store.get(claim.job.id)
+
+    assert ["queued", "queued", "failed"] == states
+    assert failed.fault is not None
+    assert ("internal", failed.id) == (failed.fault["code"], failed.fault["request_id"])
+    assert "poison" in failed.fault["detail"]
+
+
+def test_job_that_gets_on_is_no_poison(store: JobStore) -> None:
+    """A long job on a machine that restarts often is not given up while it comes further each time."""
+    added(store)
+    ways = [Progress("plan"), *(Progress("upscale", segments_done=number) for number in range(9)), Progress("join")]
+    for reached in ways:
+        claim = claimed(store, "a")
+        store.hold(claim, reached)
+
+        assert ["queued"] == [job.state for job in store.take_back("a")]
+
+
+def test_dying_on_the_way_to_the_old_point_is_no_progress(store: JobStore) -> None:
+    """Deaths at changing places before the furthest one count, too: the job never gets on."""
+    added(store)
+    states = []
+    for segments_done in (5, 2, 4):
+        claim = claimed(store, "a")
+        store.hold(claim, Progress("upscale", segments_done=segments_done))
+        states += [job.state for job in store.take_back("a")]
+
+    assert ["queued", "queued", "failed"] == states
+
+
+def test_waiting_job_is_cancelled_at_once_and_a_running_one_is_told(store: JobStore) -> None:
+    """Where nobody carries a job nobody has to be waited for."""
+    running, waiting = added(store), added(store)
+    claim = claimed(store)
+
+    assert "canceled" == store.want(waiting.id, "canceled").state
+    assert ("running", "canceled") == (store.want(running.id, "canceled").state, store.hold(claim, Progress()))
+    assert "canceled" == store.let_go(claim, "canceled").state
+    assert "" == store.get(running.id).wanted
+
+
+def test_wanting_twice_changes_nothing(store: JobStore) -> None:
+    """A repeated cancel is answered like the first; a cancel is not taken back by a pause."""
+    job = added(store)
+    claimed(store)
+    first = store.want(job.id, "canceled")
+
+    assert first == store.want(job.id, "canceled")
+    assert "canceled" == store.want(job.id, "paused").wanted
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "canceled", "paused", "queued"])
+def test_impossible_wishes_are_refused(state: State, store: JobStore) -> None:
+    """Only steps of the table are taken; the answer names the state."""
+    job = in_state(store, state)
+    asks: dict[str, Callable[[], Job]] = {
+        "canceled": lambda: store.want(job.id, "canceled"),
+        "paused": lambda: store.want(job.id, "paused"),
+        "resume": lambda: store.resume(job.id),
+        "retry": lambda: store.retry(job.id),
+    }
+    allowed = {
+        "succeeded": set(),
+        "failed": {"retry"},
+        "canceled": {"canceled", "retry"},
+        "paused": {"canceled", "paused", "resume"},
+        "queued": {"canceled", "paused"},
+    }[state]
+
+    for name in sorted(set(asks) - allowed):
+        with pytest.raises(Conflict, match=state):
+            asks[name]()
+    assert job == store.get(job.id)
+
+
+def in_state(store: JobStore, state: State) -> Job:
+    """Return a new job in a state."""
+    job = added(store)
+    if state == "queued":
+        return job
+    if state in ("paused", "canceled"):
+        return store.want(job.id, state)
+    claim = claimed(store)
+    if state == "running":
+        return claim.job
+    return store.finish(claim, OUTCOME) if state == "succeeded" else store.fail(claim, {"code": "x"})
+
+
+def test_outcome_comes_back_as_it_was_given(store: JobStore, clock: Clock) -> None:
+    """What a job left is kept with it, and its end is dated."""
+    added(store)
+    claim = claimed(store)
+    store.hold(claim, Progress("audit", 10, 24, segments_done=3))
+
+    done = store.finish(claim, OUTCOME)
+
+    assert OUTCOME == store.get(done.id).outcome
+    assert Progress("done", 24, 24, segments_done=3) == done.progress
+    assert done.finished_at == pytest.approx(clock.now, abs=0.1)
+
+
+def test_cancel_that_comes_with_the_end_wins(store: JobStore) -> None:
+    """Who was told that the job is being cancelled does not find it succeeded."""
+    added(store)
+    claim = claimed(store)
+    store.want(claim.job.id, "canceled")
+
+    ended = store.finish(claim, OUTCOME)
+
+    assert ("canceled", None) == (ended.state, ended.outcome)
+
+
+def test_plan_and_upload_stay_with_the_job(store: JobStore) -> None:
+    """What the next attempt needs is there for it; a finished upload is forgotten."""
+    added(store)
+    claim = claimed(store)
+    store.keep_plan(claim, {"size": "2x2", "half": 0.1, "none": None})
+    store.keep_upload(claim, "an upload")
+    store.let_go(claim, "queued")
+
+    again = claimed(store)
+
+    assert {"size": "2x2", "half": 0.1, "none": None} == again.job.plan
+    assert "an upload" == again.job.upload_id
+    store.keep_upload(again, None)
+    assert store.get(again.job.id).upload_id is None
+
+
+def test_resumed_and_retried_jobs_wait_behind_the_others(store: JobStore) -> None:
+    """Nobody overtakes those who wait; a retry begins with a clean slate and keeps the plan."""
+    paused = in_state(store, "paused")
+    added(store)
+    claim = claimed(store)
+    store.keep_plan(claim, {"a": 1})
+    failed = store.fail(claim, {"code": "x"})
+    waiting = added(store)
+
+    assert "queued" == store.resume(paused.id).state
+    again = store.retry(failed.id)
+
+    assert [1, 2, 3] == [store.place(job.id) for job in (waiting, paused, failed)]
+    assert (None, None, Progress(), {"a": 1}) == (again.fault, again.finished_at, again.progress, again.plan)
+
+
+def test_retried_job_gets_all_its_attempts_again(store: JobStore) -> None:
+    """Deaths of long ago do not count against a job that somebody wants tried again."""
+    added(store)
+    for _ in range(3):
+        job = claimed(store, "a").job
+        store.take_back("a")
+    store.retry(job.id)
+    claimed(store, "a")
+
+    assert ["queued"] == [job.state for job in store.take_back("a")]
+
+
+def test_pages_hold_every_job_once(store: JobStore) -> None:
+    """Newest first, by cursor, also by state and by key."""
+    jobs = [added(store, key_id="alice" if number % 2 else "bob") for number in range(7)]
+    store.want(jobs[0].id, "canceled")
+
+    seen: list[str] = []
+    after: str | None = None
+    while True:
+        page, after = store.page(after, 3)
+        seen += [job.id for job in page]
+        if after is None:
+            break
+
+    assert [job.id for job in reversed(jobs)] == seen
+    assert [jobs[0].id] == [job.id for job in store.page(None, 9, "canceled")[0]]
+    assert 3 == len(store.page(None, 9, key_id="alice")[0])
+    assert ([], None) == store.page(None, 9, "failed")
+
+
+def test_strange_cursor_is_refused(store: JobStore) -> None:
+    """A cursor that is none of ours is the caller's mistake."""
+    with pytest.raises(BadRequest, match="cursor"):
+        store.page("'; drop table", 5)
+
+
+def test_counts_name_every_state(store: JobStore) -> None:
+    """A state without jobs counts 0."""
+    in_state(store, "paused")
+    in_state(store, "running")
+
+    counts = store.counts()
+
+    assert set(FOLLOWS) == set(counts)
+    assert (1, 1, 0) == (counts["paused"], counts["running"], counts["failed"])
+
+
+def test_only_finished_jobs_are_old_and_are_removed(store: JobStore, clock: Clock) -> None:
+    """What is not over is never taken for old, however old it is."""
+    done, running, paused = (in_state(store, state) for state in ("failed", "running", "paused"))
+    clock.now += 1000
+
+    assert [done.id] == [job.id for job in store.expired(clock.now)]
+    assert [] == store.expired((done.finished_at or 0) - 1)
+    for job in (running, paused):
+        with pytest.raises(Conflict, match=job.state):
+            store.remove(job.id)
+    store.remove(done.id)
+    with pytest.raises(NotFound):
+        store.get(done.id)
+
+
+def test_database_of_another_version_is_refused(url: str) -> None:
+    """A server does not guess at tables that it does not know; its hint says what to do."""
+    JobStore(url).close()
+    database = Database(url)
+    with database.writing() as connection:
+        connection.execute(schema.update().values(version=99))
+    database.close()
+
+    with pytest.raises(StorageError, match="schema 99"):
+        JobStore(url)
+
+
+def test_damaged_sqlite_file_is_refused(tmp_path: Path) -> None:
+    """A start on a damaged file fails and says what to do with it."""
+    path = tmp_path / "jobs.sqlite"
+    path.write_bytes(b"no database" * 1000)
+
+    with pytest.raises(StorageError) as caught:
+        JobStore(f"sqlite:///{path}")
+    assert "backup" in str(caught.value.hint)
+
+
+def test_sqlite_file_is_private(tmp_path: Path) -> None:
+    """Addresses of sources may carry signatures, so nobody else reads the file or what SQLite lays beside it."""
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite")
+    added(store)
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+
+    assert {0o600} == set(modes.values()), modes
+    store.close()
+
+
+def test_sqlite_waits_until_the_disk_has_it(tmp_path: Path) -> None:
+    """Write-ahead log with full synchronisation: what was committed survives a power cut."""
+    database = Database(f"sqlite:///{tmp_path}/jobs.sqlite")
+    with database.reading() as connection:
+        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+    database.close()
+
+    assert ["wal", 2] == found
+
+
+def test_address_that_is_none_is_named() -> None:
+    """A wrong setting fails the start by its name and without its value, which may hold a password."""
+    with pytest.raises(BadRequest, match="UPSCALE_DATABASE_URL") as caught:
+        JobStore("secret")
+    assert "secret" not in caught.value.detail
+
+
+def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gives a Postgres address without its driver is told what to install."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(MissingExtra) as caught:
+        JobStore("postgresql://127.0.0.1:1/none")
+
+    assert "upscale-server[postgres]" in str(caught.value.hint)

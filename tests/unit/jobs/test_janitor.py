@@ -1,0 +1,189 @@
+"""What the janitor removes and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.support.job_parts import LocalLanes, Shelf, asked_of, parts_in
+from upscale_server.errors import StorageError
+from upscale_server.jobs import janitor as rooms
+from upscale_server.jobs.carry import object_key
+from upscale_server.jobs.folder import JobFolder, uploads_folder
+from upscale_server.jobs.janitor import Janitor
+from upscale_server.jobs.job import Asked, Job, NewJob, Outcome, Source, State
+from upscale_server.jobs.parts import Parts
+from upscale_server.settings import Storage
+
+DAY = 86_400
+LONG_AGO = 100 * DAY
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    """Give a server's parts that keep results for a day and at most 25 bytes of them."""
+    made = parts_in(tmp_path, LocalLanes(), storage=Storage(keep_seconds=DAY, budget_bytes=25))
+    yield made
+    made.store.close()
+
+
+def sweep(parts: Parts, *carried: str) -> None:
+    """Sweep once, with jobs in hand."""
+    Janitor(parts, lambda: frozenset(carried)).sweep()
+
+
+def job_in(parts: Parts, state: State, fault: dict[str, object] | None = None) -> Job:
+    """Return a job in a state, with a folder that holds finished work."""
+    job = parts.store.add(NewJob(asked_of(Path("/source"))), 100)
+    if state in ("paused", "canceled"):
+        job = parts.store.want(job.id, state)
+    elif state != "queued":
+        claim = parts.store.claim("another" if state == "running" else parts.owner, 1000)
+        assert claim is not None
+        if state == "succeeded":
+            stored(parts, job.id)
+            job = parts.store.finish(claim, Outcome(object_key(job.id), 10, 1.0))
+        elif state == "failed":
+            job = parts.store.fail(claim, fault or {})
+    work = JobFolder(parts.temp_dir, job.id).work("digest")
+    work.mkdir(parents=True)
+    (work / "segment-00000.json").write_text("{}")
+    return job
+
+
+def stored(parts: Parts, job_id: str, age: float = 0.0, key: str = "") -> Path:
+    """Put ten bytes into the store."""
+    path = cast("Shelf", parts.objects).root / (key or object_key(job_id))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"0123456789")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def has_folder(parts: Parts, job: Job) -> bool:
+    """Tell whether a job's folder is there."""
+    return JobFolder(parts.temp_dir, job.id).path.exists()
+
+
+@pytest.mark.parametrize("state", ["queued", "paused"])
+def test_folder_of_a_job_that_goes_on_stays(state: State, parts: Parts) -> None:
+    """What is finished is not made again after a restart."""
+    job = job_in(parts, state)
+
+    sweep(parts)
+
+    assert has_folder(parts, job)
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded", "failed", "canceled"])
+def test_folder_of_a_job_that_needs_it_no_more_goes(state: State, parts: Parts) -> None:
+    """A finished job leaves nothing; one in another server's hands has its folder there."""
+    job = job_in(parts, state)
+
+    sweep(parts)
+
+    assert not has_folder(parts, job)
+
+
+def test_folder_of_a_job_in_hand_stays(parts: Parts) -> None:
+    """Whatever the database says at this moment."""
+    job = job_in(parts, "running")
+
+    sweep(parts, job.id)
+
+    assert has_folder(parts, job)
+
+
+def test_folder_of_no_job_goes_and_a_strangers_stays(parts: Parts) -> None:
+    """Only names that can be ours are removed."""
+    ours = JobFolder(parts.temp_dir, "0" * 32)
+    ours.make()
+    theirs = ours.path.with_name("precious")
+    theirs.mkdir()
+
+    sweep(parts)
+
+    assert (False, True) == (ours.path.exists(), theirs.exists())
+
+
+def test_work_that_a_retry_can_use_stays_for_a_day(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that was down for an hour costs no job; nobody's work stays for ever."""
+    job = job_in(parts, "failed", {"retryable": True})
+    sweep(parts)
+    assert has_folder(parts, job)
+
+    monkeypatch.setattr(rooms, "KEPT_WORK_SECONDS", 0)
+    sweep(parts)
+
+    assert not has_folder(parts, job)
+
+
+def test_old_jobs_go_with_their_results(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time that results are kept nothing tells of a job."""
+    job, waiting = job_in(parts, "succeeded"), job_in(parts, "queued")
+    sweep(parts)
+    assert parts.objects.head(object_key(job.id)) is not None
+
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
+    sweep(parts)
+
+    assert parts.objects.head(object_key(job.id)) is None
+    assert [waiting.id] == [one.id for one in parts.store.page(None, 10)[0]]
+
+
+def test_results_that_no_job_names_go_by_age(parts: Parts) -> None:
+    """What a crash left in the store is found; what is not ours is not touched."""
+    ours = stored(parts, "0" * 32, LONG_AGO)
+    theirs = stored(parts, "", LONG_AGO, "results/holiday.mp4")
+    young = stored(parts, "1" * 32)
+
+    sweep(parts)
+
+    assert (False, True, True) == (ours.exists(), theirs.exists(), young.exists())
+
+
+def test_oldest_results_go_when_they_are_over_budget(parts: Parts) -> None:
+    """Thirty bytes of results and room for 25: the oldest one makes room."""
+    paths = [stored(parts, f"{number}" * 32, age) for number, age in enumerate((30, 20, 10))]
+
+    sweep(parts)
+
+    assert [False, True, True] == [path.exists() for path in paths]
+
+
+def test_uploads_that_no_job_took_go(parts: Parts) -> None:
+    """A request that died leaves its upload; one that is waiting for its job, or still being sent, stays."""
+    folder = uploads_folder(parts.temp_dir)
+    folder.mkdir(parents=True)
+    untaken, taken, young = (folder / name for name in ("untaken", "taken", "young"))
+    for path in (untaken, taken, young):
+        path.write_bytes(b"x")
+    for path in (untaken, taken):
+        os.utime(path, (1, 1))
+    parts.store.add(NewJob(Asked(Source("upload", str(taken)))), 100)
+
+    sweep(parts)
+
+    assert (False, True, True) == (untaken.exists(), taken.exists(), young.exists())
+
+
+def test_one_fault_hides_no_other(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that does not answer does not keep folders from being swept, nor the sweep from coming back."""
+
+    def refuse(*_: object) -> None:
+        message = "the store does not answer"
+        raise StorageError(message)
+
+    monkeypatch.setattr(Shelf, "listed", refuse)
+    monkeypatch.setattr(Shelf, "sweep", refuse)
+    job = job_in(parts, "canceled")
+
+    sweep(parts)
+
+    assert not has_folder(parts, job)

@@ -1,0 +1,370 @@
+"""Downloads: each way a source can misbehave ends with its own name, in time, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.bad_source import BODY, BadSource
+from upscale_server.errors import (
+    BadScheme,
+    BadUrl,
+    Canceled,
+    DiskFull,
+    NotMedia,
+    SourceError,
+    SourceForbidden,
+    SourceNotFound,
+    SourceTimeout,
+    SourceTooLarge,
+    SourceUnreachable,
+)
+from upscale_server.settings import Fetch
+from upscale_server.storage import download as download_module
+from upscale_server.storage.fetch import Fetched, FetchRules, check_url, fetch
+from upscale_server.storage.urls import follow, parse_url
+
+LOOPBACK = ("127.0.0.1/32",)
+SECRET = "X-Amz-Signature=c0ffee"  # noqa: S105 - looked for in messages
+
+
+def quick(**changes: object) -> FetchRules:
+    """Return rules that give up fast; the limits tested are far apart, so no test depends on the machine."""
+    settings = Fetch(allowed_networks=LOOPBACK, idle_seconds=1.0, total_seconds=60.0, least_bytes_per_second=0)
+    rules = dataclasses.replace(FetchRules.of(settings), pause_seconds=0.01)
+    return dataclasses.replace(rules, **changes)  # type: ignore[arg-type]
+
+
+def quick_pace(**changes: float) -> FetchRules:
+    """Return rules with another pace."""
+    return quick(pace=dataclasses.replace(quick().pace, **changes))
+
+
+def ignore(_done: int, _total: int | None) -> None:
+    """Watch nothing."""
+
+
+def stop_in_the_middle(done: int, _total: int | None) -> None:
+    """Watch as one who cancels after the first bytes."""
+    if done >= 300_000:
+        raise Canceled("stopped in the middle")
+
+
+@pytest.fixture
+def source() -> Iterator[BadSource]:
+    """Give a source on loopback."""
+    with BadSource() as started:
+        yield started
+
+
+def run(source: BadSource, mode: str, folder: Path, rules: FetchRules | None = None) -> Fetched:
+    """Download a mode to `folder/source`, with a secret in the URL."""
+    joint = "&" if "?" in mode else "?"
+    return fetch(source.url(f"{mode}{joint}{SECRET}"), folder / "source", rules or quick(), ignore)
+
+
+@pytest.mark.parametrize("mode", ["ok", "chunked", "noclen", "chain?n=5", "redirect?c=308&to=/ok", "flaky?n=2"])
+def test_a_whole_file_arrives_however_it_is_sent(mode: str, source: BadSource, tmp_path: Path) -> None:
+    """Length or chunks or neither, five redirects, two passing failures: the same bytes, and no part file."""
+    fetched = run(source, mode, tmp_path)
+
+    assert hashlib.sha256(BODY).hexdigest() == fetched.sha256
+    assert len(BODY) == fetched.byte_count
+    assert BODY == (tmp_path / "source").read_bytes()
+    assert ["source"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_no_compression_no_cookies_and_no_proxy_are_asked_for(
+    source: BadSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only our own headers are sent, straight to the source, whatever the environment says about proxies."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+
+    run(source, "ok", tmp_path)
+
+    sent = source.asked[0].headers
+    assert {"host", "user-agent", "accept", "accept-encoding", "connection"} == set(sent)
+    assert "identity" == sent["accept-encoding"]
+    assert f"127.0.0.1:{source.port}" == sent["host"]
+
+
+def test_a_connection_that_breaks_is_gone_on_with_where_it_broke(source: BadSource, tmp_path: Path) -> None:
+    """Three breaks, each answered with Range and If-Range: every byte is sent once."""
+    fetched = run(source, "resume", tmp_path)
+
+    assert hashlib.sha256(BODY).hexdigest() == fetched.sha256
+    assert [None, "bytes=300000-", "bytes=600000-", "bytes=900000-"] == source.ranges()
+    assert '"v1"' == source.asked[1].headers["if-range"]
+
+
+@pytest.mark.parametrize("mode", ["changes", "swaps", "shifts"])
+def test_the_rest_of_another_file_is_never_joined_on(mode: str, source: BadSource, tmp_path: Path) -> None:
+    """A changed file, another ETag or another place: the download starts over and is whole."""
+    fetched = run(source, mode, tmp_path)
+
+    assert hashlib.sha256(BODY).hexdigest() == fetched.sha256
+
+
+def test_a_dead_processs_part_is_gone_on_with(source: BadSource, tmp_path: Path) -> None:
+    """What an earlier call left for the same URL is kept; its bytes count in the digest."""
+    with pytest.raises(Canceled):
+        fetch(source.url("halts"), tmp_path / "source", quick(), stop_in_the_middle)
+    fetched = fetch(source.url("halts"), tmp_path / "source", quick(), ignore)
+
+    assert hashlib.sha256(BODY).hexdigest() == fetched.sha256
+    assert [None, "bytes=300000-"] == source.ranges()
+
+
+@pytest.mark.parametrize("spoil", ["url", "boot", "note"])
+def test_a_part_of_another_url_or_boot_is_not_gone_on_with(spoil: str, source: BadSource, tmp_path: Path) -> None:
+    """Only bytes that are surely of this file and surely on the disk are kept."""
+    part, note = tmp_path / "source.part", tmp_path / "source.part.json"
+    with pytest.raises(Canceled):
+        fetch(source.url("halts"), tmp_path / "source", quick(), stop_in_the_middle)
+    text = note.read_text()
+    changes = {"url": ('256": "', '256": "0'), "boot": ('boot": "', 'boot": "0'), "note": ("{", "")}
+    note.write_text(text.replace(*changes[spoil]))
+    part.write_bytes(b"\0" * 300_000)
+
+    fetched = fetch(source.url("halts"), tmp_path / "source", quick(), ignore)
+
+    assert hashlib.sha256(BODY).hexdigest() == fetched.sha256
+    assert [None, None] == source.ranges()
+
+
+BAD = {
+    "status?c=404": SourceNotFound,
+    "status?c=410": SourceNotFound,
+    "status?c=401": SourceError,
+    "status?c=403": SourceError,
+    "status?c=204": SourceError,
+    "status?c=304": SourceError,
+    "status?c=500": SourceUnreachable,
+    "partial": SourceError,
+    "short": SourceUnreachable,
+    "half": SourceUnreachable,
+    "rst": SourceUnreachable,
+    "hangup": SourceUnreachable,
+    "flaky?n=3": SourceUnreachable,
+    "clen-huge": SourceTooLarge,
+    "clen-negative": SourceUnreachable,
+    "clen-two": SourceUnreachable,
+    "endless": SourceTooLarge,
+    "gzip": SourceError,
+    "noreply": SourceTimeout,
+    "stall": SourceTimeout,
+    "stall?after=0": SourceTimeout,
+    "slowhead": SourceTimeout,
+    "flood100": SourceTimeout,
+    "bighead": SourceUnreachable,
+    "manyhead": SourceUnreachable,
+    "bigext": SourceUnreachable,
+    "badchunk": SourceUnreachable,
+    "http09": SourceUnreachable,
+    "chain?n=6": SourceError,
+    "loop": SourceError,
+    "nolocation": SourceError,
+    "redirect?to=file:///etc/passwd": BadScheme,
+    "redirect?to=ftp://127.0.0.1/x": BadScheme,
+    "redirect?to=data:video/mp4,xx": BadScheme,
+    "redirect?to=http://u:p@127.0.0.1/": BadUrl,
+    "redirect?to=http://169.254.169.254/latest": SourceForbidden,
+    "redirect?to=//169.254.169.254/": SourceForbidden,
+    "redirect?to=http://127.0.0.2/": SourceForbidden,
+    "redirect?to=http://10.0.0.1/": SourceForbidden,
+    "redirect?to=http://[::1]/": SourceForbidden,
+    "html": NotMedia,
+    "html-endless": NotMedia,
+    "m3u8": NotMedia,
+    "json": NotMedia,
+    "zip": NotMedia,
+    "empty": NotMedia,
+}
+
+
+@pytest.mark.parametrize("mode", BAD)
+def test_a_bad_source_is_named_and_leaves_nothing(mode: str, source: BadSource, tmp_path: Path) -> None:
+    """The right class; no word of the URL's query or of the peer; nothing left where it cannot be gone on with."""
+    rules = quick(max_bytes=8 << 20)
+
+    with pytest.raises(BAD[mode]) as caught:
+        run(source, mode, tmp_path, rules)
+
+    assert BAD[mode] is type(caught.value)
+    assert "c0ffee" not in caught.value.detail
+    assert "secret of the peer" not in caught.value.detail
+    assert caught.value.retryable or not list(tmp_path.iterdir())
+    assert not (tmp_path / "source").exists()
+
+
+@pytest.mark.parametrize("mode", ["drip", "chunkext"])
+def test_a_source_below_the_least_rate_is_given_up(mode: str, source: BadSource, tmp_path: Path) -> None:
+    """Bytes that come one by one, or that never become part of the body, hold no place."""
+    rules = quick_pace(least_bytes_per_second=50_000, window_seconds=1.0, idle_seconds=50.0)
+
+    with pytest.raises(SourceTimeout, match="the least is 50000"):
+        run(source, mode, tmp_path, rules)
+
+
+@pytest.mark.parametrize("mode", ["drip", "chunkext"])
+def test_no_download_lasts_longer_than_its_limit(mode: str, source: BadSource, tmp_path: Path) -> None:
+    """The limit holds for a source that always sends something, where no least rate is set."""
+    with pytest.raises(SourceTimeout, match="longer than 1 s"):
+        run(source, mode, tmp_path, quick_pace(total_seconds=1.0, idle_seconds=50.0))
+
+
+def test_breaks_without_progress_are_counted_and_progress_begins_anew(source: BadSource, tmp_path: Path) -> None:
+    """Two tries are enough for four breaks that each brought something, and only two for none."""
+    assert len(BODY) == run(source, "resume", tmp_path, quick(attempts=2)).byte_count
+    with pytest.raises(SourceUnreachable):
+        run(source, "rst", tmp_path, quick(attempts=2))
+
+    assert 2 == sum(asked.mode == "rst" for asked in source.asked)
+
+
+@pytest.mark.parametrize("mode", ["noreply", "stall", "drip", "slowhead", "chunkext"])
+def test_a_cancelled_download_stops_whatever_the_source_does(mode: str, source: BadSource, tmp_path: Path) -> None:
+    """The watch is asked while nothing arrives, too; what it raises comes out."""
+    asked: list[tuple[int, int | None]] = []
+
+    def cancel(done: int, total: int | None) -> None:
+        asked.append((done, total))
+        if len(asked) > 2:
+            raise Canceled("no longer wanted")
+
+    with pytest.raises(Canceled, match="no longer wanted"):
+        fetch(source.url(mode), tmp_path / "source", quick_pace(idle_seconds=50.0), cancel)
+
+
+def test_progress_names_what_is_done_and_what_there_is(source: BadSource, tmp_path: Path) -> None:
+    """The watch learns the length as soon as the source says it."""
+    seen: list[tuple[int, int | None]] = []
+    rules = quick_pace(idle_seconds=0.6)
+
+    with pytest.raises(SourceTimeout):
+        fetch(source.url("stall"), tmp_path / "source", rules, lambda done, total: seen.append((done, total)))
+
+    assert (0, None) == seen[0]
+    assert (5000, len(BODY)) == seen[-1]
+
+
+def test_a_source_that_does_not_fit_the_disk_is_refused_at_its_head(
+    source: BadSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The free space is compared with the length before a byte is written."""
+    monkeypatch.setattr(download_module, "SPARE_BYTES", 1 << 60)
+
+    with pytest.raises(DiskFull, match="are free"):
+        run(source, "ok", tmp_path)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_over_the_limit_is_refused_by_its_length_and_by_its_bytes(source: BadSource, tmp_path: Path) -> None:
+    """A server that names its length is refused at once, one that does not when the limit is passed."""
+    for mode in ("ok", "chunked"):
+        with pytest.raises(SourceTooLarge, match="the limit is 100000") as caught:
+            run(source, mode, tmp_path, quick(max_bytes=100_000))
+        assert "the limit is UPSCALE_FETCH__MAX_BYTES" == caught.value.hint
+
+
+def test_a_redirect_from_https_to_http_is_refused() -> None:
+    """What was asked to be safe stays so."""
+    with pytest.raises(BadScheme, match="from https to http"):
+        follow(parse_url("https://example.org/a"), "http://example.org/a")
+
+    assert "https" == follow(parse_url("http://example.org/a"), "https://example.org/a").scheme
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ('"film.mp4"', "film.mp4"),
+        ('"../../../../etc/cron.d/x"', "_.._.._.._etc_cron.d_x"),
+        ("\"a\"; filename*=UTF-8''%E6%98%A0%E7%94%BB.mp4", "a"),
+        ('""', "named"),
+    ],
+)
+def test_the_name_is_for_people_and_is_never_a_path(
+    header: str, expected: str, source: BadSource, tmp_path: Path
+) -> None:
+    """The server's own name loses everything that could lead elsewhere; the file lies where we said."""
+    fetched = run(source, f"named?as={quote(header)}", tmp_path)
+
+    assert expected == fetched.file_name
+    assert ["source"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "http://", "http:///path", "//example.org/", "example.org/film.mp4", "http://example.org:99999/",
+        "http://example.org:0/", "http://example.org:x/", "http://user@example.org/", "http://u:secret@example.org/",
+        "http://example.org\\@127.0.0.1/", "http://exa mple.org/", "http://example.org/\r\nX: y", "http://[::1/",
+        "http://[fe80::1%25lo]/", "http://①②⑦.⓪.⓪.①/", "http://127。0。0。1/", "http://127.0.0.1%00.example.com/",
+        "http://-x/", "http://example.org/" + "a" * 10_000,
+    ],
+)  # fmt: skip
+def test_a_malformed_url_is_refused_at_the_door(url: str) -> None:
+    """No look-up, no connection; no credential is repeated."""
+    with pytest.raises(BadUrl) as caught:
+        check_url(url, quick())
+
+    assert "secret" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://example.org/x", "gopher://x/", "data:video/mp4,x", "rtsp://x/"]
+)
+def test_another_scheme_is_refused_at_the_door(url: str) -> None:
+    """Only http and https are fetched."""
+    with pytest.raises(BadScheme):
+        check_url(url, quick())
+
+
+def test_a_list_of_hosts_is_kept_to(source: BadSource, tmp_path: Path) -> None:
+    """An exact name or a suffix with its dot; neither `evilgood.org` nor `good.org.evil.com` is one; redirects, too."""
+    rules = FetchRules.of(Fetch(allowed_hosts=("good.org", "*.fine.org")))
+
+    for host in ("good.org", "GOOD.org.", "a.fine.org", "a.b.fine.org"):
+        check_url(f"https://{host}/x.mp4", rules)
+    for host in ("evilgood.org", "good.org.evil.com", "fine.org", "evilfine.org", "93.184.216.34"):
+        with pytest.raises(SourceForbidden, match="may not come from host"):
+            check_url(f"https://{host}/x.mp4", rules)
+    listed = FetchRules.of(Fetch(allowed_hosts=("127.0.0.1",), allowed_networks=LOOPBACK))
+    with pytest.raises(SourceForbidden, match="may not come from host"):
+        run(source, "redirect?to=http://example.org/", tmp_path, listed)
+
+
+def test_a_name_is_dialled_at_the_address_that_was_vetted(source: BadSource, tmp_path: Path) -> None:
+    """A name that changes its address between two look-ups gains nothing: there is one, and it is judged."""
+    answers = iter([["10.0.0.1", "127.0.0.1"], ["169.254.169.254"], ["::ffff:169.254.169.254", "fe80::1"]])
+    rules = quick(resolver=lambda _host, _port: next(answers), attempts=1)
+
+    assert len(BODY) == fetch(source.url("ok", "films.test"), tmp_path / "a", rules, ignore).byte_count
+    for _ in range(2):
+        with pytest.raises(SourceForbidden):
+            fetch(source.url("ok", "films.test"), tmp_path / "b", rules, ignore)
+
+    assert 1 == len(source.asked)
+
+
+def test_a_host_without_an_address_and_a_closed_port_are_unreachable(tmp_path: Path) -> None:
+    """Both may pass; the message names the host."""
+
+    def unknown(_host: str, _port: int) -> list[str]:
+        raise OSError("no such name")
+
+    with BadSource() as source:
+        closed = source.url("ok")
+
+    with pytest.raises(SourceUnreachable, match=r"films\.test has no address"):
+        fetch("http://films.test/x", tmp_path / "a", quick(resolver=unknown), ignore)
+    with pytest.raises(SourceUnreachable, match=r"127\.0\.0\.1 cannot be reached"):
+        fetch(closed, tmp_path / "b", quick(), ignore)

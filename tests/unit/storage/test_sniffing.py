@@ -1,0 +1,52 @@
+"""First bytes: pages, playlists, text and archives are turned away, everything else is left to the demuxer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from upscale_server.errors import NotMedia
+from upscale_server.storage.sniffing import SNIFFED_BYTES, refuse_non_media
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"", "empty"),
+        (b"\n\n <!DOCTYPE HTML>", "web page"),
+        (b"\xef\xbb\xbf<html>", "web page"),
+        (b"#EXTM3U\n#EXTINF:5,\nhttp://127.0.0.1/", "playlist"),
+        (b"ffconcat version 1.0\nfile 'x'", "playlist"),
+        (b"<MPD xmlns=''>", "playlist"),
+        (b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\n", "text"),
+        (b'{"error": "expired"}', "text"),
+        (b"<?xml version='1.0'?><Error/>", "text"),
+        (("a" + "é" * 3000).encode()[:SNIFFED_BYTES], "text"),  # ends in the middle of a letter
+        (b"PK\x03\x04" + bytes(100), "zip"),
+        (b"\x1f\x8b\x08" + bytes(100), "gzip"),
+        (b"\x7fELF" + bytes(100), "program"),
+    ],
+)
+def test_what_is_no_media_is_named(head: bytes, what: str) -> None:
+    """The message says what it is."""
+    with pytest.raises(NotMedia, match=what):
+        refuse_non_media(head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\0\0\0\x20ftypisom", b"\x1aE\xdf\xa3", b"RIFF\0\0\0\0AVI LIST", b"\x47" + bytes(187), b"FLV\x01",
+        b"YUV4MPEG2 W16 H16 F25:1\nFRAME\n" + b"A" * 5000, b"\x89PNG\r\n\x1a\n", b"\xff\xfe" + bytes(range(256)),
+        b"text" + b"\xff\xfe" * 100, b"OggS\0",
+    ],
+)  # fmt: skip
+def test_what_may_be_media_passes(head: bytes) -> None:
+    """Containers, raw video, and bytes that nobody knows."""
+    refuse_non_media(head[:SNIFFED_BYTES])
+
+
+def test_the_bundled_clip_passes(bundled_clip: Path) -> None:
+    """A real file."""
+    refuse_non_media(bundled_clip.read_bytes()[:SNIFFED_BYTES])

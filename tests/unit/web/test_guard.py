@@ -1,0 +1,139 @@
+"""One connection can cost only so much: each bound of the protocol bites, and none of them hits an honest client."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from upscale_server.web.guard import HEAD_BYTES, Bounds, GuardedProtocol
+
+QUICK = Bounds(look_seconds=0.02)
+BODY_OF_RESPONSE = 64 << 20  # far beyond what the kernel's and uvicorn's buffers hold
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body, then answer; /large answers with more than any buffer holds."""
+    if scope["type"] != "http":
+        return
+    more = scope["method"] == "POST" and scope["path"] != "/unread"
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        more = message.get("more_body", False)
+    size = BODY_OF_RESPONSE if scope["path"] == "/large" else 2
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+    for begin in range(0, size, 1 << 20):
+        left = size - begin
+        await send({"type": "http.response.body", "body": b"x" * min(left, 1 << 20), "more_body": left > (1 << 20)})
+
+
+@contextmanager
+def guarded(bounds: Bounds) -> Iterator[tuple[str, int]]:
+    """Serve the application with these bounds."""
+    protocol = type("Quick", (GuardedProtocol,), {"bounds": bounds})
+    door = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        application, http=protocol, lifespan="off", log_config=None, log_level="critical",
+        h11_max_incomplete_event_size=HEAD_BYTES, ws="none",
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+    thread.start()
+    try:
+        yield door.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def conversation(address: tuple[str, int], said: bytes) -> bytes:
+    """Return everything that the server answers until it closes the connection."""
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(said)
+        heard = b""
+        try:
+            while more := connection.recv(65536):
+                heard += more
+        except ConnectionResetError:
+            pass
+        return heard
+
+
+def status_of(heard: bytes) -> int:
+    """Return the status of the first answer."""
+    return int(heard.split(b" ", 2)[1])
+
+
+HEAD = b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said", "expected"),
+    [
+        (replace(QUICK, head_seconds=0.2), b"GET / HTTP/1.1\r\nHost: x\r\n", 408),
+        (replace(QUICK, body_idle_seconds=0.2), HEAD + b"some", 408),
+        (replace(QUICK, body_window_seconds=0.2, body_bytes_per_second=1e9), HEAD + b"some", 408),
+        (QUICK, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", 431),
+        (QUICK, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 20_000 + b"\r\n", 431),
+        (QUICK, b"\x16\x03\x01\x02\x00\x01\x00\x01", 400),
+        (QUICK, b"GET / HTTP/1.1\r\n\r\n", 400),
+        (replace(QUICK, connections=0), b"", 429),
+    ],
+    ids=["slow head", "silent body", "slow body", "large head", "many headers", "TLS", "no host", "too many"],
+)
+def test_a_client_beyond_a_bound_is_told_so_and_dropped(bounds: Bounds, said: bytes, expected: int) -> None:
+    """The answer is a problem object with the right status, and the connection is closed."""
+    with guarded(bounds) as address:
+        heard = conversation(address, said)
+
+    assert expected == status_of(heard)
+    assert expected == json.loads(heard.partition(b"\r\n\r\n")[2])["status"]
+
+
+def test_a_connection_on_which_nothing_is_said_is_closed_without_a_word() -> None:
+    """An idle connection does not stay for ever."""
+    with guarded(replace(QUICK, head_seconds=0.2)) as address:
+        heard = conversation(address, b"")
+
+    assert b"" == heard
+
+
+def test_a_client_that_reads_nothing_is_dropped() -> None:
+    """A response that nobody reads holds its connection only so long, and nothing of it stays in the kernel."""
+    with guarded(replace(QUICK, stalled_seconds=0.3)) as address, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(address)
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        watched = select.poll()
+        watched.register(connection, 0)  # errors and hang-ups are told without being asked for
+
+        told = watched.poll(30_000)
+
+    assert told
+
+
+def test_a_body_that_nobody_wants_is_read_away_only_so_long() -> None:
+    """A client that is answered and still sends is dropped."""
+    with guarded(replace(QUICK, unread_seconds=0.2)) as address:
+        heard = conversation(address, b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
+
+    assert 200 == status_of(heard)
+
+
+def test_an_honest_client_is_served_several_times_on_one_connection() -> None:
+    """Keep-alive works behind the guard, for heads and bodies that come in pieces."""
+    call = b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n%s\r\n" + b"z" * 40_000
+    with guarded(QUICK) as address:
+        heard = conversation(address, call % b"" + call % b"" + call % b"Connection: close\r\n")
+
+    assert 3 == heard.count(b"HTTP/1.1 200 OK")

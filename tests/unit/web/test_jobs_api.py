@@ -1,0 +1,263 @@
+"""The native API without any media: handing in, listing, watching, stopping, and blocking calls."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from tests.support.killing import wait_until
+from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
+from upscale_server.errors import SourceTruncated
+from upscale_server.jobs.job import Progress
+from upscale_server.service import VideoService
+from upscale_server.settings import Jobs
+
+JOB = {"payload_url": "http://127.0.0.1/clip.mp4?signature=hidden", "scale": 2}
+VIDEO = {"payload_url": "http://127.0.0.1/clip.mp4", "task_type": "SD2HD"}
+
+
+def test_a_job_is_accepted_with_its_place_and_without_its_address(served: Served) -> None:
+    """202, Location, the documented fields; an address may hold a signature and is not repeated."""
+    first = served.client.post("/v1/jobs", json=JOB)
+    second = served.client.post("/v1/jobs", json=JOB)
+
+    job = first.json()
+    assert (202, f"/v1/jobs/{job['id']}") == (first.status_code, first.headers["location"])
+    assert ("queued", 1, 2) == (job["state"], job["queue_position"], second.json()["queue_position"])
+    assert {"phase", "frames_done", "frames_total", "fps", "eta_seconds"} == set(job["progress"])
+    assert {"id", "state", "progress", "plan", "result", "fault", "created_at"} <= set(job)
+    assert "hidden" not in first.text
+    assert job == served.client.get(first.headers["location"]).json()
+
+
+def test_the_list_comes_in_pages_and_by_state(served: Served) -> None:
+    """Newest first; `next` leads on and is null at the end."""
+    ids = [served.client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(3)]
+    served.client.post(f"/v1/jobs/{ids[0]}/cancel")
+
+    first = served.client.get("/v1/jobs", params={"limit": 2}).json()
+    second = served.client.get("/v1/jobs", params={"limit": 2, "after": first["next"]}).json()
+    canceled = served.client.get("/v1/jobs", params={"state": "canceled"}).json()
+
+    assert ids[::-1] == [job["id"] for job in first["jobs"] + second["jobs"]]
+    assert second["next"] is None
+    assert ids[:1] == [job["id"] for job in canceled["jobs"]]
+
+
+def test_an_idempotency_key_makes_a_repeated_request_one_job(served: Served) -> None:
+    """The same request gives the same job, another one under the same key a conflict, a bad key a 400."""
+    key = {"Idempotency-Key": "once"}
+    first = served.client.post("/v1/jobs", json=JOB, headers=key)
+    again = served.client.post("/v1/jobs", json=JOB, headers=key)
+    other = served.client.post("/v1/jobs", json={**JOB, "scale": 4}, headers=key)
+    bad = served.client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "x" * 300})
+
+    assert first.json()["id"] == again.json()["id"]
+    assert (409, "conflict") == (other.status_code, other.json()["code"])
+    assert 400 == bad.status_code
+    assert 1 == served.service.counts().queued
+
+
+def test_a_full_room_is_told_when_to_come_back(tmp_path: Path) -> None:
+    """429 with Retry-After; a batch that does not fit leaves none of itself behind."""
+    settings = settings_in(tmp_path, jobs=Jobs(room=2))
+    with serving(VideoService(settings, IdlePool())) as served:
+        taken = served.client.post("/v1/jobs", json=JOB)
+        batch = served.client.post("/upscale", json={"video_paths": [VIDEO["payload_url"]] * 2, "scale": 2})
+        queued = served.client.get("/queue").json()["queued_tasks"]
+        served.client.post("/v1/jobs", json=JOB)
+        upload = served.post_raw("/v1/jobs", b"video", "video/mp4")
+
+    assert 202 == taken.status_code
+    for reply in (batch, upload):
+        assert (429, "queue_full") == (reply.status_code, reply.json()["code"])
+        assert reply.headers["retry-after"].isdigit()
+    assert 1 == queued
+
+
+def test_a_job_goes_through_its_states_by_request(served: Served) -> None:
+    """Pause, resume, cancel, retry and delete follow the table of steps; what does not exist there is a conflict."""
+    path = f"/v1/jobs/{served.client.post('/v1/jobs', json=JOB).json()['id']}"
+
+    seen = [served.client.post(f"{path}/{verb}").json().get("state") for verb in ("pause", "resume", "cancel")]
+    again = served.client.post(f"{path}/cancel").json()["state"]
+    wrong = served.client.post(f"{path}/resume")
+    retried = served.client.post(f"{path}/retry").json()["state"]
+    unfinished = served.client.delete(path)
+    served.client.post(f"{path}/cancel")
+    removed = served.client.delete(path)
+
+    assert ["paused", "queued", "canceled"] == seen
+    assert ("canceled", "queued") == (again, retried)
+    assert (409, "conflict") == (wrong.status_code, wrong.json()["code"])
+    assert (409, 204) == (unfinished.status_code, removed.status_code)
+    assert 404 == served.client.get(path).status_code
+
+
+def test_events_begin_with_a_snapshot_tell_what_is_new_and_end_with_the_job(served: Served, tmp_path: Path) -> None:
+    """Each event is the whole job; the last one is its end, and then the stream is over."""
+    job_id = served.client.post("/v1/jobs", json=JOB).json()["id"]
+    events = []
+
+    with served.client.stream("GET", f"/v1/jobs/{job_id}/events") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                events.append(json.loads(line[6:]))
+                if len(events) == 1:
+                    finish_next(served.service, tmp_path)
+
+    assert "text/event-stream" in stream.headers["content-type"]
+    assert ["queued", "succeeded"] == [events[0]["state"], events[-1]["state"]]
+    assert events[-1]["result"]["url"]
+
+
+def test_a_reader_that_comes_back_is_not_told_again_what_it_knows(served: Served, tmp_path: Path) -> None:
+    """With Last-Event-ID the first event is the next news; without it, a snapshot."""
+    job_id = served.client.post("/v1/jobs", json=JOB).json()["id"]
+    finish_next(served.service, tmp_path)
+    path = f"/v1/jobs/{job_id}/events"
+
+    text = served.client.get(path).text
+    last = next(line[4:] for line in text.splitlines() if line.startswith("id: "))
+    known = served.client.get(path, headers={"Last-Event-ID": last}).text
+    older = served.client.get(path, headers={"Last-Event-ID": "1-waiting-0"}).text
+
+    assert (1, 0, 1) == (text.count("data: "), known.count("data: "), older.count("data: "))
+
+
+def test_a_blocking_call_answers_when_its_job_is_done(served: Served, tmp_path: Path) -> None:
+    """The documented reply, with both names of the address, which gives the file."""
+    with _posting(served, "/upscale-video", VIDEO) as call:
+        _finish_when_there(served, tmp_path)
+        reply = call.result()
+
+    body = reply.json()
+    assert 200 == reply.status_code
+    assert body["optimized_video_url"] == body["uploaded_video_url"]
+    assert ("SD2HD", 10 / 2**20) == (body["task_type"], body["file_size_mb"])
+    assert body["processing_time"] >= 0
+    assert b"0123456789" == served.client.get(body["optimized_video_url"]).content
+
+
+def test_a_blocking_call_fails_as_its_job_did(served: Served) -> None:
+    """Status and code are the fault's; the job that failed is named."""
+    with _posting(served, "/upscale-video", VIDEO) as call:
+        _wait_for_one(served)
+        job_id = fail_next(served.service, SourceTruncated("ends after 3 of 9 frames"))
+        reply = call.result()
+
+    assert (422, "source_truncated") == (reply.status_code, reply.json()["code"])
+    assert ("ends after 3 of 9 frames", job_id) == (reply.json()["detail"], reply.headers["x-job-id"])
+
+
+def test_a_caller_that_hangs_up_cancels_nothing(served: Served) -> None:
+    """Its job waits on, and the server is fine."""
+    with pytest.raises(httpx.ReadTimeout):
+        served.client.post("/upscale-video", json=VIDEO, timeout=0.3)
+
+    assert 1 == served.service.counts().queued
+    assert 200 == served.client.get("/health").status_code
+
+
+def test_a_wait_that_is_over_is_told_as_accepted_and_not_as_done(tmp_path: Path) -> None:
+    """202 with the job and where to ask; the job goes on."""
+    settings = settings_in(tmp_path, jobs=Jobs(wait_seconds=1))
+    with serving(VideoService(settings, IdlePool())) as served:
+        reply = served.client.post("/upscale-video", json=VIDEO)
+
+    assert (202, "queued") == (reply.status_code, reply.json()["state"])
+    assert reply.headers["location"] == f"/v1/jobs/{reply.json()['id']}"
+
+
+def test_those_who_wait_are_answered_when_the_server_stops(served: Served) -> None:
+    """503 draining, which can be tried again; the job is named and still there after a restart."""
+    with _posting(served, "/upscale-video", VIDEO) as call:
+        _wait_for_one(served)
+        served.service.stop(0)
+        reply = call.result()
+
+    assert (503, "draining") == (reply.status_code, reply.json()["code"])
+    assert reply.headers["retry-after"].isdigit()
+    assert "goes on after its restart" in reply.json()["detail"]
+
+
+def test_links_begin_with_a_known_address_or_are_not_made(tmp_path: Path) -> None:
+    """Loopback, an allowed host, or the public address; any other Host is refused before any work."""
+    settings = settings_in(tmp_path, allowed_hosts=("video.example",))
+    with serving(VideoService(settings, IdlePool())) as served:
+        evil = served.client.post("/upscale-video", json=VIDEO, headers={"Host": "evil.example"})
+        odd = served.client.post("/upscale-video", json=VIDEO, headers={"Host": "localhost@evil.example"})
+        waiting = served.service.counts().queued
+        job_id = served.client.post("/v1/jobs", json=JOB).json()["id"]
+        finish_next(served.service, tmp_path)
+        path = f"/v1/jobs/{job_id}"
+        urls = [
+            served.client.get(path, headers={"Host": host}).json()["result"]["url"]
+            for host in ("video.example:8003", "localhost", "[::1]:29115", "evil.example")
+        ]
+    with serving(VideoService(settings.model_copy(update={"public_url": "https://v.example/"}), IdlePool())) as served:
+        public = served.client.get(path, headers={"Host": "evil.example"}).json()["result"]["url"]
+
+    assert (400, 400, 0) == (evil.status_code, odd.status_code, waiting)
+    assert "UPSCALE_ALLOWED_HOSTS" in evil.json()["hint"]
+    starts = ("http://video.example:8003/files/", "http://localhost/files/", "http://[::1]:29115/files/", "/files/")
+    assert [True] * 4 == [url.startswith(start) for url, start in zip(urls, starts, strict=True)]
+    assert public.startswith("https://v.example/files/")
+
+
+def test_progress_is_that_of_the_runner(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown is fresher than what is stored."""
+    monkeypatch.setattr(served.service._runner, "progress", lambda _job: Progress("upscale", 7, 9, 3.14159, 0.55))
+    job = served.client.post("/v1/jobs", json=JOB).json()
+
+    expected = {"phase": "upscale", "frames_done": 7, "frames_total": 9, "fps": 3.14, "eta_seconds": 0.6}
+    assert expected == {**job["progress"], "eta_seconds": round(job["progress"]["eta_seconds"] + 0.01, 1)}
+
+
+def test_the_documentation_is_one_page_that_loads_nothing(served: Served) -> None:
+    """/docs works without internet; every route is in it, with examples."""
+    page = served.client.get("/docs")
+    description = served.client.get("/openapi.json").json()
+
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "<script" not in page.text
+    for path in ("/upscale-video", "/upscale", "/v1/jobs", "/health", "/stats", "/queue", "/limits"):
+        assert path in description["paths"]
+        assert path in page.text
+    assert "curl -X POST http://localhost:29115/upscale-video" in page.text
+
+
+class _posting:  # noqa: N801 - reads as a verb where it is used
+    """Post in a thread of its own."""
+
+    def __init__(self, served: Served, path: str, body: object) -> None:
+        self._reply: list[httpx.Response] = []
+        self._thread = threading.Thread(
+            target=lambda: self._reply.append(httpx.post(f"{served.url}{path}", json=body, timeout=60))
+        )
+
+    def result(self) -> httpx.Response:
+        """Return the answer when it is there."""
+        self._thread.join()
+        return self._reply[0]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+
+
+def _wait_for_one(served: Served) -> None:
+    wait_until(lambda: served.service.counts().queued > 0)
+
+
+def _finish_when_there(served: Served, folder: Path) -> None:
+    _wait_for_one(served)
+    finish_next(served.service, folder)
