@@ -26,7 +26,7 @@ from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.job_parts import LocalLanes, Ready, asked_of, job_of, left_behind, parts_in, result_of
 from tests.support.killing import wait_until
-from upscale_server.errors import Conflict, Gone, OutputTooLarge, SourceUnreachable, StorageError
+from upscale_server.errors import Conflict, Gone, OutOfMemory, OutputTooLarge, SourceUnreachable, StorageError
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, SegmentDone
 from upscale_server.jobs import carry, deadline
 from upscale_server.jobs.folder import uploads_folder
@@ -469,6 +469,32 @@ def test_size_that_cannot_be_reached_fails_the_job(clip: Path, tmp_path: Path) -
 
         assert ("output_too_large", 422) == (fault_of(failed)["code"], fault_of(failed)["status"])
         assert "bytes" in fault_of(failed)["detail"]
+
+
+def test_a_job_that_memory_stops_goes_on_in_a_lower_precision(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole job is made in it, the stored plan says so, and without one that is left the job fails."""
+    monkeypatch.setattr("upscale_server.plan.lower_precisions", lambda *_: ("bf16",))
+    rounds: list[Plan] = []
+    enough = "bf16"
+
+    def too_little_memory(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
+        rounds.append(plan)
+        if plan.precision != enough:
+            raise OutOfMemory("the network's tile does not fit into memory")
+        return upscale_as_planned(plan, executor, work_dir, observer)
+
+    monkeypatch.setattr(carry, "upscale_as_planned", too_little_memory)
+    with running(parts_in(tmp_path)) as (parts, runner):
+        done = ended(parts, submit(parts, runner, job_of(clip)))
+
+        assert "succeeded" == done.state, done.fault
+        assert ["integer", "bf16"] == [one.precision for one in rounds]
+        assert rounds[1].as_record() == done.plan
+        enough = "none"
+        failed = ended(parts, submit(parts, runner, job_of(clip)))
+        assert "out_of_memory" == fault_of(failed)["code"]
 
 
 def test_output_over_its_limit_is_made_again_smaller(

@@ -210,3 +210,5 @@ def test_a_precision_that_memory_forced_is_planned_with_from_then_on(
     assert ("bf16", ("f16",)) == (found.precision, found.lower_precisions)
     assert first.in_precision("bf16").digest == found.digest
     assert () == make_plan(probed, replace(LANCZOS, precision="f32"), choices=choices).lower_precisions
+    settled = replace(LANCZOS, precision="f32", settled=True)
+    assert "bf16" == make_plan(probed, settled, choices=choices).precision, "measured by a server is not asked for"

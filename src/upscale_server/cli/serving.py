@@ -45,10 +45,10 @@ def model_of(settings: Settings) -> str | None:
     """
     from upscale_server.cli.loading import models_folder
     from upscale_server.models.added import path_of
-    from upscale_server.models.catalogue import family
+    from upscale_server.models.catalogue import MODEL_SUFFIXES, family
 
     meant = path_of(settings.model_path or None, models_folder(settings))
-    if meant is not None and meant.endswith(".onnx"):
+    if meant is not None and meant.endswith(MODEL_SUFFIXES):
         if not Path(meant).is_file():
             raise ModelMissing(f"there is no model file {meant}", hint="see MODEL_PATH, or --model-path")
     else:
@@ -75,7 +75,7 @@ def show_start(settings: Settings) -> None:
     talk.result_facts(
         [
             ("model", f"{first.path or first.name} ({scales})"),
-            ("GPU engines", ", ".join(_gpu_engines()) or "none installed (extra [cuda])"),
+            ("GPU engines", ", ".join(_gpu_engines()) or "none installed (extra [cuda] or [torch])"),
             ("processor", f"{cpu_name()}, {usable_cores()} cores"),
             ("lanes", f"at most {settings.max_workers}"),
             ("state", settings.state_dir),
@@ -86,13 +86,15 @@ def show_start(settings: Settings) -> None:
 
 
 def _gpu_engines() -> list[str]:
+    from upscale_server.models.device import nvidia_gpus
     from upscale_server.models.extras import installed
 
+    on_torch = ["torch-cuda"] if installed("torch") and nvidia_gpus() else []
     if not installed("cuda"):
-        return []
+        return on_torch
     from upscale_server.models.engines.onnxruntime.session import available_engines
 
-    return [engine for engine in available_engines() if engine in ("cuda", "tensorrt")]
+    return [*(engine for engine in available_engines() if engine in ("cuda", "tensorrt")), *on_torch]
 
 
 def serve_video(settings: Settings, door: socket.socket, host: str) -> None:
