@@ -252,6 +252,17 @@ def test_a_window_that_does_not_fit_is_halved(tmp_path: Path, monkeypatch: pytes
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
+def test_a_batch_can_be_stopped_between_two_tiles(tmp_path: Path) -> None:
+    """A cancelled job ends there; the self-test asks too, so only what comes after it counts."""
+    asked: list[None] = []
+
+    with _opened(tmp_path, "compact-x2", precision="f32", between_tiles=lambda: asked.append(None)) as upscaler:
+        asked.clear()
+        upscaler.upscale(np.concatenate([_picture(40, 56, 3)] * 2))
+
+    assert 2 == len(asked)
+
+
 def test_the_cpu_out_of_memory_is_named() -> None:
     """Torch has a class for the GPU only; on the CPU its allocator says so in words."""
     with pytest.raises(OutOfMemory), devices.faults_are_named():
