@@ -13,8 +13,11 @@ from types import TracebackType
 from upscale_server.errors import DiskFull, StorageError, UpscaleError
 
 _UNWRITABLE = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.EISDIR}
-)
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.EISDIR,
+        errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.ETXTBSY, errno.EBUSY, errno.EMFILE, errno.ENFILE,
+    }
+)  # fmt: skip
 
 
 class naming_write_faults:  # noqa: N801 - reads as a verb where it is used

@@ -5,12 +5,16 @@ It checks form only; what a task means, whether a model exists and who may ask b
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LONGEST_URL = 4096
 """Characters of an address; no server of note takes longer ones."""
+Name = Annotated[str, Field(max_length=100)]
+"""What a task, a size or a model is called."""
+Megabytes = Annotated[float, Field(ge=0.001, le=2**23)]
+"""A limit of a result's size: no video is a kB, and none has eight tebibytes."""
 
 StateWord = Literal["queued", "running", "paused", "succeeded", "failed", "canceled"]
 
@@ -40,9 +44,9 @@ class UpscaleVideo(Shape):
     )
 
     payload_url: str = Field(min_length=1, max_length=LONGEST_URL, description="where the video is, http or https")
-    task_type: str = Field(description="SD2HD, SD24K, HD24K or 4K28K")
-    maximum_optimized_size_mb: float | None = Field(
-        None, gt=0, description="the output has at most so many MiB, or the job fails with `output_too_large`"
+    task_type: Name = Field(description="SD2HD, SD24K, HD24K or 4K28K")
+    maximum_optimized_size_mb: Megabytes | None = Field(
+        None, description="the output has at most so many MiB, or the job fails with `output_too_large`"
     )
 
 
@@ -77,7 +81,7 @@ class Upscale(Shape):
     output_paths: list[str] | None = Field(None, description="where the results go, one for each path")
     codec: Literal["hevc", "av1"] = Field("hevc", description="codec of the results")
     deadline_seconds: float | None = Field(
-        None, gt=0, description="answer by then, with a Lanczos result where the network cannot make it"
+        None, gt=0, le=31_536_000, description="answer by then, with a Lanczos result where the network cannot make it"
     )
 
     @model_validator(mode="before")
@@ -93,7 +97,7 @@ class Upscale(Shape):
                 continue
             if values.get(many) is None:
                 values[many] = [single]
-            elif values[many][:1] != [single]:
+            elif not isinstance(values[many], list) or values[many][:1] != [single]:
                 msg = f"{one} and the first of {many} differ; give one of them"
                 raise ValueError(msg)
         return values
@@ -138,16 +142,16 @@ class QueueCounts(Shape):
 class NewJobFields(Shape):
     """What may be asked of a job besides its source: beside an upload, as form fields or in the query."""
 
-    task_type: str | None = Field(None, description="SD2HD, SD24K, HD24K or 4K28K; one of task_type, target, scale")
-    target: str | None = Field(None, description="1080p, 4k, … or WIDTHxHEIGHT")
+    task_type: Name | None = Field(None, description="SD2HD, SD24K, HD24K or 4K28K; one of task_type, target, scale")
+    target: Name | None = Field(None, description="1080p, 4k, … or WIDTHxHEIGHT")
     scale: int | None = Field(None, description="2 or 4; 2 where nothing is given")
     fit: Literal["contain", "exact", "scale"] | None = Field(
         None, description="keep the aspect ratio, pad with bars to the exact box, or the factor exactly"
     )
-    model: str | None = Field(None, min_length=1, max_length=100, description="a model family such as `fast`")
+    model: Name | None = Field(None, min_length=1, description="a model family such as `fast`")
     codec: Literal["h264", "hevc", "av1"] = Field("hevc", description="codec of the result")
     crf: int | None = Field(None, ge=0, le=63, description="quality, 0 is best; empty means the codec's own default")
-    maximum_optimized_size_mb: float | None = Field(None, gt=0, description="most MiB of the result")
+    maximum_optimized_size_mb: Megabytes | None = Field(None, description="most MiB of the result")
     profile: Literal["general", "subnet"] = Field("general", description="which rules the result is held against")
 
 
@@ -194,10 +198,10 @@ class JobView(Shape):
     state: StateWord
     progress: ProgressView
     asked: dict[str, Any]
-    plan: dict[str, Any] | None
+    plan: dict[str, Any] | None = Field(description="once it is decided; a list of jobs leaves it out")
     result: ResultView | None
     fault: dict[str, Any] | None
-    queue_position: int | None = Field(description="jobs before this one, where it waits")
+    queue_position: int | None = Field(description="its place where it waits, 1 for the next one")
     created_at: str
     updated_at: str
     started_at: str | None

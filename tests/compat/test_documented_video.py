@@ -313,5 +313,5 @@ def test_links_begin_with_the_hosts_own_name_only_where_it_is_ours(http: httpx.C
 
     reply = http.post("/upscale-video", json=asked, headers={"Host": "evil.example"})
 
-    assert reply.status_code == 400
+    assert reply.status_code == 403
     assert "UPSCALE_ALLOWED_HOSTS" in reply.text

@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, update
 
 from upscale_server.errors import BadRequest, Conflict, MissingExtra, NotFound, QueueFull, StorageError
 from upscale_server.jobs.database import Database
-from upscale_server.jobs.job import FOLLOWS, Asked, Claim, Job, NewJob, Outcome, Progress, Source, State
+from upscale_server.jobs.job import FOLLOWS, Asked, Claim, Job, NewJob, Outcome, Progress, Source, State, Wanted
 from upscale_server.jobs.store import JobStore
-from upscale_server.jobs.tables import metadata, schema
+from upscale_server.jobs.tables import jobs, metadata, schema
 
 POSTGRES = os.environ.get("UPSCALE_TEST_POSTGRES", "")  # read at import: the settings of outside are hidden in tests
 ASKED = Asked(Source("url", "https://example.org/a.mp4"), task="SD2HD", maximum_mb=12.5, file_name="ünïcödé")
@@ -115,21 +115,68 @@ def test_names_cannot_be_guessed(store: JobStore) -> None:
 
 def test_unknown_job_is_not_found(store: JobStore) -> None:
     """There is no answer about a job that does not exist."""
-    for ask in (store.get, store.place, store.resume, store.retry, store.remove, store.holder):
+    for ask in (store.get, store.place, store.resume, lambda job_id: store.retry(job_id, 9), store.remove):
         with pytest.raises(NotFound):
             ask("0" * 32)
 
 
 def test_full_queue_takes_no_more(store: JobStore) -> None:
-    """Only so many jobs wait; a running one takes no room."""
+    """Only so many jobs wait; a running one takes no room, and a paused one does."""
     store.add(NewJob(ASKED), room=2)
     store.add(NewJob(ASKED), room=2)
     with pytest.raises(QueueFull, match="UPSCALE_JOBS__ROOM"):
         store.add(NewJob(ASKED), room=2)
 
-    claimed(store)
+    claim = claimed(store)
 
-    assert store.add(NewJob(ASKED), room=2).state == "queued"
+    third = store.add(NewJob(ASKED), room=2)
+    assert "queued" == third.state
+    store.want(third.id, "paused")
+    with pytest.raises(QueueFull):
+        store.add(NewJob(ASKED), room=2)
+    store.fail(claim, {"code": "x"})
+    with pytest.raises(QueueFull):
+        store.retry(claim.job.id, room=2)
+    assert "queued" == store.resume(third.id).state, "it never gave up its place"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "to", "after"),
+    [
+        ("canceled", "queued", "canceled"),
+        ("canceled", "paused", "canceled"),
+        ("paused", "queued", "paused"),
+        ("paused", "canceled", "canceled"),
+    ],
+)
+def test_wish_that_was_taken_is_not_forgotten_when_a_job_is_given_up(
+    store: JobStore, wanted: Wanted, to: State, after: State
+) -> None:
+    """A cancel or pause that was answered before the job is let go is done, whatever it was let go for."""
+    job = added(store)
+    claim = claimed(store)
+    store.want(job.id, wanted)
+
+    assert after == store.let_go(claim, to).state
+
+
+def test_job_whose_bytes_are_elsewhere_is_left_to_its_server(store: JobStore) -> None:
+    """An upload lies on one server's disk; another one that shares the queue takes what comes after it."""
+    sent = store.add(NewJob(ASKED, home="b"), room=9)
+    free = added(store)
+
+    assert [free.id] == [claim.job.id for claim in (store.claim("a", LEASE), store.claim("a", LEASE)) if claim]
+    assert sent.id == claimed(store, "b").job.id
+
+
+def test_paused_jobs_that_nobody_touched_are_known(store: JobStore, clock: Clock) -> None:
+    """The janitor asks for jobs that were paused long ago; one that waits is none of them."""
+    job = added(store)
+    added(store)
+    store.want(job.id, "paused")
+
+    assert [] == store.forsaken(clock.now - 10)
+    assert [job.id] == [one.id for one in store.forsaken(clock.now + 10)]
 
 
 def test_same_idempotency_key_is_the_same_job(store: JobStore) -> None:
@@ -366,7 +413,7 @@ def test_impossible_wishes_are_refused(state: State, store: JobStore) -> None:
         "canceled": lambda: store.want(job.id, "canceled"),
         "paused": lambda: store.want(job.id, "paused"),
         "resume": lambda: store.resume(job.id),
-        "retry": lambda: store.retry(job.id),
+        "retry": lambda: store.retry(job.id, 9),
     }
     allowed = {
         "succeeded": set(),
@@ -445,7 +492,7 @@ def test_resumed_and_retried_jobs_wait_behind_the_others(store: JobStore) -> Non
     waiting = added(store)
 
     assert "queued" == store.resume(paused.id).state
-    again = store.retry(failed.id)
+    again = store.retry(failed.id, 9)
 
     assert [1, 2, 3] == [store.place(job.id) for job in (waiting, paused, failed)]
     assert (None, None, Progress(), {"a": 1}) == (again.fault, again.finished_at, again.progress, again.plan)
@@ -455,12 +502,40 @@ def test_retried_job_gets_all_its_attempts_again(store: JobStore) -> None:
     """Deaths of long ago do not count against a job that somebody wants tried again."""
     added(store)
     for _ in range(3):
-        job = claimed(store, "a").job
+        claim = claimed(store, "a")
+        store.hold(claim, Progress("upscale"))
         store.take_back("a")
-    store.retry(job.id)
+    store.retry(claim.job.id, 9)
     claimed(store, "a")
 
     assert ["queued"] == [job.state for job in store.take_back("a")]
+
+
+def test_bystander_outlives_more_deaths(store: JobStore) -> None:
+    """A job that is only downloaded is not what kills a server, and is failed after many more deaths, retryably."""
+    job = added(store)
+    for _ in range(29):
+        store.hold(claimed(store, "a"), Progress("fetch"))
+        assert ["queued"] == [one.state for one in store.take_back("a")]
+
+    claimed(store, "a")
+    assert ["failed"] == [one.state for one in store.take_back("a")]
+
+    fault = store.get(job.id).fault
+    assert fault is not None
+    assert fault["retryable"] is True
+
+
+def test_row_that_cannot_be_read_stops_no_other(store: JobStore, url: str) -> None:
+    """One broken row is failed and the job behind it is taken."""
+    broken, good = added(store), added(store)
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == broken.id).values(progress=[]))
+    engine.dispose()
+
+    assert good.id == claimed(store).job.id
+    assert 1 == store.counts()["failed"]
 
 
 def test_pages_hold_every_job_once(store: JobStore) -> None:

@@ -11,6 +11,7 @@ import threading
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 
@@ -19,7 +20,9 @@ import pytest
 from tests.support.fake_service import FakeService
 from upscale_server.errors import BadRequest, QueueFull
 from upscale_server.subnet.axon import Miner, answering, serve
+from upscale_server.subnet.ledger import Ledger
 from upscale_server.subnet.untyped import AnySynapse, Axon, Wallet
+from upscale_server.subnet.work import Work
 
 with warnings.catch_warnings():
     # Importing bittensor warns of its own dependencies and sets up a logging of its own.
@@ -158,6 +161,26 @@ def test_an_unknown_job_and_one_that_is_not_taken_say_so(
 
     assert not taken.job_response.accepted
     assert "unknown" == looked.poll_response.status
+
+
+def test_two_validators_may_use_the_same_id(wallets: dict[str, Wallet], service: FakeService, tmp_path: Path) -> None:
+    """Nobody sees another's results by guessing an id, nor takes its name away."""
+    work = Work(service, Ledger(tmp_path))
+    with ThreadPoolExecutor(1) as threads:
+        handled = {one.kind: one.forward for one in handlers.Handlers(work, lambda _: True, threads, 10).all()}
+
+        def ask(name: str, synapse: AnySynapse) -> AnySynapse:
+            synapse.dendrite = bittensor.TerminalInfo(hotkey=wallets[name].hotkey.ss58_address)
+            return asyncio.run(handled[type(synapse)](synapse))
+
+        ask("validator", VideoUpscalingJobProtocol(job_id="1", miner_payload=MinerPayload(**PAYLOAD)))
+        seen = ask("stranger", VideoUpscalingPollProtocol(job_id="1")).poll_response.status
+        other = MinerPayload(reference_video_urls=["http://a/3.mp4"])
+        ask("stranger", VideoUpscalingJobProtocol(job_id="1", miner_payload=other))
+        own = ask("validator", VideoUpscalingPollProtocol(job_id="1")).poll_response.optimized_video_urls
+
+    assert "unknown" == seen
+    assert ["http://results/1.mp4", "http://results/2.mp4"] == own
 
 
 def test_the_small_questions_are_answered(wallets: dict[str, Wallet], axon: Axon) -> None:

@@ -24,17 +24,19 @@ import pytest
 
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
-from tests.support.job_parts import LocalLanes, Ready, asked_of, job_of, left_behind, parts_in, result_of
+from tests.support.job_parts import LocalLanes, Ready, Shelf, asked_of, job_of, left_behind, parts_in, result_of
 from tests.support.killing import wait_until
 from upscale_server.errors import Conflict, Gone, OutOfMemory, OutputTooLarge, SourceUnreachable, StorageError
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, SegmentDone
 from upscale_server.jobs import carry, deadline
 from upscale_server.jobs.folder import uploads_folder
 from upscale_server.jobs.job import Claim, Job, NewJob, Outcome, Source
-from upscale_server.jobs.parts import Parts, Watch
+from upscale_server.jobs.parts import Parts, Stop, Watch
 from upscale_server.jobs.runner import Runner
 from upscale_server.pipeline import Executor, Result, upscale_as_planned
 from upscale_server.plan import Plan
+from upscale_server.storage.base import About, Stored, UploadMemory
+from upscale_server.wish import Limits, Wish
 
 ROOM = 100
 SEGMENTS = 3
@@ -637,6 +639,155 @@ def test_removed_job_takes_its_result_along(clip: Path, tmp_path: Path) -> None:
 
         assert [] == list(parts.objects.listed())
         assert ([], None) == parts.store.page(None, 10)
+
+
+def test_what_cannot_be_tidied_stops_nobody(clip: Path, tmp_path: Path) -> None:
+    """A folder that became a file, or any other fault after a cancel, leaves the server taking jobs."""
+    shared = tmp_path / "shared"
+    (shared / "inner").mkdir(parents=True)
+    lanes = LocalLanes(state=Ready(ready=False))
+    with running(parts_in(tmp_path, lanes)) as (parts, runner):
+        job_id = submit(parts, runner, job_of(clip, output_path=str(shared / "inner" / "out.mp4")))
+        shutil.rmtree(shared / "inner")
+        (shared / "inner").write_text("no folder")
+        runner.cancel(job_id)
+        lanes.state = Ready()
+
+        assert "succeeded" == ended(parts, submit(parts, runner, job_of(clip))).state
+        assert runner.is_at_work
+
+
+def test_dispatcher_outlives_a_fault_that_nobody_foresaw(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one thread that takes jobs goes on; whether it does can be asked."""
+    parts = parts_in(tmp_path)
+    real, burst = parts.store.claim, []
+
+    def claim(owner: str, lease_seconds: float) -> Claim | None:
+        if not burst:
+            burst.append(owner)
+            message = "a bug"
+            raise ZeroDivisionError(message)
+        return real(owner, lease_seconds)
+
+    monkeypatch.setattr(parts.store, "claim", claim)
+    with running(parts) as (_, runner):
+        assert "succeeded" == ended(parts, submit(parts, runner, job_of(clip))).state
+        assert (1, True) == (len(burst), runner.is_at_work)
+    assert not runner.is_at_work
+
+
+def test_thread_that_cannot_be_had_gives_its_job_back(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system gives no more threads a claimed job is not held for ever by nobody."""
+    real, refused = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "job" and not refused:
+            refused.append(thread)
+            message = "can't start new thread"
+            raise RuntimeError(message)
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with running(parts_in(tmp_path)) as (parts, runner):
+        done = ended(parts, submit(parts, runner, job_of(clip)))
+
+        assert ("succeeded", 2, 1) == (done.state, done.attempt, len(refused))
+
+
+def test_upload_is_kept_when_trying_again_may_help(clip: Path, tmp_path: Path) -> None:
+    """A fault that passes costs nobody the only copy of a source, even before the first segment."""
+    out_of_memory = [True]
+
+    class Short(LocalLanes):
+        def plan(self, source: Path, wish: Wish, limits: Limits, stop: Stop) -> Plan:
+            if out_of_memory.pop():
+                message = "not enough memory now"
+                raise OutOfMemory(message)
+            return LocalLanes.plan(self, source, wish, limits, stop)
+
+    with running(parts_in(tmp_path, Short())) as (parts, runner):
+        job_id = submit(parts, runner, uploaded(parts, clip))
+        assert "out_of_memory" == fault_of(ended(parts, job_id))["code"]
+        out_of_memory[:] = [False]
+        runner.retry(job_id)
+
+        assert "succeeded" == became(parts, job_id, "succeeded").state
+        leaves_nothing(parts)
+
+
+def test_result_replaces_nothing_and_waits_for_its_place(clip: Path, undisturbed: str, tmp_path: Path) -> None:
+    """A file that appeared at the path meanwhile stays; when it is gone the finished work only has to be placed."""
+    output = tmp_path / "shared" / "out.mp4"
+    output.parent.mkdir()
+    output.write_text("somebody else's")
+    with running(parts_in(tmp_path)) as (parts, runner):
+        job_id = submit(parts, runner, job_of(clip, output_path=str(output)))
+        failed = ended(parts, job_id)
+        assert ("storage_error", True) == (fault_of(failed)["code"], fault_of(failed)["retryable"])
+        assert ["somebody else's"] == [path.read_text() for path in output.parent.iterdir()]
+
+        output.unlink()
+        runner.retry(job_id)
+        became(parts, job_id, "succeeded")
+
+        assert undisturbed == sha256(output)
+
+
+def test_source_that_became_a_link_is_not_followed(clip: Path, tmp_path: Path) -> None:
+    """Whoever may write in the shared folder cannot have another file read after the door looked."""
+    source = tmp_path / "source.mp4"
+    source.symlink_to(clip)
+    with running(parts_in(tmp_path)) as (parts, runner):
+        failed = ended(parts, submit(parts, runner, job_of(source)))
+
+        assert "source_not_found" == fault_of(failed)["code"]
+
+
+def test_cancel_while_the_store_is_away_is_done_at_the_next_try(clip: Path, tmp_path: Path) -> None:
+    """Storing is tried for a quarter of an hour; nobody waits for it who does not want the result."""
+    trying = threading.Event()
+
+    class Away(Shelf):
+        def put(self, path: Path, key: str, about: About, upload: UploadMemory) -> Stored:
+            del path, key, about
+            trying.set()
+            while True:  # for ever, if `remember` does not raise
+                upload.remember(None)
+
+    parts = replace(parts_in(tmp_path), objects=Away(tmp_path / "objects"))
+    with running(parts) as (_, runner):
+        job_id = submit(parts, runner, job_of(clip))
+        assert trying.wait(60)
+        runner.cancel(job_id)
+
+        assert "canceled" == ended(parts, job_id).state
+        leaves_nothing(parts)
+
+
+def test_store_that_hangs_holds_up_no_start_and_no_other_job(clip: Path, tmp_path: Path) -> None:
+    """What a cancelled job left in the store is removed beside the work, however long that takes."""
+    removing, go_on = threading.Event(), threading.Event()
+
+    class Slow(Shelf):
+        def delete(self, key: str) -> None:
+            removing.set()
+            assert go_on.wait(60)
+            super().delete(key)
+
+    parts = replace(parts_in(tmp_path), objects=Slow(tmp_path / "objects"))
+    left = parts.store.add(job_of(clip), ROOM)
+    assert parts.store.claim(parts.owner, 1000)
+    parts.store.want(left.id, "canceled")
+    with running(parts) as (_, runner):
+        assert removing.wait(60)
+        try:
+            assert "succeeded" == ended(parts, submit(parts, runner, job_of(clip))).state
+        finally:
+            go_on.set()
 
 
 KILLS = ["phase plan", "frames 2", "segment 1", "frames 2", "phase join", "phase audit", "put", "stored"]

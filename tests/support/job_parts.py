@@ -15,13 +15,14 @@ from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import Canceled, StorageError
 from upscale_server.events import Event, Observer
 from upscale_server.jobs.job import Asked, Job, NewJob, Source
-from upscale_server.jobs.parts import Parts, Stop, Watch
+from upscale_server.jobs.parts import Parts, Watch
 from upscale_server.jobs.store import JobStore
 from upscale_server.media.types import Segment
 from upscale_server.models.load import load
 from upscale_server.pipeline import Executor, Finished
 from upscale_server.plan import Plan, make_plan
-from upscale_server.settings import Settings
+from upscale_server.settings import Settings, Subnet
+from upscale_server.stopping import Stop, only_parks
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.in_process import InProcess
@@ -80,7 +81,10 @@ class Stoppable:
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Run segments."""
-        yield from self.inner.run(plan, segments, work, self._watching(observer))
+        for done in self.inner.run(plan, segments, work, self._watching(observer)):
+            yield done
+            if self.stop():
+                raise Canceled(self.stop())
 
     def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
         """Join and audit."""
@@ -90,7 +94,7 @@ class Stoppable:
         def tell(event: Event) -> None:
             observer(event)
             self.gate(event)
-            if self.stop():
+            if self.stop() and not only_parks(self.stop()):
                 raise Canceled(self.stop())
 
         return tell
@@ -158,6 +162,7 @@ def refuse_to_fetch(url: str, target: Path, watch: Watch) -> object:
 
 def parts_in(folder: Path, lanes: LocalLanes | None = None, **settings: object) -> Parts:
     """Return the parts of a server whose whole state is in a folder."""
+    settings.setdefault("subnet", Subnet(shared_root=Path("/")))  # tests' clips lie anywhere
     given = Settings(state_dir=folder / "state", **settings)  # type: ignore[arg-type]
     return Parts(
         store=JobStore(f"sqlite:///{folder}/jobs.sqlite", given.jobs.attempts),

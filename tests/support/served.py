@@ -92,7 +92,7 @@ def serving(service: VideoService, **headers: str) -> Iterator[Served]:
 
 def finish_next(service: VideoService, folder: Path, content: bytes = b"0123456789") -> str:
     """End the job that waits longest with success, as a runner would, and return its id; its result is these bytes."""
-    claim = service._store.claim("test", 60)
+    claim = service._store.claim(service._name, 60)
     if claim is None:
         raise LookupError("no job waits")
     made = folder / f"{claim.job.id}.mp4"
@@ -105,7 +105,7 @@ def finish_next(service: VideoService, folder: Path, content: bytes = b"01234567
 
 def fail_next(service: VideoService, error: UpscaleError) -> str:
     """End the job that waits longest with a fault and return its id."""
-    claim = service._store.claim("test", 60)
+    claim = service._store.claim(service._name, 60)
     if claim is None:
         raise LookupError("no job waits")
     service._store.fail(claim, error.as_record(claim.job.id))

@@ -133,6 +133,26 @@ def test_a_restarted_miner_still_knows_its_jobs(service: FakeService, tmp_path: 
     assert "completed" == Work(service, Ledger(tmp_path)).look("their/odd:id \u00fc").status
 
 
+def test_two_callers_may_record_the_same_name_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each writes a file of its own before it gets the name, so that neither takes the other's away."""
+    ledger = Ledger(tmp_path)
+    replaced: list[Path] = []
+    whole = Path.replace
+
+    def replace(part: Path, target: Path) -> Path:
+        replaced.append(part)
+        if len(replaced) == 1:
+            ledger.keep("same", ["2"])  # another thread, between our writing and our naming
+        return whole(part, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+    ledger.keep("same", ["1"])
+
+    assert ["1"] == ledger.find("same")
+    assert 2 == len(set(replaced))
+
+
 def test_old_names_are_removed(tmp_path: Path) -> None:
     """The folder does not grow for ever; what is younger than two days stays."""
     ledger = Ledger(tmp_path)

@@ -11,23 +11,21 @@ runner's.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscale_server.disk import naming_write_faults
 from upscale_server.errors import Canceled, OutOfMemory, OutputTooLarge, SourceNotFound
 from upscale_server.events import Observer, both
 from upscale_server.jobs.deadline import Deadline
 from upscale_server.jobs.folder import JobFolder, Ready
-from upscale_server.jobs.hold import CANCELED, DEADLINE, Hold
+from upscale_server.jobs.hold import DEADLINE, Hold
 from upscale_server.jobs.job import Job, Outcome
 from upscale_server.jobs.kept_plan import kept_plan
-from upscale_server.jobs.parking import Parking
 from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.placing import place_of
 from upscale_server.jobs.report import facts_of
+from upscale_server.jobs.shared import check_source
 from upscale_server.jobs.wishes import FALLBACK_MODEL, hasty, limits_of, wish_of
 from upscale_server.logs import get_logger, log_event
 from upscale_server.pipeline import Result, upscale_as_planned
@@ -87,6 +85,7 @@ def _bring(one: Carried) -> Path:
     one.hold.enter("fetch")
     one.hold.check()
     if source.kind == "file":
+        check_source(one.parts.settings.subnet.shared_root, Path(source.location))
         return Path(source.location)
     if target.exists():
         return target
@@ -94,7 +93,7 @@ def _bring(one: Carried) -> Path:
         one.parts.fetch(source.location, target, lambda _done, _total: one.hold.check())
         return target
     try:
-        shutil.move(source.location, target)
+        one.folder.take(Path(source.location))
     except FileNotFoundError as err:
         raise SourceNotFound("the uploaded file is gone", hint="send it again") from err
     return target
@@ -142,7 +141,7 @@ def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:
         return one.hold.stop() or (DEADLINE if one.hold.gauge.phase == "upscale" and deadline.has_come else "")
 
     observer: Observer = both(one.hold.observe, log_event)
-    executor = Parking(one.parts.lanes.executor(one.job.asked.task, stop), one.hold.check)
+    executor = one.parts.lanes.executor(one.job.asked.task, stop)
     rounds = 0
     while True:
         try:
@@ -167,14 +166,18 @@ def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:
 def _place(one: Carried, ready: Ready) -> Outcome:
     """Store the file; from here on only a cancel still ends the job otherwise."""
     one.hold.enter("store")
-    if one.hold.reason == CANCELED:
-        raise Canceled(CANCELED)
-    job, output = one.job, one.job.asked.output_path
-    if output is None:
-        memory = UploadMemory(job.upload_id, lambda upload: one.parts.store.keep_upload(one.hold.claim, upload))
+    one.hold.check_canceled()
+    job, output, place = one.job, one.job.asked.output_path, place_of(one.job, one.parts)
+    if place is None:
+
+        def remember(upload: str | None) -> None:
+            one.hold.check_canceled()  # before every try: a store that is away is tried for a quarter of an hour
+            one.parts.store.keep_upload(one.hold.claim, upload)
+
+        memory = UploadMemory(job.upload_id, remember, one.hold.check_canceled)
         one.parts.objects.put(ready.path, object_key(job.id), about(job), memory)
     else:
-        _copy_into_place(ready.path, Path(output), part_of(job))
+        place.put(ready.path)
     facts = dict(ready.facts)
     audit = facts.pop("audit")
     return Outcome(
@@ -185,18 +188,3 @@ def _place(one: Carried, ready: Ready) -> Outcome:
         audit=audit,
         report={**facts, "attempt": job.attempt},
     )
-
-
-def part_of(job: Job) -> Path:
-    """Return where a result lies while it is copied to the path that was asked for."""
-    target = Path(job.asked.output_path or "")
-    return target.with_name(f".{target.name}.{job.id}.part")
-
-
-def _copy_into_place(path: Path, target: Path, part: Path) -> None:
-    """Copy and rename, so that a reader of the target never sees a half; the folder may be another disk's."""
-    with naming_write_faults(target):
-        shutil.copyfile(path, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(target)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from upscale_server.errors import AuditFailed, Canceled, Conflict, DiskFull, StorageError, UpscaleError
-from upscale_server.jobs.carry import Carried, carry, object_key, part_of
+from upscale_server.jobs.carry import Carried, carry, object_key
 from upscale_server.jobs.folder import JobFolder
 from upscale_server.jobs.hold import CANCELED, DRAINING, LOST, PAUSED
 from upscale_server.jobs.job import Job, State
 from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.placing import Place, place_of
 from upscale_server.logs import get_logger
 
 _AFTER: dict[str, State] = {CANCELED: "canceled", PAUSED: "paused", DRAINING: "queued"}
@@ -47,12 +48,10 @@ def _conclude(one: Carried) -> None:
             get_logger().exception("job_failed", code="internal", detail=str(err))
         else:
             get_logger().warning("job_failed", code=fault["code"], detail=fault["detail"])
-        clear(store.fail(claim, fault), one.parts)
+        _clear_all(store.fail(claim, fault), one.parts)
     else:
         ended = store.finish(claim, outcome)
-        if ended.state == "canceled" and outcome.output_path is not None:  # asked for while it was copied there
-            Path(outcome.output_path).unlink(missing_ok=True)
-        clear(ended, one.parts)
+        _clear_all(ended, one.parts)
         get_logger().info(f"job_{ended.state}", seconds=outcome.seconds, bytes=outcome.byte_count)
 
 
@@ -60,22 +59,37 @@ def _stopped(one: Carried, reason: str) -> None:
     if reason == LOST:
         raise Conflict(f"job {one.job.id} is held by another attempt")
     get_logger().info("job_stopped", reason=reason)
-    clear(one.parts.store.let_go(one.hold.claim, _AFTER.get(reason, "queued")), one.parts)
+    _clear_all(one.parts.store.let_go(one.hold.claim, _AFTER.get(reason, "queued")), one.parts)
+
+
+def _clear_all(job: Job, parts: Parts) -> None:
+    clear(job, parts)
+    drop_object(job, parts)
 
 
 def clear(job: Job, parts: Parts) -> None:
-    """Remove from the disk and the object store what a job in its present state must not leave."""
-    folder = JobFolder(parts.temp_dir, job.id)
-    if job.state in ("queued", "running", "paused") or is_kept(job, folder):
+    """Remove from the disk what a job in its present state must not leave."""
+    folder, place = JobFolder(parts.temp_dir, job.id), place_of(job, parts)
+    if not job.is_finished:
+        return
+    if place is not None:
+        _take_back(place, result=job.state != "succeeded")
+    if is_kept(job, folder):
         return
     folder.remove()
     if job.asked.source.kind == "upload":
         Path(job.asked.source.location).unlink(missing_ok=True)
-    if job.state == "succeeded":
-        return
-    if job.asked.output_path is not None:
-        part_of(job).unlink(missing_ok=True)
-    elif job.attempt:
+
+
+def drop_object(job: Job, parts: Parts) -> None:
+    """Remove from the object store what a job in its present state must not leave; the store may hang for a minute."""
+    folder = JobFolder(parts.temp_dir, job.id)
+    if (
+        job.state in ("failed", "canceled")
+        and job.asked.output_path is None
+        and job.attempt
+        and not is_kept(job, folder)
+    ):
         try:
             parts.objects.delete(object_key(job.id))
         except StorageError as err:  # the janitor finds it by its age
@@ -83,8 +97,22 @@ def clear(job: Job, parts: Parts) -> None:
 
 
 def is_kept(job: Job, folder: JobFolder) -> bool:
-    """Tell whether a job failed in a way that trying again may mend, and has work that would be done again."""
-    return job.state == "failed" and bool((job.fault or {}).get("retryable")) and folder.holds_work
+    """Tell whether a job failed in a way that trying again may mend, and has what it would need: work, or an upload."""
+    may_pass = job.state == "failed" and bool((job.fault or {}).get("retryable"))
+    return may_pass and (folder.holds_work or has_upload(job, folder))
+
+
+def has_upload(job: Job, folder: JobFolder) -> bool:
+    """Tell whether a job's source was sent to us and is still here; nobody but the sender has it otherwise."""
+    source = job.asked.source
+    return source.kind == "upload" and (folder.source.exists() or Path(source.location).exists())
+
+
+def _take_back(place: Place, *, result: bool) -> None:
+    try:
+        place.take_back(result=result)
+    except (StorageError, DiskFull) as err:  # the folder is the caller's, who may have closed it to us
+        get_logger().warning("file_left_behind", path=str(place.target), detail=err.detail)
 
 
 def fault_of(error: Exception, one: Carried) -> dict[str, Any]:  # a problem object

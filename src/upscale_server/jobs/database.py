@@ -101,7 +101,7 @@ def _open(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url)
     try:
-        engine = create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except ModuleNotFoundError as err:
         raise MissingExtra(
             f"database {url.drivername} needs {err.name}, which is not installed",
@@ -118,7 +118,7 @@ def _open(url: URL) -> Engine:
 def _open_sqlite(url: URL) -> Engine:
     if url.database:
         _make_private(Path(url.database))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:

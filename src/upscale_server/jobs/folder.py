@@ -5,6 +5,7 @@ It knows names and what is whole; which folders may go is decided by the runner 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -54,6 +55,25 @@ class JobFolder:
         with naming_write_faults(self.path):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    def take(self, upload: Path) -> None:
+        """Make an upload the job's source, whole or not at all, whichever disk it lies on.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        part = self.path / "source.part"
+        try:
+            upload.rename(self.source)
+        except OSError as err:
+            if err.errno != errno.EXDEV:
+                raise
+            with naming_write_faults(self.source):
+                shutil.copyfile(upload, part)
+                sync(part)
+                part.rename(self.source)
+            upload.unlink()
+        sync(self.path)
+
     def work(self, plan_digest: str) -> Path:
         """Return where the work for a plan goes; another plan has another place."""
         return self.path / "work" / plan_digest
@@ -77,11 +97,11 @@ class JobFolder:
         }
         part = self._marker.with_suffix(".part")
         with naming_write_faults(self._marker):
-            _sync(ready.path)
+            sync(ready.path)
             part.write_text(json.dumps(record))
-            _sync(part)
+            sync(part)
             part.replace(self._marker)
-            _sync(self.path)
+            sync(self.path)
 
     def find_ready(self) -> Ready | None:
         """Return the finished file, or None where it is missing or not the one recorded."""
@@ -99,7 +119,7 @@ class JobFolder:
         return self.path / "ready.json"
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file or folder is on the disk, past the system's cache."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -16,6 +16,7 @@ from upscale_server.jobs.gauge import Gauge
 from upscale_server.jobs.job import Claim
 from upscale_server.jobs.store import JobStore
 from upscale_server.logs import get_logger
+from upscale_server.stopping import parking
 
 BEAT_SECONDS = 1.0
 """Between two renewals, at most; a third of the lease would do for it, but this is also how fresh the stored progress
@@ -52,11 +53,11 @@ class Hold:
         return self._reason
 
     def stop(self) -> str:
-        """Return why the work has to stop now, empty while it may go on."""
+        """Return why the work has to stop, empty while it may go on; at first most reasons only park it."""
         reason = self._reason
-        if reason in _AT_ONCE or (reason and time.monotonic() - self._asked_at >= self._grace_seconds):
+        if not reason or reason in _AT_ONCE or time.monotonic() - self._asked_at >= self._grace_seconds:
             return reason
-        return ""
+        return parking(reason)
 
     def check(self) -> None:
         """Stop here if there is any reason to: called where nothing is lost by it.
@@ -66,6 +67,15 @@ class Hold:
         """
         if self._reason:
             raise Canceled(self._reason)
+
+    def check_canceled(self) -> None:
+        """Stop here if nobody wants the result any more, or the time to end is over: asked where all else is done.
+
+        Raises:
+            Canceled: with the reason.
+        """
+        if reason := self.stop():
+            raise Canceled(reason)
 
     def ask(self, reason: str, grace_seconds: float | None = None) -> None:
         """Ask for a stop; a cancel is not taken back by a pause, nor anything by a stopping server."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from upscale_server.errors import NotFound, UpscaleError
-from upscale_server.jobs.conclude import is_kept
+from upscale_server.errors import Conflict, NotFound
+from upscale_server.jobs.conclude import clear, drop_object, is_kept
 from upscale_server.jobs.folder import JOB_ID, JobFolder, jobs_folder, uploads_folder
 from upscale_server.jobs.job import Job, State
 from upscale_server.jobs.parts import Parts
@@ -20,36 +22,66 @@ from upscale_server.logs import get_logger
 from upscale_server.storage.base import Stored
 
 SWEEP_SECONDS = 3600.0
+LOOK_SECONDS = 1.0
 KEPT_WORK_SECONDS = 86_400.0
 """How long the work of a job that failed is kept for a retry: a day, so that somebody can have seen it."""
 STALE_UPLOAD_SECONDS = 86_400.0
 """Age from which a multipart upload belongs to nobody: far more than storing is ever tried again."""
 UNTAKEN_UPLOAD_SECONDS = 3600.0
 """Age from which an upload without a job belongs to a request that died; one that is still sent is younger."""
+PROMISED_SECONDS = 21_600.0
+"""Age under which no miner's result is removed, whatever the settings say: its link works for six hours."""
 _OUR_RESULT = re.compile(r"results/[0-9a-f]{32}\.mp4")
 _UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 
 
 class Janitor:
-    """Sweeps for one server; `carried` gives the jobs in hand, which are left alone."""
+    """Sweeps for one server; `carried` gives the jobs in hand, which are left alone.
+
+    `dropping` is held while a job's object is removed: whoever begins that job again waits for it.
+    """
 
     def __init__(self, parts: Parts, carried: Callable[[], frozenset[str]]) -> None:
         self._parts = parts
         self._carried = carried
+        self._unwanted: deque[str] = deque()
+        self.dropping = threading.Lock()
 
     def keep_sweeping(self, stopping: threading.Event) -> None:
-        """Sweep now and every hour until `stopping` is set."""
+        """Sweep now and every hour until `stopping` is set; in between remove what is asked for."""
+        sweep_at = time.monotonic()
         while not stopping.is_set():
-            self.sweep()
-            stopping.wait(SWEEP_SECONDS)
+            self._drop_unwanted()
+            if time.monotonic() >= sweep_at:
+                self.sweep()
+                sweep_at = time.monotonic() + SWEEP_SECONDS
+            stopping.wait(LOOK_SECONDS)
+
+    def drop_soon(self, job_id: str) -> None:
+        """Remove a job's object, if it is not wanted then: here, because a store that hangs must hold up no jobs."""
+        self._unwanted.append(job_id)
+
+    def _drop_unwanted(self) -> None:
+        while self._unwanted:
+            job_id = self._unwanted.popleft()
+            with self.dropping:
+                try:
+                    drop_object(self._parts.store.get(job_id), self._parts)
+                except NotFound:
+                    continue
+                except Exception as err:  # noqa: BLE001 - as in a sweep; the object is found by its age
+                    get_logger().warning("object_left_behind", job_id=job_id, detail=str(err))
 
     def sweep(self) -> None:
         """Remove everything whose time is over."""
-        kinds = (self._folders, self._uploads, self._old_jobs, self._old_results, self._over_budget, self._part_files)
+        kinds = (
+            self._forsaken, self._folders, self._uploads, self._old_jobs, self._old_results, self._over_budget,
+            self._part_files,
+        )  # fmt: skip
         for kind in kinds:
             try:
                 count = kind()
-            except (UpscaleError, OSError) as err:
+            except Exception as err:  # noqa: BLE001 - a thread that ends here would leave everything to pile up
                 get_logger().warning("sweep_failed", kind=kind.__name__.strip("_"), detail=str(err))
                 continue
             if count:
@@ -65,6 +97,14 @@ class Janitor:
             self._parts.objects.delete(job.outcome.key)
         self._parts.store.remove(job.id)
         JobFolder(self._parts.temp_dir, job.id).remove()
+
+    def _forsaken(self) -> int:
+        """Cancel jobs that were paused and then forgotten: they keep a place in the queue, and an upload its bytes."""
+        forsaken = self._parts.store.forsaken(time.time() - self._parts.settings.storage.keep_seconds)
+        for job in forsaken:
+            with suppress(Conflict):  # it was resumed just now
+                clear(self._parts.store.want(job.id, "canceled"), self._parts)
+        return len(forsaken)
 
     def _folders(self) -> int:
         return sum(self._remove_if_useless(path) for path in _inside(jobs_folder(self._parts.temp_dir)))
@@ -84,9 +124,7 @@ class Janitor:
         return True
 
     def _is_needed(self, job: Job, folder: JobFolder) -> bool:
-        if job.state == "running":  # in another server's hands, then; that one has a folder of its own
-            return self._parts.store.holder(job.id) == self._parts.owner
-        if job.state in _UNFINISHED:
+        if job.state in _UNFINISHED:  # in whose hands ever: they may be ours under an older name
             return True
         return is_kept(job, folder) and time.time() - (job.finished_at or 0) < KEPT_WORK_SECONDS
 
@@ -98,6 +136,8 @@ class Janitor:
         ]
         # By name, which is random: the folder may be written in another way since.
         taken = {Path(job.asked.source.location).name for job in self._unfinished()} if old else set()
+        # Asked again: a job that changed its state while the pages were read may have been on none of them.
+        taken |= {Path(job.asked.source.location).name for job in self._unfinished()} if old else set()
         untaken = [path for path in old if path.name not in taken]
         for path in untaken:
             path.unlink(missing_ok=True)
@@ -113,7 +153,8 @@ class Janitor:
                     break
 
     def _old_jobs(self) -> int:
-        old = self._parts.store.expired(time.time() - self._parts.settings.storage.keep_seconds)
+        expired = self._parts.store.expired(time.time() - self._parts.settings.storage.keep_seconds)
+        old = [job for job in expired if not _is_promised_still(job)]
         for job in old:
             self.forget(job)
         return len(old)
@@ -121,7 +162,7 @@ class Janitor:
     def _old_results(self) -> int:
         """Remove results that no job names any more, by their age; of strangers' objects in the place none."""
         before = time.time() - self._parts.settings.storage.keep_seconds
-        old = [one for one in self._results() if one.modified < before]
+        old = [one for one in self._results() if one.modified < before and not self._is_promised(one)]
         for one in old:
             self._parts.objects.delete(one.key)
         return len(old)
@@ -137,16 +178,30 @@ class Janitor:
         for one in found:
             if over <= 0:
                 break
+            if self._is_promised(one):
+                continue
             self._parts.objects.delete(one.key)
             over -= one.byte_count
             removed += 1
         return removed
+
+    def _is_promised(self, one: Stored) -> bool:
+        if time.time() - one.modified > PROMISED_SECONDS:
+            return False
+        try:
+            return _is_promised_still(self._parts.store.get(Path(one.key).stem))
+        except NotFound:
+            return False
 
     def _part_files(self) -> int:
         return self._parts.objects.sweep(STALE_UPLOAD_SECONDS)
 
     def _results(self) -> Iterator[Stored]:
         return (one for one in self._parts.objects.listed("results/") if _OUR_RESULT.fullmatch(one.key))
+
+
+def _is_promised_still(job: Job) -> bool:
+    return job.asked.profile == "subnet" and time.time() - (job.finished_at or 0) < PROMISED_SECONDS
 
 
 def _inside(folder: Path) -> list[Path]:

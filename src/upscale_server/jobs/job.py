@@ -79,12 +79,14 @@ class NewJob:
 
     `digest` stands for what was asked where the same Idempotency-Key comes again: a caller that knows better than
     `Asked` says so here, as for an upload, whose place is another every time. Empty means the digest of `asked`.
+    `home` is the one server that may do it; empty means any that shares the queue.
     """
 
     asked: Asked
     idempotency_key: str | None = None
     key_id: str = ""
     digest: str = ""
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)

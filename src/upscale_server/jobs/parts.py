@@ -14,11 +14,10 @@ from upscale_server.jobs.store import JobStore
 from upscale_server.pipeline import Executor
 from upscale_server.plan import Plan
 from upscale_server.settings import Settings
+from upscale_server.stopping import Stop
 from upscale_server.storage.base import ObjectStore
 from upscale_server.wish import Limits, Wish
 
-Stop = Callable[[], str]
-"""Asked again and again: empty to go on, else the reason to stop."""
 Watch = Callable[[int, int | None], None]
 """Told bytes done and bytes in all, where they are known; may raise to stop."""
 Fetch = Callable[[str, Path, Watch], object]
@@ -52,7 +51,10 @@ class Lanes(Protocol):
         """
 
     def executor(self, task: str | None, stop: Stop) -> Executor:
-        """Return what runs the segments of one job; it raises `Canceled` with the reason that `stop` gives."""
+        """Return what runs the segments of one job; it raises `Canceled` with the reason that `stop` gives.
+
+        A reason that only parks lets the segments that run come to their end; their records are yielded first.
+        """
 
 
 @dataclass(frozen=True, slots=True)

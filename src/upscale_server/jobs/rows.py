@@ -9,15 +9,18 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, or_, select, update
 
-from upscale_server.errors import BadRequest, Conflict, NotFound, UpscaleError
+from upscale_server.errors import BadRequest, Conflict, NotFound, QueueFull, UpscaleError
 from upscale_server.jobs.codec import asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
 from upscale_server.jobs.tables import jobs
 
 StoredRow = Row[Any]  # a row's columns have many types
 _MOST_SEGMENTS = 10_000_000
+_DANGEROUS = frozenset({"plan", "upscale", "join", "audit"})
+_BYSTANDER = 10
+"""A job that waits, downloads or is stored is ten times less likely what killed the server than one at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,36 @@ class Writer:
         same = and_(jobs.c.key_id == new.key_id, jobs.c.idempotency_key == new.idempotency_key)
         return self.connection.execute(select(jobs).where(same)).first()
 
+    def check_room(self, room: int) -> None:
+        """Refuse one more job than may wait; a paused one keeps its place, or pausing would make room for ever.
+
+        Raises:
+            QueueFull: as many are waiting already.
+        """
+        query = select(func.count()).where(jobs.c.state.in_(("queued", "paused")))
+        waiting = self.connection.execute(query).scalar_one()
+        if waiting >= room:
+            raise QueueFull(f"{waiting} jobs are waiting; the limit is {room}, see UPSCALE_JOBS__ROOM")
+
+    def next_readable(self, waiting: Select[Any]) -> StoredRow | None:  # rows of many types
+        """Return the first row that can be read as a job; one that cannot is failed, or it would stop all behind it."""
+        while (row := self.connection.execute(waiting.limit(1)).first()) is not None:
+            try:
+                job_of(row)
+            except (ValueError, TypeError, KeyError, AttributeError) as err:
+                fault = UpscaleError(f"job {row.id} cannot be read: {type(err).__name__}").as_record(row.id)
+                values = {"state": "failed", "fault": fault, "finished_at": self.now}
+                self.connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
+                continue
+            return row
+        return None
+
     def insert(self, new: NewJob, digest: str) -> Job:
         """Store a job under a name that cannot be guessed."""
         job_id, now = secrets.token_hex(16), self.now
         values = {
             "id": job_id, "state": "queued", "created_at": now, "queued_at": now, "updated_at": now,
-            "key_id": new.key_id, "idempotency_key": new.idempotency_key, "asked_digest": digest,
+            "key_id": new.key_id, "idempotency_key": new.idempotency_key, "asked_digest": digest, "home": new.home,
             "asked": to_record(new.asked), "progress": to_record(Progress()),
         }  # fmt: skip
         self.connection.execute(insert(jobs).values(values))
@@ -85,6 +112,7 @@ class Writer:
         """Take jobs from owners that died: what was wanted is done, the rest waits again.
 
         A job whose server died `attempts` times without getting further is failed: it may take more servers along.
+        Where nothing of its media was open, it takes more deaths to suspect it.
         """
         return [self._lose(row, attempts) for row in self.connection.execute(dead).all()]
 
@@ -94,14 +122,15 @@ class Writer:
         progress = progress_from(row.progress)
         reached = how_far(progress)
         deaths = 1 if reached > row.reached else row.deaths + 1
-        if deaths < attempts:
+        if deaths < (attempts if progress.phase in _DANGEROUS else _BYSTANDER * attempts):
             return self.step(row, "queued", deaths=deaths, reached=max(reached, row.reached))
         fault = UpscaleError(
             f"poison: the server died {deaths} times under this job without getting further than phase "
             f"{progress.phase} after {progress.segments_done} segments",
             hint="look for the cause in the server's log before it is tried again",
         )
-        return self.step(row, "failed", fault=fault.as_record(row.id))
+        # It may have been a bystander; what it has is kept for a retry, and an upload is nobody else's.
+        return self.step(row, "failed", fault={**fault.as_record(row.id), "retryable": True})
 
 
 def how_far(progress: Progress) -> int:

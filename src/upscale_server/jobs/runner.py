@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 
 from upscale_server.errors import Conflict, DiskFull, Gone, NotFound, StorageError
 from upscale_server.jobs.carry import Carried
-from upscale_server.jobs.conclude import carry_to_its_end, clear
+from upscale_server.jobs.conclude import carry_to_its_end, clear, has_upload
 from upscale_server.jobs.folder import JobFolder
 from upscale_server.jobs.hold import DRAINING, Hold
 from upscale_server.jobs.janitor import Janitor
@@ -48,6 +48,7 @@ class Runner:
         self._stranded: deque[Claim] = deque()
         self._untidy: deque[str] = deque()
         self._lock = threading.Lock()
+        self._tidying = threading.Lock()  # no retry between a look at a job and the removal of its files
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._janitor = Janitor(parts, self.carried)
@@ -66,7 +67,7 @@ class Runner:
         """
         for job in self._parts.store.take_back(self._parts.owner):
             get_logger().warning("job_taken_back", job_id=job.id, state=job.state, phase=job.progress.phase)
-            clear(job, self._parts)
+            self._untidy.append(job.id)
         for thread in self._threads:
             thread.start()
 
@@ -80,11 +81,13 @@ class Runner:
         """Take no new job, let running segments end for so long, and give back what is not finished."""
         self._stopping.set()
         self._news.set()
-        hands = self._working()
-        for hand in hands:
+        for hand in self._working():
             hand.hold.ask(DRAINING, drain_seconds)
         patience = drain_seconds + self._parts.settings.workers.release_seconds + RELEASE_SECONDS
         until = time.monotonic() + patience
+        if self._threads[0].is_alive():  # it may have claimed one more job just now
+            self._threads[0].join(patience)
+        hands = self._working()
         for thread in [*(hand.thread for hand in hands), *(one for one in self._threads if one.is_alive())]:
             thread.join(max(0.0, until - time.monotonic()))
         for hand in self._working():  # a store that hangs, for example; the next start goes on from its finished file
@@ -92,6 +95,11 @@ class Runner:
             self._give_back(hand.hold.claim)
 
     # ------------------------------------------------------------------------------------------------ what is asked
+
+    @property
+    def is_at_work(self) -> bool:
+        """Tell whether jobs are taken from the queue; a server that only accepts them would be no server."""
+        return self._threads[0].is_alive()
 
     def carried(self) -> frozenset[str]:
         """Return the names of the jobs in hand."""
@@ -132,14 +140,19 @@ class Runner:
         """Try a failed or cancelled job again; finished segments are kept where they still fit.
 
         Raises:
-            NotFound, Conflict: as the store's `retry`.
+            NotFound, Conflict, QueueFull: as the store's `retry`.
             Gone: its source was an upload, which was removed with it.
         """
+        with self._lock:
+            hand = self._hands.get(job_id)
         job = self._parts.store.get(job_id)
-        source = job.asked.source
-        if source.kind == "upload" and job.is_finished and not JobFolder(self._parts.temp_dir, job_id).source.exists():
-            raise Gone(f"the upload of job {job_id} was removed with it", hint="send it again as a new job")
-        return self._ask_for(job_id, lambda: self._parts.store.retry(job_id))
+        if hand is not None and job.is_finished:  # it is being tidied up after; what goes has to be gone before we look
+            hand.thread.join(RELEASE_SECONDS)
+        folder = JobFolder(self._parts.temp_dir, job_id)
+        with self._tidying:
+            if job.asked.source.kind == "upload" and job.is_finished and not has_upload(job, folder):
+                raise Gone(f"the upload of job {job_id} was removed with it", hint="send it again as a new job")
+            return self._ask_for(job_id, lambda: self._parts.store.retry(job_id, self._parts.settings.jobs.room))
 
     def remove(self, job_id: str) -> None:
         """Remove a finished job, its result and whatever it left.
@@ -175,6 +188,8 @@ class Runner:
                     pass
             except (StorageError, DiskFull) as err:
                 get_logger().error("queue_not_read", detail=err.detail)
+            except Exception as err:  # noqa: BLE001 - the one thread that takes jobs outlives any of them
+                get_logger().exception("queue_not_served", detail=str(err))
             self._news.wait(LOOK_SECONDS)
 
     def _has_a_hand_free(self) -> bool:
@@ -191,7 +206,13 @@ class Runner:
             before = self._hands.get(claim.job.id)  # still tidying up after an attempt that was retried at once
             thread = threading.Thread(target=self._carry, args=(hold, before), name="job", daemon=True)
             self._hands[claim.job.id] = _Hand(hold, thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads now
+            with self._lock:
+                del self._hands[claim.job.id]
+            self._stranded.append(claim)
+            raise
         if self._stopping.is_set():  # between the question and the claim
             hold.ask(DRAINING, 0)
         return True
@@ -200,6 +221,9 @@ class Runner:
         job = hold.claim.job
         if before is not None:
             before.thread.join()
+        if job.attempt > 1:
+            with self._janitor.dropping:  # what an earlier attempt left in the store is not removed from under us
+                pass
         with bound_contextvars(job_id=job.id):
             get_logger().info("job_claimed", attempt=job.attempt, task=job.asked.task)
             try:
@@ -225,11 +249,11 @@ class Runner:
     def _tidy_up(self) -> None:
         """Remove what cancelled jobs left that nobody carries: here, because here alone jobs are claimed."""
         while self._untidy:
-            job_id = self._untidy[0]
+            job_id = self._untidy.popleft()  # first, so that one that cannot be tidied keeps nobody up; others sweep it
             if job_id not in self.carried():
-                with suppress(NotFound):
+                with suppress(NotFound), self._tidying:
                     clear(self._parts.store.get(job_id), self._parts)
-            self._untidy.popleft()
+                    self._janitor.drop_soon(job_id)
 
     def _give_back(self, claim: Claim) -> None:
         with suppress(Conflict):  # it ended after all

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import and_, delete, func, or_, select, update
 
-from upscale_server.errors import BadRequest, Conflict, QueueFull
+from upscale_server.errors import BadRequest, Conflict
 from upscale_server.jobs.codec import digest_of_asked, progress_from, to_record
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import (
@@ -58,7 +58,7 @@ class JobStore:
 
         Args:
             new: the job.
-            room: jobs that may wait.
+            room: jobs that may wait, paused ones among them.
 
         Raises:
             QueueFull: as many are waiting already.
@@ -74,9 +74,7 @@ class JobStore:
                         hint="use a new key for a new request",
                     )
                 return job_of(known)
-            waiting = writer.connection.execute(select(func.count()).where(jobs.c.state == "queued")).scalar_one()
-            if waiting >= room:
-                raise QueueFull(f"{waiting} jobs are waiting; the limit is {room}, see UPSCALE_JOBS__ROOM")
+            writer.check_room(room)
             return writer.insert(new, digest)
 
     def get(self, job_id: str) -> Job:
@@ -150,13 +148,13 @@ class JobStore:
         """
         return self._queue_again(job_id, "paused")
 
-    def retry(self, job_id: str) -> Job:
-        """Let a failed or cancelled job wait again.
+    def retry(self, job_id: str, room: int) -> Job:
+        """Let a failed or cancelled job wait again, where there is room as for a new one.
 
         Raises:
-            NotFound, Conflict: there is none, or it did not fail.
+            NotFound, Conflict, QueueFull: there is none, it did not fail, or too many wait already.
         """
-        return self._queue_again(job_id, "failed", "canceled")
+        return self._queue_again(job_id, "failed", "canceled", room=room)
 
     # ------------------------------------------------------------------------------------------------ for owners
 
@@ -168,8 +166,9 @@ class JobStore:
         with self._writing() as writer:
             silent = and_(jobs.c.state == "running", jobs.c.lease_until < writer.now, jobs.c.owner != owner)
             writer.lose(select(jobs).where(silent), self._attempts)
-            waiting = select(jobs).where(jobs.c.state == "queued").order_by(jobs.c.queued_at, jobs.c.id)
-            row = writer.connection.execute(waiting.limit(1)).first()
+            ours = or_(jobs.c.home == "", jobs.c.home == owner)  # what lies on another server's disk is done there
+            waiting = select(jobs).where(jobs.c.state == "queued", ours).order_by(jobs.c.queued_at, jobs.c.id)
+            row = writer.next_readable(waiting)
             if row is None:
                 return None
             lease = {"owner": owner, "lease_until": writer.now + lease_seconds}
@@ -246,11 +245,15 @@ class JobStore:
     def let_go(self, claim: Claim, to: State) -> Job:
         """Give a job up unfinished: `canceled`, `paused`, or `queued` for the next owner.
 
+        What was asked for since the last `hold` is done: a cancel or a pause that was taken is never forgotten.
+
         Raises:
             Conflict: as `hold`.
         """
         with self._writing() as writer:
-            return writer.step(writer.held(claim), to)
+            row = writer.held(claim)
+            is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
+            return writer.step(row, row.wanted if is_overruled else to)
 
     # ------------------------------------------------------------------------------------------------ for the janitor
 
@@ -260,15 +263,11 @@ class JobStore:
         with self._database.reading() as connection:
             return [job_of(row) for row in connection.execute(query.order_by(jobs.c.finished_at).limit(1000))]
 
-    def holder(self, job_id: str) -> str | None:
-        """Return who carries a job, None where nobody does.
-
-        Raises:
-            NotFound: there is none.
-        """
+    def forsaken(self, before: float) -> list[Job]:
+        """Return up to a thousand paused jobs that nobody has touched since a moment."""
+        query = select(jobs).where(jobs.c.state == "paused", jobs.c.updated_at < before)
         with self._database.reading() as connection:
-            owner: str | None = row_of(connection, job_id).owner
-            return owner
+            return [job_of(row) for row in connection.execute(query.order_by(jobs.c.updated_at).limit(1000))]
 
     def remove(self, job_id: str) -> None:
         """Forget a finished job.
@@ -290,10 +289,12 @@ class JobStore:
         with self._database.writing() as connection:
             yield Writer(connection, self._clock())
 
-    def _queue_again(self, job_id: str, *states: State) -> Job:
+    def _queue_again(self, job_id: str, *states: State, room: int | None = None) -> Job:
         with self._writing() as writer:
             row = writer.row(job_id)
             if row.state not in states:
                 raise Conflict(f"job {job_id} is {row.state}; expected {' or '.join(states)}")
+            if room is not None:  # a paused job has its place already
+                writer.check_room(room)
             fresh = {"progress": to_record(Progress()), "fault": None, "finished_at": None, "deaths": 0, "reached": 0}
             return writer.step(row, "queued", queued_at=writer.now, **fresh)

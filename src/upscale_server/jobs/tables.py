@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Double, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -36,6 +36,8 @@ jobs = Table(
     Column("finished_at", Double),
     Column("lease_until", Double),
     Column("owner", Text),
+    # The one server that may do the job, because its source or its result lies on that one's disk; empty means any.
+    Column("home", Text, nullable=False, default=""),
     Column("wanted", String(16), nullable=False, default=""),
     Column("key_id", String(64), nullable=False, default=""),
     Column("idempotency_key", String(255)),

@@ -5,7 +5,6 @@ It starts nothing; that is `video`'s.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.store import JobStore
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, fetch
+from upscale_server.storage.links import load_or_make_secret
 from upscale_server.storage.opening import open_store
 from upscale_server.workers.pool import Pool
 
@@ -43,7 +43,7 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules) -> Parts:
         fetch=lambda url, target, watch: fetch(url, target, rules, watch),
         settings=settings,
         temp_dir=folders.temp,
-        owner=_owner(folders.state),
+        owner=owner_name(folders.state),
     )
 
 
@@ -68,6 +68,9 @@ def _database(settings: Settings, state: Path) -> str:
     return settings.database_url.get_secret_value() or f"sqlite:///{(state / 'jobs.db').absolute()}"
 
 
-def _owner(state: Path) -> str:
-    """Return this server's name in leases: the same after a restart, another for another state folder."""
-    return f"{os.uname().nodename}:{state.absolute()}"
+def owner_name(state: Path) -> str:
+    """Return this server's name in leases: the same after a restart, another for another state folder.
+
+    It is random and kept: a container has another host name at every start, and two may share both name and path.
+    """
+    return load_or_make_secret(state / "owner.id").hex()

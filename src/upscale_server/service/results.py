@@ -5,15 +5,19 @@ Who may have it is the asker's business.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from upscale_server.errors import Gone, NotFound
+from upscale_server.errors import Gone, NotFound, StorageError
 from upscale_server.jobs.carry import about
 from upscale_server.jobs.job import Job
+from upscale_server.jobs.shared import open_file
 from upscale_server.jobs.store import JobStore
-from upscale_server.settings import Storage
+from upscale_server.settings import Settings
 from upscale_server.storage.base import About, ObjectStore, Stored
 from upscale_server.storage.local import LocalStore
 
@@ -23,20 +27,35 @@ MINER_LINK_SECONDS = 21_600
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A result as a file on this machine, and what it is called."""
+    """A result as a file on this machine, and what it is called; `shared_root` is set where others write beside it."""
 
     path: Path
     stored: Stored
     file_name: str
+    shared_root: Path | None = None
+
+    def open(self) -> BinaryIO:
+        """Open it for reading; under the shared folder no link is followed.
+
+        Raises:
+            Gone: it was removed just now.
+        """
+        try:
+            if self.shared_root is None:
+                return self.path.open("rb")
+            return os.fdopen(open_file(self.shared_root, self.path), "rb")
+        except (OSError, StorageError) as err:
+            raise Gone("the result is not there any more") from err
 
 
 class Results:
     """The results of all jobs; safe to call from several threads."""
 
-    def __init__(self, objects: ObjectStore, jobs: JobStore, settings: Storage) -> None:
+    def __init__(self, objects: ObjectStore, jobs: JobStore, settings: Settings) -> None:
         self._objects = objects
         self._jobs = jobs
-        self._settings = settings
+        self._settings = settings.storage
+        self._root = settings.subnet.shared_root
 
     def link_of(self, job: Job) -> str:
         """Return an address that gives a job's result to anyone for a while; a path where the store is local.
@@ -61,7 +80,7 @@ class Results:
         if job.outcome is None:
             raise NotFound(f"job {job.id} is {job.state} and has no result")
         if job.outcome.output_path:
-            return _file_at(Path(job.outcome.output_path), job)
+            return _file_at(self._root, Path(job.outcome.output_path), job)
         if not isinstance(self._objects, LocalStore):
             return None
         return self._file_in_store(self._objects, job.outcome.key, about(job).file_name)
@@ -93,10 +112,13 @@ class Results:
         return StoredFile(path, stored, file_name)
 
 
-def _file_at(path: Path, job: Job) -> StoredFile:
+def _file_at(root: Path | None, path: Path, job: Job) -> StoredFile:
     try:
-        facts = path.stat()
-    except OSError as err:
+        with os.fdopen(open_file(root, path), "rb") as file:
+            facts = os.fstat(file.fileno())
+    except (OSError, StorageError) as err:
         raise Gone(f"the result of job {job.id} is not at its path any more") from err
+    if not stat.S_ISREG(facts.st_mode):
+        raise Gone(f"the result of job {job.id} is not at its path any more")
     etag = f"{job.id}-{facts.st_size:x}-{facts.st_mtime_ns:x}"
-    return StoredFile(path, Stored("", facts.st_size, facts.st_mtime, etag), about(job).file_name)
+    return StoredFile(path, Stored("", facts.st_size, facts.st_mtime, etag), about(job).file_name, root)

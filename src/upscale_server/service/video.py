@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull, UpscaleError
 from upscale_server.jobs.folder import uploads_folder
@@ -38,7 +38,7 @@ class Counts:
     @property
     def left(self) -> int:
         """Return how many more may wait."""
-        return max(0, self.room - self.queued)
+        return max(0, self.room - self.queued - self.paused)
 
 
 class VideoService:
@@ -61,9 +61,10 @@ class VideoService:
         self._rules = FetchRules.of(settings.fetch)
         parts = assembled(settings, self._pool, self._rules)
         self._store = parts.store
+        self._name = parts.owner
         self._runner = Runner(parts)
         self.uploads = uploads_folder(parts.temp_dir)
-        self.results = Results(parts.objects, parts.store, settings.storage)
+        self.results = Results(parts.objects, parts.store, settings)
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._life = threading.Lock()
@@ -123,7 +124,8 @@ class VideoService:
         self._check_open()
         counts = self.counts()
         if not counts.left:
-            raise QueueFull(f"{counts.queued} jobs are waiting; the limit is {counts.room}, see UPSCALE_JOBS__ROOM")
+            waiting = counts.queued + counts.paused
+            raise QueueFull(f"{waiting} jobs are waiting; the limit is {counts.room}, see UPSCALE_JOBS__ROOM")
 
     def submit(self, new: NewJob) -> Job:
         """Accept a job: from here on it survives everything.
@@ -134,6 +136,8 @@ class VideoService:
             Conflict: the Idempotency-Key was used for something else.
         """
         self._check_open()
+        if new.asked.source.kind != "url" or self.settings.storage.kind == "local":
+            new = replace(new, home=self._name)  # its bytes are here, or the result will be asked for here
         job = self._store.add(new, self.settings.jobs.room)
         get_logger().info("job_accepted", job_id=job.id, source=new.asked.source.kind, profile=new.asked.profile)
         self._runner.wake()
@@ -239,8 +243,7 @@ class VideoService:
             Draining: the server is stopping.
             ModelsNotLoaded: with the reason.
         """
-        if self.is_draining:
-            raise Draining("the server is stopping; it takes no new jobs")
+        self._check_open()
         status = self._pool.status()
         if not status.ready:
             raise ModelsNotLoaded(f"Models not loaded: {status.fault or _loading(status)}")
@@ -260,6 +263,8 @@ class VideoService:
         if self.is_draining:
             raise Draining("the server is stopping; it takes no new jobs")
         fault = self._pool.status().fault
+        if fault is None and self._started and not self._runner.is_at_work:
+            fault = "the thread that takes jobs from the queue has ended; the server's log says why"
         if fault is not None:
             raise ModelsNotLoaded(f"Models not loaded: {fault}")
 

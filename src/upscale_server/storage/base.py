@@ -29,16 +29,22 @@ class Stored:
     etag: str
 
 
+def _go_on() -> None:
+    """Find no reason to stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class UploadMemory:
     """Remembers a multipart upload outside this process, so that one that died can be aborted or gone on with.
 
-    `upload_id` is the one an earlier attempt left, None at first; `remember` is called before the first part is sent
-    and with None when the upload is over.
+    `upload_id` is the one an earlier attempt left, None at first; `remember` is called before every try, and with None
+    when the upload is over. `check` is called between parts, and often while a store that is away is waited for. What
+    either raises ends the upload.
     """
 
     upload_id: str | None
     remember: Callable[[str | None], None]
+    check: Callable[[], None] = _go_on
 
 
 class ObjectStore(Protocol):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from upscale_server.storage.base import UploadMemory
 from upscale_server.storage.s3_faults import code_of
 from upscale_server.storage.windows import Window
 
@@ -56,19 +56,25 @@ class Multipart:
         self._part_size = part_size_of(self._byte_count)
         self._md5s: dict[int, bytes] = {}
 
-    def send(self, remember: Callable[[str | None], None]) -> None:
+    def send(self, upload: UploadMemory) -> None:
         """Send what is missing and put the object in its place.
 
         Args:
-            remember: called with the upload's id before the first part is sent; what it raises comes out.
+            upload: told the upload's id before the first part is sent, and asked before each part; what it raises
+                comes out.
         """
         there = self._parts_there()
         if self.upload_id is None:
             created = self._client.create_multipart_upload(**self._target.place, **self._target.headers)
             self.upload_id = str(created["UploadId"])
-        remember(self.upload_id)  # before every try, not only the first: it may say that the job is no longer ours
+        upload.remember(
+            self.upload_id
+        )  # before every try, not only the first: it may say that the job is no longer ours
         count = max(1, -(-self._byte_count // self._part_size))
-        parts = [{"PartNumber": number, "ETag": self._part(number, there)} for number in range(1, count + 1)]
+        parts = []
+        for number in range(1, count + 1):
+            upload.check()
+            parts.append({"PartNumber": number, "ETag": self._part(number, there)})
         self._client.complete_multipart_upload(
             **self._target.place, UploadId=self.upload_id, MultipartUpload={"Parts": parts}
         )

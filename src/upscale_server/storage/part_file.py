@@ -84,6 +84,8 @@ class PartFile:
     def finish(self) -> str:
         """Give the file its name; return its SHA-256 in hexadecimal."""
         with naming_write_faults(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())  # a name that is whole must not outlive its bytes in a power cut
             self._file.close()
             self.path.replace(self.target)
             self._note.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import httpcore
 
-from upscale_server.errors import Conflict, MissingExtra, StorageError
+from upscale_server.errors import Canceled, Conflict, MissingExtra, StorageError
 from upscale_server.settings import S3, Storage
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.storage.links import SHORTEST_SECONDS, clamp
@@ -53,8 +53,9 @@ class S3Store:
     def put(self, path: Path, key: str, about: About, upload: UploadMemory) -> Stored:
         """Store a file; an outage is sat out for `retry_seconds`, a refusal comes out at once.
 
-        `upload.remember` is called before every try; what it raises ends the upload. Nothing of it stays in the store,
-        unless that was a Conflict: then the upload is another owner's.
+        `upload.remember` is called before every try, `upload.check` more often; what they raise ends the upload.
+        Nothing of it stays in the store, unless that was a Conflict, then the upload is another owner's, or Canceled,
+        then a later attempt goes on with it; asking the store to forget it could take as long as storing.
         """
         headers = {"ContentType": about.content_type, "ContentDisposition": disposition(about.file_name)}
         target = Target(self._bucket, check_key(key), headers)
@@ -62,7 +63,7 @@ class S3Store:
             self._put_whole(path, target, upload)
         else:
             self._put_parts(path, target, upload)
-        stored = self._do(f"asking for {key}", partial(self._head, key), self._patience)
+        stored = self._do(f"asking for {key}", partial(self._head, key), self._patience, upload.check)
         if stored is None or stored.byte_count != path.stat().st_size:
             raise StorageError(f"{key} was stored in {self._shown} and is not there in full", hint="try the job again")
         return stored
@@ -175,14 +176,15 @@ class S3Store:
                 checked = {"ContentMD5": base64.b64encode(window.md5()).decode(), "ContentLength": len(window)}
                 self._client.put_object(**target.place, **target.headers, **checked, Body=window)
 
-        self._do(f"storing {target.key}", step, self._patience)
+        self._do(f"storing {target.key}", step, self._patience, upload.check)
 
     def _put_parts(self, path: Path, target: Target, upload: UploadMemory) -> None:
         sending = Multipart(self._client, path, target, upload.upload_id)
 
         def step() -> None:
+            upload.remember(sending.upload_id)  # before anything is asked: a store that is away may not be wanted now
             try:
-                sending.send(upload.remember)
+                sending.send(upload)
             except Exception as err:
                 if code_of(err) != "NoSuchUpload":
                     raise
@@ -190,12 +192,12 @@ class S3Store:
                 # The answer to the last request may have been lost, not the request.
                 stored = self._head(target.key)
                 if stored is None or stored.etag != sending.expected_etag():
-                    sending.send(upload.remember)
+                    sending.send(upload)
 
         try:
-            self._do(f"storing {target.key}", step, self._patience)
-        except Conflict:
-            raise  # the job has another owner now, and the upload with it
+            self._do(f"storing {target.key}", step, self._patience, upload.check)
+        except (Conflict, Canceled):
+            raise  # another owner has the upload now, or a later attempt will; else `sweep` finds it
         except Exception:
             self._give_up(sending, upload)
             raise
@@ -220,10 +222,10 @@ class S3Store:
         while (page := self._do("listing", lambda: next(pages, end), Patience(0))) is not end:
             yield page
 
-    def _do(self, doing: str, step: Callable[[], T], patience: Patience) -> T:
+    def _do(self, doing: str, step: Callable[[], T], patience: Patience, look: Callable[[], None] | None = None) -> T:
         """Do something with the store; whatever botocore raises gets a name of ours."""
         try:
-            return patience.keep_trying(step, may_pass)
+            return patience.keep_trying(step, may_pass, look)
         except Exception as err:
             if code_of(err) or type(err).__module__.startswith(("botocore", "boto3")):
                 raise named(err, doing, self._shown) from err

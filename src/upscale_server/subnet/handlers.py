@@ -80,12 +80,12 @@ class Handlers:
 
     async def _begin(self, synapse: VideoUpscalingJobProtocol) -> VideoUpscalingJobProtocol:
         wanted = _wanted(synapse.miner_payload)
-        accepted = await self._apart(lambda: self._work.begin(synapse.job_id, wanted))
+        accepted = await self._apart(lambda: self._work.begin(_name_of(synapse), wanted))
         synapse.job_response = JobResponse(accepted=accepted)
         return synapse
 
     async def _look(self, synapse: VideoUpscalingPollProtocol) -> VideoUpscalingPollProtocol:
-        looked = await self._apart(lambda: self._work.look(synapse.job_id))
+        looked = await self._apart(lambda: self._work.look(_name_of(synapse)))
         synapse.poll_response = PollResponse(
             job_id=synapse.job_id, status=looked.status, optimized_video_urls=list(looked.urls)
         )
@@ -126,6 +126,11 @@ def _forward(kind: type, answer: Forward) -> Forward:
 
 def _asker(synapse: AnySynapse) -> str:
     return str(getattr(synapse.dendrite, "hotkey", None) or "")
+
+
+def _name_of(synapse: VideoUpscalingJobProtocol | VideoUpscalingPollProtocol) -> str:
+    """Return the name of an asker's job: nobody meets another's by using the same id."""
+    return f"{_asker(synapse)} {synapse.job_id}" if synapse.job_id else ""
 
 
 def _wanted(payload: MinerPayload) -> tuple[Wanted, ...]:

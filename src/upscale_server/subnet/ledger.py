@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 import time
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Ledger:
         """Record the jobs of ours that a validator's job became; what is old is removed."""
         self._sweep()
         path = self._path(their_id)
-        part = path.with_suffix(f".{os.getpid()}.part")
+        part = path.with_suffix(f".{secrets.token_hex(8)}.part")
         with naming_write_faults(path):
             part.write_text(json.dumps(our_ids), encoding="utf-8")
             part.replace(path)

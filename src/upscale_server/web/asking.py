@@ -20,6 +20,8 @@ from upscale_server.wire import NewJobBody, NewJobFields, UpscaleVideo
 SCALES = (2, 4)
 """What callers may ask for; the command line also knows 3, which no documented caller does."""
 MOST_KEY_CHARACTERS = 255
+MOST_SIDE = 65_535
+"""No setting allows a longer side, and a picture that is fitted into a box reaches one of the box's sides."""
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _MODEL = re.compile(r"[A-Za-z0-9._-]+")
@@ -138,7 +140,9 @@ def _check_size(fields: NewJobFields) -> None:
         check_scale(fields.scale)
     if fields.profile == "subnet" and (fields.task_type or fields.target):
         raise BadRequest("profile subnet enlarges by a factor exactly; give scale and no task_type or target")
-    target_of(fields.task_type, fields.target, fields.scale, fields.fit)
+    box = target_of(fields.task_type, fields.target, fields.scale, fields.fit).box
+    if box is not None and not 2 <= min(box.width, box.height) <= MOST_SIDE:
+        raise BadRequest(f"field target is {shorten(fields.target)}; nothing can be enlarged to that")
 
 
 def _check_model(name: str | None, models: Collection[str]) -> None:

@@ -21,7 +21,7 @@ from upscale_server.web.asking import SCALES, asked_by_video, idempotent
 from upscale_server.web.bodies import MAX_JSON_BYTES, body_of, documented
 from upscale_server.web.faults import reply_to
 from upscale_server.web.links import base_url_of, joined
-from upscale_server.web.parts import Service, header_of_job, owner_of
+from upscale_server.web.parts import Service, header_of_job, owner_of, places_to_wait
 from upscale_server.web.views import MEBI, failure_of, job_view, queue_counts
 from upscale_server.web.waiting import finished
 from upscale_server.wire import (
@@ -58,6 +58,11 @@ async def upscale_video(
     request: Request, service: Service, body: Annotated[UpscaleVideo, Depends(body_of(UpscaleVideo))]
 ) -> Response:
     """Upscale a video and answer when it is done; a caller that hangs up does not lose the job."""
+    with places_to_wait(request).one():
+        return await _upscaled(request, service, body)
+
+
+async def _upscaled(request: Request, service: VideoService, body: UpscaleVideo) -> Response:
     began = time.monotonic()
     base_url = "" if service.settings.storage.kind == "s3" else base_url_of(request, service.settings)
     asked = asked_by_video(body)
@@ -147,7 +152,7 @@ async def readyz(service: Service) -> Alive:
 @probes.get("/limits", response_model=LimitsView)
 async def limits(service: Service) -> LimitsView:
     """Give what is refused, and the settings to change it with."""
-    return limits_view(service)
+    return await run_in_threadpool(limits_view, service)
 
 
 def limits_view(service: VideoService) -> LimitsView:

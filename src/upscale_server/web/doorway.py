@@ -21,6 +21,7 @@ from upscale_server.errors import UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.web.auth import Keys, is_open, key_in
 from upscale_server.web.faults import Malformed, opaque, reply_to
+from upscale_server.web.own_names import OwnNames
 
 MOST_HEADERS = 100
 GONE = 499
@@ -49,9 +50,10 @@ class _Visit:
 class Doorway:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, names: OwnNames) -> None:
         self._app = app
         self._keys = keys
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -83,7 +85,11 @@ class Doorway:
         headers = Headers(scope=scope)
         if len(headers) > MOST_HEADERS:
             raise Malformed(f"the request has {len(headers)} headers; the limit is {MOST_HEADERS}", status=431)
-        return "" if is_open(scope["path"]) else self._keys.check(key_in(headers))
+        if is_open(scope["path"]):
+            return ""
+        if not self._keys.needed:
+            self._names.check(headers, str((scope.get("server") or ("",))[0]))
+        return self._keys.check(key_in(headers))
 
     @staticmethod
     async def _answer(error: UpscaleError, visit: _Visit, call: tuple[Scope, Receive, Send]) -> None:

@@ -8,46 +8,61 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 
 from upscale_server.errors import UpscaleError
-from upscale_server.jobs.job import FINISHED
+from upscale_server.jobs.job import Job, Progress
+from upscale_server.web.places import Places
 from upscale_server.wire import JobView
 
 HEARTBEAT_SECONDS = 10.0
 """Longest silence; readers and proxies take a longer one for a dead connection."""
 LOOK_SECONDS = 0.25
 
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A job at a moment: the event's id, the whole job as JSON where the id is news, and whether no other follows."""
+
+    id: str
+    text: str
+    is_last: bool
+
+
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def told(view: Callable[[], JobView], last_id: str) -> AsyncIterator[str]:
+async def told(snapshot: Callable[[str], Snapshot], last_id: str, places: Places) -> AsyncIterator[str]:
     """Yield events until the job is finished.
 
     Args:
-        view: looks at the job now.
+        snapshot: looks at the job now, given the id of the snapshot that is known; called in a thread.
         last_id: what the reader has seen already (Last-Event-ID); a snapshot of the same version is not sent again.
+        places: of those who may watch; one is held until the end.
     """
-    seen, spoken = last_id, time.monotonic()
-    yield "retry: 1000\n\n"
-    while True:
-        try:
-            job = await run_in_threadpool(view)
-        except UpscaleError:  # removed, or the server stops: the reader asks again and is told
-            return
-        text = job.model_dump_json()
-        if _id_of(job) != seen:
-            seen, spoken = _id_of(job), time.monotonic()
-            yield f"id: {seen}\nevent: job\ndata: {text}\n\n"
-        if job.state in FINISHED:
-            return
-        if time.monotonic() - spoken > HEARTBEAT_SECONDS:
-            spoken = time.monotonic()
-            yield ": still here\n\n"
-        await asyncio.sleep(LOOK_SECONDS)
+    with places.one():
+        seen, spoken = last_id, time.monotonic()
+        yield "retry: 1000\n\n"
+        while True:
+            try:
+                now = await run_in_threadpool(snapshot, seen)
+            except UpscaleError:  # removed, or the server stops: the reader asks again and is told
+                return
+            if now.id != seen:
+                seen, spoken = now.id, time.monotonic()
+                yield f"id: {seen}\nevent: job\ndata: {now.text}\n\n"
+            if now.is_last:
+                return
+            if time.monotonic() - spoken > HEARTBEAT_SECONDS:
+                spoken = time.monotonic()
+                yield ": still here\n\n"
+            await asyncio.sleep(LOOK_SECONDS)
 
 
-def _id_of(job: JobView) -> str:
-    """Return what changes with every news: the stored version, and frames that are not stored one by one."""
-    return f"{job.version}-{job.progress.phase}-{job.progress.frames_done}"
+def snapshot_of(job: Job, progress: Progress, view: Callable[[], JobView], known: str) -> Snapshot:
+    """Return a job's snapshot; what is known already is not put into words again, a plan may be long."""
+    # What changes with every news: the stored version, and frames that are not stored one by one.
+    name = f"{job.version}-{progress.phase}-{progress.frames_done}"
+    return Snapshot(name, "" if name == known else view().model_dump_json(), is_last=job.is_finished)

@@ -26,7 +26,7 @@ _OWN_CODES: dict[str, type[BadRequest]] = {"task_type": UnknownTask, "scale": Ba
 
 
 class Malformed(BadRequest):
-    """The request is malformed in a way that HTTP has a number of its own for."""
+    """The request has the wrong form; its status says in which way."""
 
     def __init__(self, detail: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(detail, hint=hint)
@@ -35,15 +35,17 @@ class Malformed(BadRequest):
 
 def problem(error: UpscaleError, request_id: str | None) -> bytes:
     """Return the body of a reply."""
-    return json.dumps(error.as_record(request_id), ensure_ascii=False).encode()
+    # A refused value may hold half a surrogate pair, which JSON can only escape.
+    return json.dumps(error.as_record(request_id), ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def retry_after(error: UpscaleError) -> int | None:
     """Return the seconds to wait before asking again, for 429 and 503.
 
-    A full queue moves with the jobs, a drained server is replaced in seconds, models load in about ten.
+    A full queue moves with the jobs, a drained server is replaced in seconds, models load in about ten. What asking
+    again does not mend has no time to wait: a client that obeys would ask for ever.
     """
-    if error.http_status not in (429, 503):
+    if error.http_status not in (429, 503) or not error.retryable:
         return None
     if isinstance(error, QueueFull):
         return 15

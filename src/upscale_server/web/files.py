@@ -61,7 +61,7 @@ async def file_reply(request: Request, file: StoredFile, content_type: str = "vi
     headers["Content-Length"] = str(span.count)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=content_type)
-    opened = await run_in_threadpool(_opened, file)
+    opened = await run_in_threadpool(file.open)
     return StreamingResponse(_chunks(opened, span), status, headers, media_type=content_type)
 
 
@@ -106,13 +106,6 @@ def _is_unchanged(request: Request, file: StoredFile) -> bool:
 
 def _names(header: str, etag: str) -> bool:
     return header.strip() == "*" or f'"{etag}"' in [one.strip().removeprefix("W/") for one in header.split(",")]
-
-
-def _opened(file: StoredFile) -> BinaryIO:
-    try:
-        return file.path.open("rb")
-    except FileNotFoundError as err:
-        raise Gone("the result is not there any more") from err
 
 
 async def _chunks(opened: BinaryIO, span: Span) -> AsyncIterator[bytes]:

@@ -9,19 +9,25 @@ answer can still be given, and dropped otherwise. Measured in docs/decisions/001
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import struct
 import sys
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from upscale_server.errors import BadRequest, RateLimited, UpscaleError
-from upscale_server.web.faults import PROBLEM_TYPE, Malformed, problem, retry_after
+from upscale_server.logs import get_logger
+from upscale_server.web.auth import OPEN_PATHS
+from upscale_server.web.faults import PROBLEM_TYPE, Malformed, problem, reply_to, retry_after
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 HEAD_BYTES = 16_384
 """Largest request head, read in steps of this size: a head is refused between one and two times this."""
@@ -29,7 +35,10 @@ HEAD_BYTES = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one connection may take, in seconds and bytes; `connections` is how many there may be."""
+    """What one connection may take, in seconds and bytes; `connections` is how many there may be.
+
+    On `reserve` more only probes are answered: a server that is merely busy must not look dead to those who watch it.
+    """
 
     head_seconds: float = 10.0
     body_idle_seconds: float = 15.0
@@ -37,7 +46,9 @@ class Bounds:
     body_window_seconds: float = 10.0
     unread_seconds: float = 10.0
     stalled_seconds: float = 60.0
+    slow_reader_seconds: float = 120.0
     connections: int = 512
+    reserve: int = 32
     look_seconds: float = 1.0
 
 
@@ -54,14 +65,18 @@ class GuardedProtocol(H11Protocol):
         self._body_since = self._body_last = 0.0
         self._body_bytes = 0
         self._unsent, self._unsent_since = 0, 0.0
+        self._full_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to watch, or refuse where there are too many already."""
         super().connection_made(transport)
         self._head_since = self._unsent_since = time.monotonic()
-        if len(self.connections) > self.bounds.connections:
-            self._refuse(RateLimited(f"{self.bounds.connections} connections are open; that is the most"))
+        many = RateLimited(f"{self.bounds.connections} connections are open; that is the most")
+        if len(self.connections) > self.bounds.connections + self.bounds.reserve:
+            self._refuse(many)
             return
+        if len(self.connections) > self.bounds.connections:
+            self.app = _probes_alone(self.app, many)
         self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,9 +103,14 @@ class GuardedProtocol(H11Protocol):
                 self._head_since = None
                 self._body_since, self._body_bytes = now, 0
 
+    def pause_writing(self) -> None:
+        """Note that more waits to be read than is kept for a client."""
+        self._full_since = time.monotonic()
+        super().pause_writing()
+
     def resume_writing(self) -> None:
         """Note that the client reads."""
-        self._unsent_since = time.monotonic()
+        self._unsent_since, self._full_since = time.monotonic(), None
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -157,6 +177,8 @@ class GuardedProtocol(H11Protocol):
         if not unsent or unsent < self._unsent:
             self._unsent_since = now
         self._unsent = unsent
+        if self._full_since is not None and now - self._full_since > self.bounds.slow_reader_seconds:
+            return True  # a piece of a file is a MiB at most: this one reads less than nine kB a second
         return bool(unsent) and now - self._unsent_since > self.bounds.stalled_seconds
 
     def _forget(self) -> None:
@@ -183,12 +205,29 @@ class GuardedProtocol(H11Protocol):
         self.transport.close()
 
 
+def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Application:
+    """Return an application that answers probes and nothing else, and lets no connection stay."""
+
+    async def narrow(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - uvicorn's own, passed on
+        if scope["path"] in OPEN_PATHS:
+            await app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        reply = reply_to(refusal, request_id, {"Connection": "close", "X-Request-ID": request_id})
+        await reply(scope, receive, send)
+
+    return narrow
+
+
 def _answer(error: UpscaleError) -> bytes:
-    body = problem(error, request_id=None)
+    request_id = secrets.token_hex(8)
+    body = problem(error, request_id)
+    get_logger().info("request_refused", status=error.http_status, detail=error.detail, request_id=request_id)
     seconds = retry_after(error)
     retry = "" if seconds is None else f"Retry-After: {seconds}\r\n"
     head = (
         f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
-        f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n"
+        f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n{retry}X-Request-ID: {request_id}\r\n"
+        "Connection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -20,6 +20,7 @@ from upscale_server.web.asking import asked_by_body, asked_by_fields, idempotent
 from upscale_server.web.bodies import checked, json_in
 from upscale_server.web.faults import Malformed, checked_by, shorten
 from upscale_server.web.parts import owner_of
+from upscale_server.web.places import Places
 from upscale_server.web.uploads import Received, received
 from upscale_server.wire import NewJobBody, NewJobFields
 
@@ -63,12 +64,15 @@ async def _by_upload(request: Request, service: VideoService, *, is_form: bool) 
         _asked(query, models, Path(), "")
     idempotent(Asked(Source("upload", "")), request.headers.get("idempotency-key"), "")
     await run_in_threadpool(service.check_room)
-    async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
-        given = query | file.fields if is_form else query
-        asked = _asked(given, models, file.path, file.file_name)
-        job = await run_in_threadpool(_submit, request, service, asked, file)
+    places: Places = request.app.state.uploading
+    with places.one():
+        async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
+            given = query | file.fields if is_form else query
+            asked = _asked(given, models, file.path, file.file_name)
+            job = await run_in_threadpool(_submit, request, service, asked, file)
     if job.asked.source.location != str(file.path):
-        file.path.unlink(missing_ok=True)  # the same request came before; its own upload is used
+        # The same request came before; its own upload is used. Gigabytes are not removed in an instant.
+        await run_in_threadpool(file.path.unlink, missing_ok=True)
     return job
 
 

@@ -5,20 +5,22 @@ What is asked for is read in `asking` and `uploads`; what a job is, is shown by 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from upscale_server.errors import NotFound
+from upscale_server.errors import BadRequest, NotFound
 from upscale_server.jobs.job import Job
 from upscale_server.web.bodies import documented
-from upscale_server.web.events import HEADERS, told
+from upscale_server.web.events import HEADERS, Snapshot, snapshot_of, told
+from upscale_server.web.faults import shorten
 from upscale_server.web.files import file_reply
 from upscale_server.web.handing_in import UPLOAD_TYPES, handed_in
 from upscale_server.web.links import relative_or_whole
-from upscale_server.web.parts import Service, header_of_job, owner_of
+from upscale_server.web.parts import Service, header_of_job, owner_of, places_to_wait
 from upscale_server.web.views import job_view
 from upscale_server.wire import JobsView, JobView, NewJobBody, NewJobFields, StateWord
 
@@ -48,7 +50,7 @@ async def submit(request: Request, service: Service) -> Response:
     """
     job = await handed_in(request, service)
     headers = {"Location": f"/v1/jobs/{job.id}"} | header_of_job(job)
-    return JSONResponse((await _view(request, service, job)).model_dump(), 202, headers)
+    return await _shown(request, service, job, 202, headers)
 
 
 @router.get("", response_model=JobsView)
@@ -58,56 +60,70 @@ async def jobs(
     after: Annotated[str | None, Query(max_length=100, description="the `next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     state: StateWord | None = None,
-) -> JobsView:
-    """List jobs, newest first."""
+) -> Response:
+    """List jobs, newest first, without their plans."""
+    unknown = sorted(set(request.query_params) - {"after", "limit", "state"})
+    if unknown:
+        raise BadRequest(f"there is no parameter {shorten(unknown[0])}; expected after, limit or state")
 
-    def page() -> JobsView:
+    def page() -> bytes:
         found, following = service.jobs(after, limit, state, owner_of(request))
         base_url = relative_or_whole(request, service.settings)
-        return JobsView(jobs=[job_view(service, job, base_url) for job in found], next=following)
+        views = [job_view(service, replace(job, plan=None), base_url) for job in found]
+        return JobsView(jobs=views, next=following).model_dump_json().encode()
 
-    return await run_in_threadpool(page)
+    return Response(await run_in_threadpool(page), media_type="application/json")
 
 
 @router.get("/{job_id}", response_model=JobView)
-async def job(request: Request, service: Service, job_id: str) -> JobView:
+async def job(request: Request, service: Service, job_id: str) -> Response:
     """Show a job."""
-    return await _view(request, service, await run_in_threadpool(service.job, job_id, owner_of(request)))
+    return await _shown(request, service, await run_in_threadpool(service.job, job_id, owner_of(request)))
 
 
-@router.get("/{job_id}/events", responses={200: {"content": {"text/event-stream": {}}}}, response_class=Response)
-async def events(request: Request, service: Service, job_id: str) -> StreamingResponse:
+@router.get(
+    "/{job_id}/events",
+    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Nothing follows; ask no more"}},
+    response_class=Response,
+)
+async def events(request: Request, service: Service, job_id: str) -> Response:
     """Watch a job: a full snapshot on connect and after every change, until it is finished."""
     owner, base_url = owner_of(request), relative_or_whole(request, service.settings)
-    await run_in_threadpool(service.job, job_id, owner)
-    stream = told(
-        lambda: job_view(service, service.job(job_id, owner), base_url), request.headers.get("last-event-id", "")
-    )
-    return StreamingResponse(stream, headers=HEADERS, media_type="text/event-stream")
+    last_id, places = request.headers.get("last-event-id", ""), places_to_wait(request)
+
+    def snapshot(known: str) -> Snapshot:
+        found = service.job(job_id, owner)
+        return snapshot_of(found, service.progress(found), lambda: job_view(service, found, base_url), known)
+
+    first = await run_in_threadpool(snapshot, last_id)
+    if first.is_last and first.id == last_id:
+        return Response(status_code=204)  # any other answer makes an EventSource come back for ever
+    places.check()
+    return StreamingResponse(told(snapshot, last_id, places), headers=HEADERS, media_type="text/event-stream")
 
 
 @router.post("/{job_id}/cancel", response_model=JobView)
-async def cancel(request: Request, service: Service, job_id: str) -> JobView:
+async def cancel(request: Request, service: Service, job_id: str) -> Response:
     """Stop a job for good; one that runs stops at its next tile."""
-    return await _view(request, service, await run_in_threadpool(service.cancel, job_id, owner_of(request)))
+    return await _shown(request, service, await run_in_threadpool(service.cancel, job_id, owner_of(request)))
 
 
 @router.post("/{job_id}/pause", response_model=JobView)
-async def pause(request: Request, service: Service, job_id: str) -> JobView:
+async def pause(request: Request, service: Service, job_id: str) -> Response:
     """Stop a job and keep what is finished; one that runs stops after its running segments."""
-    return await _view(request, service, await run_in_threadpool(service.pause, job_id, owner_of(request)))
+    return await _shown(request, service, await run_in_threadpool(service.pause, job_id, owner_of(request)))
 
 
 @router.post("/{job_id}/resume", response_model=JobView)
-async def resume(request: Request, service: Service, job_id: str) -> JobView:
+async def resume(request: Request, service: Service, job_id: str) -> Response:
     """Let a paused job go on."""
-    return await _view(request, service, await run_in_threadpool(service.resume, job_id, owner_of(request)))
+    return await _shown(request, service, await run_in_threadpool(service.resume, job_id, owner_of(request)))
 
 
 @router.post("/{job_id}/retry", response_model=JobView)
-async def retry(request: Request, service: Service, job_id: str) -> JobView:
+async def retry(request: Request, service: Service, job_id: str) -> Response:
     """Queue a failed or cancelled job again."""
-    return await _view(request, service, await run_in_threadpool(service.retry, job_id, owner_of(request)))
+    return await _shown(request, service, await run_in_threadpool(service.retry, job_id, owner_of(request)))
 
 
 @router.delete("/{job_id}", status_code=204, response_class=Response)
@@ -128,14 +144,22 @@ async def output(request: Request, service: Service, job_id: str) -> Response:
     return await file_reply(request, file)
 
 
-@router.get("/{job_id}/audit")
-async def audit(request: Request, service: Service, job_id: str) -> dict[str, Any]:  # JSON values
+@router.get("/{job_id}/audit", response_model=dict[str, Any])
+async def audit(request: Request, service: Service, job_id: str) -> Response:
     """Give what the result was held against, rule by rule, and how it was made."""
     found = await run_in_threadpool(service.job, job_id, owner_of(request))
     if found.outcome is None:
         raise NotFound(f"job {job_id} is {found.state} and has no audit")
-    return {"audit": found.outcome.audit, "report": found.outcome.report}
+    return await run_in_threadpool(JSONResponse, {"audit": found.outcome.audit, "report": found.outcome.report})
 
 
-async def _view(request: Request, service: Service, job: Job) -> JobView:
-    return await run_in_threadpool(job_view, service, job, relative_or_whole(request, service.settings))
+async def _shown(
+    request: Request, service: Service, job: Job, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Return a job as a reply, made in a thread: the plan of a long video is a long text."""
+
+    def shown() -> Response:
+        view = job_view(service, job, relative_or_whole(request, service.settings))
+        return Response(view.model_dump_json(), status, headers, media_type="application/json")
+
+    return await run_in_threadpool(shown)

@@ -5,13 +5,11 @@ A Host header is a stranger's word: a link made from any of them would send a ca
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
-
 from starlette.requests import Request
 
 from upscale_server.errors import BadRequest
 from upscale_server.settings import Settings
+from upscale_server.web.own_names import is_loopback, name_in
 
 
 def base_url_of(request: Request, settings: Settings) -> str:
@@ -23,8 +21,8 @@ def base_url_of(request: Request, settings: Settings) -> str:
     if settings.public_url:
         return settings.public_url.rstrip("/")
     host = request.headers.get("host", "")
-    name = _name_in(host)
-    if name and (_is_loopback(name) or name in {one.lower() for one in settings.allowed_hosts}):
+    name = name_in(host)
+    if name and (is_loopback(name) or name in {one.lower() for one in settings.allowed_hosts}):
         return f"{request.url.scheme}://{host}"
     raise BadRequest(
         f"no link can be made for host {host[:100]!r}, which is neither loopback nor allowed",
@@ -43,22 +41,3 @@ def relative_or_whole(request: Request, settings: Settings) -> str:
 def joined(base_url: str, link: str) -> str:
     """Return a whole address; a store's own address stays as it is."""
     return f"{base_url}{link}" if link.startswith("/") else link
-
-
-def _name_in(host: str) -> str:
-    """Return the host's name without its port, empty where it is malformed."""
-    if not host.isascii() or any(letter in host for letter in "/\\@?# \t"):
-        return ""
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
-        return ""
-    return (parts.hostname or "").lower()
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"

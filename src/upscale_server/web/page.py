@@ -27,16 +27,18 @@ Json = dict[str, Any]  # OpenAPI's own JSON values
 
 
 @router.get("/docs", response_class=HTMLResponse)
-async def docs(request: Request) -> HTMLResponse:
+def docs(request: Request) -> HTMLResponse:  # not async: the page is made in a thread
     """Show what can be asked, with examples."""
-    return HTMLResponse(page_of(request.app.openapi()), headers={"Content-Security-Policy": _POLICY})
+    return HTMLResponse(
+        page_of(request.app.openapi(), str(request.base_url).rstrip("/")), headers={"Content-Security-Policy": _POLICY}
+    )
 
 
-def page_of(description: Json) -> str:
-    """Return the page of an OpenAPI description."""
+def page_of(description: Json, address: str) -> str:
+    """Return the page of an OpenAPI description, for a server at this address."""
     about = description["info"]
     routes = "".join(
-        _route(method, path, route)
+        _route(method, path, route, address)
         for path, methods in description["paths"].items()
         for method, route in methods.items()
         if method != "head"
@@ -49,7 +51,7 @@ def page_of(description: Json) -> str:
     )
 
 
-def _route(method: str, path: str, route: Json) -> str:
+def _route(method: str, path: str, route: Json, address: str) -> str:
     content = route.get("requestBody", {}).get("content", {})
     taken = content.get("application/json", {})
     parts = [f"<h2>{method.upper()} {_text(path)}</h2><p>{_text(route.get('description', ''))}</p>"]
@@ -57,7 +59,7 @@ def _route(method: str, path: str, route: Json) -> str:
     parts.append(_table([_field(name, one) for name, one in taken.get("schema", {}).get("properties", {}).items()]))
     if len(content) > 1:
         parts.append(f"<p>Also taken: {_text(', '.join(kind for kind in content if kind != 'application/json'))}</p>")
-    parts += [_example(method, path, one["value"]) for one in taken.get("examples", {}).values()]
+    parts += [_example(method, f"{address}{path}", one["value"]) for one in taken.get("examples", {}).values()]
     return "".join(parts)
 
 
@@ -75,8 +77,8 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return f"<table>{cells}</table>" if cells else ""
 
 
-def _example(method: str, path: str, body: Json) -> str:
-    call = f"curl -X {method.upper()} http://localhost:29115{path} -H 'Content-Type: application/json' -d '"
+def _example(method: str, url: str, body: Json) -> str:
+    call = f"curl -X {method.upper()} {url} -H 'Content-Type: application/json' -d '"
     return f"<pre>{_text(call + json.dumps(body, indent=2))}'</pre>"
 
 

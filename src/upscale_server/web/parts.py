@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from upscale_server.jobs.job import Job
 from upscale_server.service import VideoService
+from upscale_server.web.places import Places
 
 
 async def service_of(request: Request) -> VideoService:
@@ -31,3 +32,9 @@ def owner_of(request: Request) -> str:
 def header_of_job(job: Job) -> dict[str, str]:
     """Return what names the job behind a blocking answer, so that a caller can ask about it."""
     return {"X-Job-ID": job.id}
+
+
+def places_to_wait(request: Request) -> Places:
+    """Return the places of callers that are held until something happens."""
+    places: Places = request.app.state.waiting
+    return places

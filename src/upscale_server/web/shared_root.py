@@ -5,9 +5,13 @@ It opens nothing; a path that leaves the folder, by dots or by a link, is refuse
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from upscale_server.errors import BadRequest
+
+LONGEST_NAME = 255
+"""Bytes that a file's name has at most on every system of files we know."""
 
 
 def input_under(root: Path | None, text: str) -> Path:
@@ -56,6 +60,8 @@ def _inside(root: Path | None, text: str) -> Path:
     if not text or not text.isprintable() or len(text) > 4096:
         raise BadRequest("a path is empty, too long or holds control characters")
     path = Path(text)
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise BadRequest(f"the file's name in path {text[:200]!r} has more than {LONGEST_NAME} bytes")
     if ".." in path.parts:
         raise BadRequest(f"path {text[:200]!r} holds '..'; expected a path under the shared folder")
     whole = path if path.is_absolute() else root / path

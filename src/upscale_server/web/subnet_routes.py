@@ -6,6 +6,7 @@ Each video is a job of its own under the subnet's rules. A malformed call is a 4
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from upscale_server.service import VideoService
 from upscale_server.web.asking import check_scale, name_of_url, result_name
 from upscale_server.web.bodies import body_of, documented
 from upscale_server.web.links import base_url_of, joined
-from upscale_server.web.parts import Service, owner_of
-from upscale_server.web.shared_root import input_under, output_under
+from upscale_server.web.parts import Service, owner_of, places_to_wait
+from upscale_server.web.shared_root import LONGEST_NAME, input_under, output_under
 from upscale_server.web.views import failure_of, queue_counts
 from upscale_server.web.waiting import finished
 from upscale_server.wire import QueueCounts, Upscale, Upscaled
@@ -50,6 +51,11 @@ class Done:
 @router.post("/upscale", response_model=Upscaled, openapi_extra=documented(Upscale))
 async def upscale(request: Request, service: Service, body: Annotated[Upscale, Depends(body_of(Upscale))]) -> Upscaled:
     """Upscale one to five videos and answer when all are done; a path gives a path, an address gives an address."""
+    with places_to_wait(request).one():
+        return await _upscaled(request, service, body)
+
+
+async def _upscaled(request: Request, service: VideoService, body: Upscale) -> Upscaled:
     began = time.monotonic()
     items = await run_in_threadpool(items_of, service, body)
     base_url = _base_url(request, service, items)
@@ -130,8 +136,10 @@ def _asked(body: Upscale, source: Source, name: str, deadline: float | None, out
 
 
 def _beside(source: Path, scale: int) -> Path:
-    """Return a new name beside a source."""
-    return source.with_name(f"{source.stem}_x{scale}_{secrets.token_hex(4)}.mp4")
+    """Return a new name beside a source; a long one is cut, so that what is added finds room."""
+    added = f"_x{scale}_{secrets.token_hex(4)}.mp4"
+    stem = os.fsencode(source.stem)[: LONGEST_NAME - len(added)]
+    return source.with_name(stem.decode("utf-8", "ignore") + added)
 
 
 def _base_url(request: Request, service: VideoService, items: list[Item]) -> str:

@@ -8,22 +8,26 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anyio import CancelScope
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from upscale_server.disk import naming_write_faults
-from upscale_server.errors import BadRequest, SourceTooLarge
+from upscale_server.errors import BadRequest, DiskFull, SourceTooLarge
 
 _WRITE_BYTES = 1 << 20
 """Bytes that are gathered before a thread writes them."""
+SPARE_BYTES = 64 << 20
+"""Left free on the disk: uploads side by side each write a MiB past their look at it, and jobs need room, too."""
 _MOST_PARTS = 32
 _FIELD_BYTES = 8192
 _PART_HEAD_BYTES = 8192
@@ -72,7 +76,21 @@ class _Sink:
             content, self._waiting = bytes(self._waiting), bytearray()
             await run_in_threadpool(self._write, content)
 
+    def check_room(self, byte_count: int) -> None:
+        """Refuse before the disk is full, not when it is: the jobs' database lies on it, too.
+
+        Raises:
+            DiskFull: with what is needed and what is free.
+        """
+        needed, free = byte_count + SPARE_BYTES, _free(self.path.parent)
+        if free < needed:
+            raise DiskFull(
+                f"the upload needs {needed} bytes; {free} are free",
+                hint="free some space, or set UPSCALE_TEMP_DIR to a folder on a larger disk",
+            )
+
     def _write(self, content: bytes) -> None:
+        self.check_room(len(content))
         with naming_write_faults(self.path):
             if self._file is None:
                 self._file = self.path.open("xb")
@@ -96,6 +114,11 @@ class _Sink:
         if self._file is not None:
             self._file.close()
 
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
 
 @asynccontextmanager
 async def received(request: Request, folder: Path, max_bytes: int) -> AsyncIterator[Received]:
@@ -106,17 +129,23 @@ async def received(request: Request, folder: Path, max_bytes: int) -> AsyncItera
         BadRequest: the form is malformed or carries no file, or more than one.
         DiskFull, StorageError: it cannot be written.
     """
-    _refuse_announced(request, max_bytes)
+    announced = _announced(request, max_bytes)
     sink = _Sink(folder / secrets.token_hex(16), max_bytes)
+    await run_in_threadpool(sink.check_room, announced)
     try:
         form = await _form(request, sink) if _boundary(request) else await _whole(request, sink)
         digest = await _settled(sink)
         yield Received(sink.path, sink.byte_count, digest, form.file_name, form.fields)
     except BaseException:
-        sink.path.unlink(missing_ok=True)
+        with CancelScope(shield=True):  # gigabytes are not removed in an instant, and not left behind either
+            await run_in_threadpool(sink.discard)
         raise
     finally:
         sink.close()
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 async def _settled(sink: _Sink) -> str:
@@ -127,11 +156,14 @@ async def _settled(sink: _Sink) -> str:
     return await run_in_threadpool(sink.settle)
 
 
-def _refuse_announced(request: Request, max_bytes: int) -> None:
-    """Refuse at once what says of itself that it is too large; a form's frame is allowed for."""
+def _announced(request: Request, max_bytes: int) -> int:
+    """Return how much is said to come, 0 where nothing is said; what is too large is refused."""
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes + _FRAME_BYTES:
+    if not announced.isdigit():
+        return 0
+    if int(announced) > max_bytes + _FRAME_BYTES:
         raise SourceTooLarge(f"the upload has {announced} bytes; the limit is {max_bytes}, UPSCALE_FETCH__MAX_BYTES")
+    return int(announced)
 
 
 def _boundary(request: Request) -> bytes | None:

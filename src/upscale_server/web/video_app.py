@@ -21,7 +21,14 @@ from upscale_server.web import documented, jobs_routes, link_routes, page, subne
 from upscale_server.web.auth import Keys
 from upscale_server.web.doorway import Doorway
 from upscale_server.web.faults import PROBLEM_TYPE, from_framework, from_validation, methods_at, reply_to
+from upscale_server.web.own_names import OwnNames
+from upscale_server.web.places import Places
 from upscale_server.wire import Problem
+
+MOST_WAITING = 384
+"""Callers that may be held at once, of the guard's 512 connections: asking and cancelling go on beside them."""
+MOST_UPLOADS = 16
+"""Uploads at once: more would only share the disk, and each may be as large as a source."""
 
 _DESCRIPTION = """Video super-resolution that loses nothing. A job that was accepted survives everything.
 
@@ -55,11 +62,16 @@ def create_app(service: VideoService) -> FastAPI:
     )
     app.state.service = service
     app.state.routers = _ROUTERS
+    app.state.waiting = Places(
+        MOST_WAITING, "callers wait for jobs", "hand the job in with POST /v1/jobs and ask again"
+    )
+    app.state.uploading = Places(MOST_UPLOADS, "uploads are under way", "send it again a little later")
     for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _refused_by_framework)
     app.add_exception_handler(RequestValidationError, _refused_by_validation)
-    app.add_middleware(Doorway, keys=Keys.of(service.settings.api_keys.get_secret_value()))
+    keys = Keys.of(service.settings.api_keys.get_secret_value())
+    app.add_middleware(Doorway, keys=keys, names=OwnNames.of(service.settings))
     return app
 
 

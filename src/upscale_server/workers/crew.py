@@ -15,8 +15,9 @@ from typing import Any
 from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, UpscaleError
 from upscale_server.events import Event, FramesDone, Observer, ignore
 from upscale_server.logs import get_logger
+from upscale_server.stopping import Stop as Stopping
 from upscale_server.workers.messages import Order, Setup
-from upscale_server.workers.resident import Died, Patience, Resident, Stopping
+from upscale_server.workers.resident import Died, Patience, Resident
 from upscale_server.workers.status import LaneState
 
 _LOOK_SECONDS = 0.2
@@ -131,15 +132,15 @@ class Crew:
             self._waiting.setdefault(job, deque()).append(ticket)
         try:
             while True:
+                reason = stop()  # before a free process is taken, too: a parked job begins nothing more
+                if reason:
+                    raise Canceled(reason)
                 with self._changed:
                     taken = self._next_for(ticket)
                     if taken is not None:
                         self._waiting.move_to_end(job)  # the other jobs come first now
                         return taken
                     self._changed.wait(_LOOK_SECONDS)
-                reason = stop()
-                if reason:
-                    raise Canceled(reason)
         finally:
             with self._changed:
                 self._waiting[job].remove(ticket)
@@ -174,6 +175,9 @@ class Crew:
                     self._give_up(seat, f"a worker died {deaths} times while it loaded its models: {err}")
             except UpscaleError as err:
                 self._give_up(seat, err.detail)
+                return
+            except Exception as err:  # noqa: BLE001 - a seat without keeper would be waited for, for ever
+                self._give_up(seat, f"{type(err).__name__}: {err}")
                 return
             else:
                 deaths = 0

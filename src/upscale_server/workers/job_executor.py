@@ -13,29 +13,30 @@ from dataclasses import dataclass
 from typing import cast
 
 from upscale_server.checkpoint import Done, WorkDir
+from upscale_server.errors import Canceled
 from upscale_server.events import Event, Observer
 from upscale_server.media.types import Segment
 from upscale_server.pipeline import Finished
 from upscale_server.plan import Plan
+from upscale_server.stopping import Stop, only_parks
 from upscale_server.workers.crew import Crew
 from upscale_server.workers.messages import FinishVideo, RunSegment
-from upscale_server.workers.resident import Stopping
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
-    """A segment that could not be done."""
+class _Left:
+    """One thread has no more to do: no segment is left, or one could not be done."""
 
-    error: Exception
+    error: Exception | None = None
 
 
-_News = Event | Done | _Failed
+_News = Event | Done | _Left
 
 
 class JobExecutor:
     """Runs one job's segments on lanes of the pool; an `Executor`."""
 
-    def __init__(self, lanes: Callable[[], Crew], desk: Crew, most: Callable[[], int], stop: Stopping) -> None:
+    def __init__(self, lanes: Callable[[], Crew], desk: Crew, most: Callable[[], int], stop: Stop) -> None:
         self._lanes = lanes
         self._desk = desk
         self._most = most
@@ -45,7 +46,8 @@ class JobExecutor:
         """Yield each segment's record as it is finished.
 
         Raises:
-            Canceled: the job was stopped; its running segments have let go, or were killed.
+            Canceled: the job was stopped; its running segments have let go, or were killed. Where it was only parked,
+                they have come to their end and were yielded before.
             UpscaleError: a segment failed; the job's others were stopped.
         """
         if not segments:
@@ -71,7 +73,7 @@ class JobExecutor:
 class _Running:
     """The threads that wait for lanes and for what they do; one for each lane that the job may have."""
 
-    def __init__(self, orders: deque[RunSegment], lanes: Crew, job: object, stop: Stopping) -> None:
+    def __init__(self, orders: deque[RunSegment], lanes: Crew, job: object, stop: Stop) -> None:
         self._orders = orders
         self._lanes = lanes
         self._job = job
@@ -91,12 +93,20 @@ class _Running:
 
         The wait for the next has no limit of its own: every order ends, by its answer or by its process's death.
         """
+        at_work, parked = len(self._threads), None
         while segments:
             one = self._news.get()
-            if isinstance(one, _Failed):
+            if not isinstance(one, _Left):
+                segments -= isinstance(one, Done)
+                yield one
+                continue
+            at_work -= 1
+            if isinstance(one.error, Canceled) and only_parks(one.error.detail):
+                parked = one.error
+            elif one.error is not None:
                 raise one.error
-            segments -= isinstance(one, Done)
-            yield one
+            if not at_work and parked is not None:
+                raise parked
 
     def leave(self) -> None:
         """Stop what still runs and wait until it has let go."""
@@ -105,16 +115,21 @@ class _Running:
             thread.join()
 
     def _work(self) -> None:
+        try:
+            for order in self._begun():
+                self._news.put(self._lanes.do(order, self._job, self._news.put, self._reason))
+        except Exception as err:  # noqa: BLE001 - raised again in the job's own thread
+            self._news.put(_Left(err))
+        else:
+            self._news.put(_Left())
+
+    def _begun(self) -> Iterator[RunSegment]:
         while not self._leaving.is_set():
             try:
                 order = self._orders.popleft()
             except IndexError:
                 return
-            try:
-                self._news.put(self._lanes.do(order, self._job, self._news.put, self._reason))
-            except Exception as err:  # noqa: BLE001 - raised again in the job's own thread
-                self._news.put(_Failed(err))
-                return
+            yield order
 
     def _reason(self) -> str:
         return "the rest of the job has ended" if self._leaving.is_set() else self._stop()

@@ -93,7 +93,11 @@ def _held_by_gpu() -> int:
     if found is None:
         return 1
     asked = [found, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-    said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False).stdout.split()  # noqa: S603 - a fixed command
+    try:
+        ran = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - a fixed command
+        said = ran.stdout.split()
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs says nothing about how many lanes it holds
+        return 1
     free = min((int(one) for one in said if one.isdecimal()), default=0) << 20
     return min(free // MEMORY_OF_A_GPU_LANE, usable_cores() // CORES_OF_A_GPU_LANE)
 

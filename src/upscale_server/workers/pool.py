@@ -18,12 +18,12 @@ from upscale_server.models.base import Working
 from upscale_server.models.catalogue import LANCZOS
 from upscale_server.models.device import usable_cores
 from upscale_server.plan import Plan
+from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.crew import Crew, Seat
 from upscale_server.workers.job_executor import JobExecutor
 from upscale_server.workers.messages import Greet, LoadModels, MakePlan, Settled, SettleModel, Setup
 from upscale_server.workers.needs import DOCUMENTED_LANES, PoolNeeds, lane_count, threads_of_a_lane
-from upscale_server.workers.resident import Stopping
 from upscale_server.workers.status import LaneStatus, PoolStatus
 
 _DESK_PROCESSES = 2
@@ -107,15 +107,16 @@ class Pool:
         try:
             order = SettleModel(self._needs.model, self._needs.choices)
             settled: Settled = self._desk.do(order, self, ignore, lambda: "closing" if self._closing.is_set() else "")
+            count = lane_count(self._needs, settled.way.engine)
         except (Canceled, Draining):
             return
-        except UpscaleError as err:
-            get_logger().error("models_not_settled", cause=err.detail)
+        except Exception as err:  # noqa: BLE001 - whatever it is, jobs must not wait for lanes that never come
+            fault = err.detail if isinstance(err, UpscaleError) else f"{type(err).__name__}: {err}"
+            get_logger().error("models_not_settled", cause=fault)
             with self._changed:
-                self._fault = err.detail
+                self._fault = fault
                 self._changed.notify_all()
             return
-        count = lane_count(self._needs, settled.way.engine)
         setups = self._setups("lane", count, threads_of_a_lane(self._needs, count))
         with self._changed:
             if self._closing.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -70,9 +71,9 @@ def has_folder(parts: Parts, job: Job) -> bool:
     return JobFolder(parts.temp_dir, job.id).path.exists()
 
 
-@pytest.mark.parametrize("state", ["queued", "paused"])
+@pytest.mark.parametrize("state", ["queued", "running", "paused"])
 def test_folder_of_a_job_that_goes_on_stays(state: State, parts: Parts) -> None:
-    """What is finished is not made again after a restart."""
+    """What is finished is not made again after a restart; whoever holds a job may be ourselves under an older name."""
     job = job_in(parts, state)
 
     sweep(parts)
@@ -80,9 +81,9 @@ def test_folder_of_a_job_that_goes_on_stays(state: State, parts: Parts) -> None:
     assert has_folder(parts, job)
 
 
-@pytest.mark.parametrize("state", ["running", "succeeded", "failed", "canceled"])
+@pytest.mark.parametrize("state", ["succeeded", "failed", "canceled"])
 def test_folder_of_a_job_that_needs_it_no_more_goes(state: State, parts: Parts) -> None:
-    """A finished job leaves nothing; one in another server's hands has its folder there."""
+    """A finished job leaves nothing."""
     job = job_in(parts, state)
 
     sweep(parts)
@@ -92,7 +93,7 @@ def test_folder_of_a_job_that_needs_it_no_more_goes(state: State, parts: Parts) 
 
 def test_folder_of_a_job_in_hand_stays(parts: Parts) -> None:
     """Whatever the database says at this moment."""
-    job = job_in(parts, "running")
+    job = job_in(parts, "canceled")
 
     sweep(parts, job.id)
 
@@ -155,6 +156,56 @@ def test_oldest_results_go_when_they_are_over_budget(parts: Parts) -> None:
     sweep(parts)
 
     assert [False, True, True] == [path.exists() for path in paths]
+
+
+def test_miners_results_outlive_the_budget_for_six_hours(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validators fetch late: a miner's result stays while its link works, and another one makes room."""
+    jobs = [parts.store.add(NewJob(replace(asked_of(Path("/x")), profile="subnet")), 9) for _ in range(3)]
+    paths = [stored(parts, job.id, age) for job, age in zip(jobs, (30, 20, 10), strict=True)]
+    for job in jobs:
+        claim = parts.store.claim(parts.owner, 1000)
+        assert claim is not None
+        parts.store.finish(claim, Outcome(object_key(job.id), 10, 1.0))
+
+    sweep(parts)
+    assert [True, True, True] == [path.exists() for path in paths]
+
+    monkeypatch.setattr(rooms, "PROMISED_SECONDS", 0)
+    sweep(parts)
+    assert [False, True, True] == [path.exists() for path in paths]
+
+
+def test_job_that_was_paused_and_forgotten_goes(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's pause keeps a place in the queue and gigabytes of an upload for ever."""
+    folder = uploads_folder(parts.temp_dir)
+    folder.mkdir(parents=True)
+    upload = folder / "sent"
+    upload.write_bytes(b"x")
+    job = parts.store.add(NewJob(Asked(Source("upload", str(upload)))), 100)
+    parts.store.want(job.id, "paused")
+    sweep(parts)
+    assert (True, "paused") == (upload.exists(), parts.store.get(job.id).state)
+
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1.5 * DAY)
+    sweep(parts)
+
+    assert (False, 0) == (upload.exists(), parts.store.counts()["paused"])
+
+
+def test_sweep_outlives_whatever_happens_in_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault that nobody foresaw does not end the thread that sweeps."""
+
+    def burst(*_: object) -> None:
+        message = "a bug"
+        raise ValueError(message)
+
+    monkeypatch.setattr(Shelf, "listed", burst)
+    job = job_in(parts, "canceled")
+
+    sweep(parts)
+
+    assert not has_folder(parts, job)
 
 
 def test_uploads_that_no_job_took_go(parts: Parts) -> None:

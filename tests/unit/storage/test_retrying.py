@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from upscale_server.storage.retrying import LONGEST_PAUSE_SECONDS, Patience
+from upscale_server.errors import Canceled
+from upscale_server.storage.retrying import LONGEST_PAUSE_SECONDS, LOOK_SECONDS, Patience
 
 
 class Time:
@@ -77,3 +78,33 @@ def test_without_patience_there_is_one_try() -> None:
         time.patience(0).keep_trying(failing(1), lambda _error: True)
 
     assert [] == time.slept
+
+
+def test_who_no_longer_waits_is_let_go_soon() -> None:
+    """A cancel ends the wait for a store that is away, in the midst of a pause, and costs no further try."""
+    time = Time()
+    tries = []
+
+    def look() -> None:
+        if time.now > 20:
+            raise Canceled("canceled")
+
+    def step() -> None:
+        tries.append(time.now)
+        raise ConnectionError
+
+    with pytest.raises(Canceled):
+        time.patience(900).keep_trying(step, lambda _error: True, look)
+
+    assert 20 < time.now <= 20 + LOOK_SECONDS
+    assert all(moment <= 20 for moment in tries)
+
+
+def test_nothing_is_tried_for_one_who_is_gone_already() -> None:
+    """The first look comes before the first try."""
+
+    def look() -> None:
+        raise Canceled("canceled")
+
+    with pytest.raises(Canceled):
+        Time().patience(900).keep_trying(lambda: pytest.fail("it was tried"), lambda _error: True, look)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -9,12 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 
-from upscale_server.errors import MissingExtra, StorageError
+from upscale_server.errors import Canceled, MissingExtra, StorageError
 from upscale_server.settings import S3, Settings, Storage
-from upscale_server.storage.base import About
+from upscale_server.storage.base import About, UploadMemory
 from upscale_server.storage.local import LocalStore
 from upscale_server.storage.multipart import MOST_PARTS, part_size_of
 from upscale_server.storage.opening import open_store
+from upscale_server.storage.retrying import LOOK_SECONDS, Patience
 from upscale_server.storage.s3 import S3Store
 from upscale_server.storage.s3_faults import HINTS, may_pass, named
 from upscale_server.storage.windows import Window
@@ -152,3 +154,29 @@ def test_missing_credentials_are_named() -> None:
     assert not may_pass(error)
     assert isinstance(named(error, "storing", "there"), StorageError)
     assert "UPSCALE_STORAGE__S3__ACCESS_KEY" in str(named(error, "storing", "there").hint)
+
+
+@pytest.mark.parametrize("large_bytes", [5 << 20, 8 << 20], ids=["in parts", "whole"])
+def test_a_cancel_ends_the_wait_for_a_store_that_is_away(tmp_path: Path, large_bytes: int) -> None:
+    """Nobody answers at the address; the quarter of an hour is not waited for, and the cancel comes out as itself."""
+    pytest.importorskip("boto3", reason="boto3 is not installed: pip install 'upscale-server[s3]'")
+    film = tmp_path / "film.mp4"
+    film.write_bytes(bytes(6 << 20))
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    looked = []
+
+    def check() -> None:
+        looked.append(None)
+        if len(looked) == 4:  # in the midst of the waiting
+            raise Canceled("canceled")
+
+    values = settings(endpoint=f"http://127.0.0.1:{port}").model_copy(update={"large_bytes": large_bytes})
+    slept: list[float] = []
+    store = S3Store(values, Patience(900, 1.0, sleep=slept.append))
+
+    with pytest.raises(Canceled):
+        store.put(film, KEY, About(), UploadMemory(None, lambda _upload: None, check))
+
+    assert slept
+    assert LOOK_SECONDS >= max(slept)

@@ -43,7 +43,7 @@ def job(**fields: object) -> str:
         (job(codec="vp9"), 400, "bad_request", "field codec"),
         (job(crf=99), 400, "bad_request", "field crf is 99"),
         (job(crf=60), 400, "bad_request", "hevc takes 0 (best) to 51"),
-        (job(maximum_optimized_size_mb=0), 400, "bad_request", "greater than 0"),
+        (job(maximum_optimized_size_mb=0), 400, "bad_request", "greater than or equal to 0.001"),
         (job(model="../../etc/passwd"), 400, "bad_request", "no path"),
         (job(model="mine.onnx"), 400, "bad_request", "no path"),
         (job(model="unheard-of"), 503, "model_missing", "fast"),

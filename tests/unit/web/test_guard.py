@@ -87,7 +87,7 @@ HEAD = b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
         (QUICK, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 20_000 + b"\r\n", 431),
         (QUICK, b"\x16\x03\x01\x02\x00\x01\x00\x01", 400),
         (QUICK, b"GET / HTTP/1.1\r\n\r\n", 400),
-        (replace(QUICK, connections=0), b"", 429),
+        (replace(QUICK, connections=0, reserve=0), b"", 429),
     ],
     ids=["slow head", "silent body", "slow body", "large head", "many headers", "TLS", "no host", "too many"],
 )
@@ -98,6 +98,41 @@ def test_a_client_beyond_a_bound_is_told_so_and_dropped(bounds: Bounds, said: by
 
     assert expected == status_of(heard)
     assert expected == json.loads(heard.partition(b"\r\n\r\n")[2])["status"]
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/livez", 200), ("/readyz", 200), ("/health", 200), ("/queue", 429)])
+def test_a_server_without_a_free_connection_still_answers_probes(path: str, expected: int) -> None:
+    """It is busy and not dead; everything else is told to come back, and named like any other answer."""
+    with guarded(replace(QUICK, connections=0)) as address:
+        heard = conversation(address, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+
+    assert expected == status_of(heard)
+    assert (expected == 429) == (b"x-request-id" in heard.lower())
+
+
+def test_what_is_refused_before_any_route_has_an_id_too() -> None:
+    """The reader of the log finds it again."""
+    with guarded(QUICK) as address:
+        head, _, body = conversation(address, b"GET / HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
+
+    assert f"X-Request-ID: {json.loads(body)['request_id']}".encode() in head
+
+
+def test_a_client_that_reads_far_too_slowly_is_dropped() -> None:
+    """A byte now and then is progress and keeps no connection for ever."""
+    with (
+        guarded(replace(QUICK, stalled_seconds=1e9, slow_reader_seconds=0.3)) as address,
+        socket.socket() as connection,
+    ):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(address)
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        watched = select.poll()
+        watched.register(connection, 0)
+
+        told = watched.poll(30_000)
+
+    assert told
 
 
 def test_a_connection_on_which_nothing_is_said_is_closed_without_a_word() -> None:

@@ -11,6 +11,7 @@ from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, serving, settings_in
 from upscale_server.service import VideoService
 from upscale_server.settings import Fetch
+from upscale_server.web import uploads, video_app
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several writes
 FORM = "multipart/form-data; boundary=b"
@@ -105,7 +106,9 @@ def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path: Path
 def test_wrong_fields_are_refused_before_the_upload_is_read(served: Served) -> None:
     """The answer is there although not a byte of the body has come."""
     host, _, port = served.url.removeprefix("http://").partition(":")
-    head = "POST /v1/jobs?scale=3 HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: 1000\r\n\r\n"
+    head = (
+        "POST /v1/jobs?scale=3 HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\nContent-Length: 1000\r\n\r\n"
+    )
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(head.encode())
         heard = connection.recv(1024)
@@ -116,10 +119,53 @@ def test_wrong_fields_are_refused_before_the_upload_is_read(served: Served) -> N
 def test_an_upload_that_breaks_off_leaves_nothing(served: Served) -> None:
     """A caller that vanishes takes its file along."""
     host, _, port = served.url.removeprefix("http://").partition(":")
-    head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: 9000000\r\n\r\n"
+    head = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\nContent-Length: 9000000\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(head.encode() + CONTENT)
         wait_until(lambda: bool(waiting(served)))
 
     wait_until(lambda: not waiting(served))
     assert 0 == served.service.counts().queued
+
+
+@pytest.mark.parametrize("kind", ["video/mp4", FORM])
+def test_an_upload_never_fills_the_disk(served: Served, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A little stays free for the jobs' database: refused with 507 where the disk fills up meanwhile, nothing stays."""
+    free = iter([uploads.SPARE_BYTES + 3_000_000, uploads.SPARE_BYTES + 2_000_000, *[uploads.SPARE_BYTES] * 9])
+    monkeypatch.setattr(uploads, "_free", lambda _folder: next(free))
+    whole = part('name="file"; filename="a"', CONTENT) + b"--b--\r\n" if kind == FORM else CONTENT
+
+    reply = served.client.post("/v1/jobs", content=iter([whole]), headers={"Content-Type": kind})
+
+    assert "disk_full" == reply.json()["code"], reply.text
+    assert [] == waiting(served)
+    assert next(free, None) is not None
+
+
+def test_an_upload_that_will_not_fit_is_refused_before_it_is_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is announced counts."""
+    monkeypatch.setattr(uploads, "_free", lambda _folder: uploads.SPARE_BYTES + len(CONTENT) - 1)
+
+    reply = served.post_raw("/v1/jobs", CONTENT, "video/mp4")
+
+    assert "disk_full" == reply.json()["code"]
+    assert [] == waiting(served)
+
+
+def test_only_so_many_uploads_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is told to come back; when one has ended there is room again."""
+    monkeypatch.setattr(video_app, "MOST_UPLOADS", 1)
+    with serving(VideoService(settings_in(tmp_path), IdlePool())) as served:
+        host, _, port = served.url.removeprefix("http://").partition(":")
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: video/mp4\r\nContent-Length: 9000000\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(head.encode() + CONTENT)
+            wait_until(lambda: bool(waiting(served)))
+            refused = served.post_raw("/v1/jobs", b"video", "video/mp4")
+        wait_until(lambda: not waiting(served))
+        wait_until(lambda: served.post_raw("/v1/jobs", b"video", "video/mp4").status_code == 202)
+
+    assert (429, "rate_limited") == (refused.status_code, refused.json()["code"])
+    assert refused.headers["retry-after"].isdigit()

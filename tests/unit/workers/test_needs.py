@@ -1,0 +1,123 @@
+"""How many lanes a machine holds and what each may use, for machines that we do not have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from upscale_server.settings import Settings
+from upscale_server.workers import needs
+from upscale_server.workers.needs import PoolNeeds, lane_count, needs_of, threads_of_a_lane
+from upscale_server.workers.pool import Pool
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def big_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend 64 cores and 256 GiB."""
+    monkeypatch.setattr(needs, "usable_cores", lambda: 64)
+    monkeypatch.setattr(needs, "memory_bytes", lambda: 256 * GIB)
+
+
+def smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a program named nvidia-smi on the path."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.mark.usefixtures("big_machine")
+def test_lanes_follow_the_cores_and_never_exceed_the_most() -> None:
+    """Eight cores a lane; the settings' bounds win."""
+    assert 8 == lane_count(PoolNeeds(), "openvino")
+    assert 5 == lane_count(PoolNeeds(most_lanes=5), "openvino")
+    assert 3 == lane_count(PoolNeeds(lanes=3), "openvino")
+    assert 2 == lane_count(PoolNeeds(lanes=3, most_lanes=2), "openvino")
+
+
+def test_small_machine_still_gets_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores and little memory are no reason to do nothing."""
+    monkeypatch.setattr(needs, "usable_cores", lambda: 2)
+    monkeypatch.setattr(needs, "memory_bytes", lambda: GIB // 2)
+
+    assert 1 == lane_count(PoolNeeds(), "openvino")
+
+
+@pytest.mark.usefixtures("big_machine")
+def test_memory_bounds_the_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane has a gibibyte, however many cores there are."""
+    monkeypatch.setattr(needs, "memory_bytes", lambda: 3 * GIB)
+
+    assert 3 == lane_count(PoolNeeds(), "openvino")
+
+
+@pytest.mark.usefixtures("big_machine")
+@pytest.mark.parametrize(
+    ("script", "lanes"),
+    [
+        ("echo 143000", 12),  # MiB free: memory for 69, cores for 16, the most are 12
+        ("echo 8192", 4),
+        ("echo 8192; echo 4096", 2),  # lanes may land on either card
+        ("echo 100", 1),
+        ("echo '[Insufficient Permissions]'", 1),
+        ("exit 9", 1),
+    ],
+)
+def test_gpu_lanes_follow_its_free_memory(
+    script: str, lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two gibibytes of GPU memory a lane; a driver that tells nothing gives one lane."""
+    smi(tmp_path, monkeypatch, script)
+
+    assert lanes == lane_count(PoolNeeds(), "cuda")
+
+
+@pytest.mark.usefixtures("big_machine")
+def test_program_that_cannot_run_gives_one_gpu_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken driver must not leave a server without lanes, and without a word."""
+    smi(tmp_path, monkeypatch, "")
+    (tmp_path / "nvidia-smi").write_text("no program")
+
+    assert 1 == lane_count(PoolNeeds(), "tensorrt")
+
+
+def test_omp_num_threads_bounds_the_threads_of_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documented variable lowers a lane's share of the cores and never raises it."""
+    monkeypatch.setattr(needs, "usable_cores", lambda: 16)
+    settings = Settings(state_dir=tmp_path)
+
+    bounded = {text: needs_of(settings, {"OMP_NUM_THREADS": text}) for text in ("", "3", "3,2", "64", "many", "0")}
+
+    assert [8, 3, 3, 8, 8, 8] == [threads_of_a_lane(one, lanes=2) for one in bounded.values()]
+
+
+def test_tasks_have_no_lanes_before_there_are_any() -> None:
+    """A pool that was not started promises nothing, and closing it twice does nothing."""
+    pool = Pool(PoolNeeds())
+
+    pool.close()
+    pool.close()
+
+    assert {"SD2HD": 0, "SD24K": 0, "HD24K": 0, "4K28K": 0} == pool.task_lanes()
+    assert not pool.status().ready
+
+
+@pytest.mark.parametrize(("lanes", "got"), [(1, (1, 1, 1, 1)), (9, (9, 8, 9, 8)), (40, (10, 8, 12, 8))])
+def test_task_gets_its_documented_lanes_where_there_are_so_many(lanes: int, got: tuple[int, ...]) -> None:
+    """min(documented, held), task by task."""
+    pool = Pool(PoolNeeds())
+    pool._lanes = needs_fake(lanes)
+
+    assert got == tuple(pool.task_lanes().values())
+
+
+def needs_fake(lanes: int) -> object:
+    """Return a crew of which only the seats are asked for."""
+
+    class Seats:
+        seats = (None,) * lanes
+
+    return Seats()
