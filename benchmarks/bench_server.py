@@ -187,16 +187,18 @@ def _job_seconds(client: Client, address: str) -> float:
 
 
 def _memory_mib(pid: int) -> dict[str, float]:
-    """Return the proportional memory of a process and of everything below it, by their kind and place."""
-    found = {"server": _pss_mib(pid)}
+    """Return what a process and everything below it hold in memory, by their kind and place."""
+    found = {"server": _held_mib(pid)}
     for place, child in enumerate(sorted(_below(pid))):
-        found[f"child {place}"] = _pss_mib(child)
+        found[f"child {place}"] = _held_mib(child)
     return found
 
 
-def _pss_mib(pid: int) -> float:
+def _held_mib(pid: int) -> float:
+    """Return the memory that is not a file's: the share of a library's pages changes when any other program ends."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return round(next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024, 1)
+    kib = (int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    return round(sum(kib) / 1024, 1)
 
 
 def _below(pid: int) -> Iterator[int]:

@@ -21,6 +21,7 @@ from upscale_server.service.assembly import assembled
 from upscale_server.service.results import Results
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, check_url
+from upscale_server.workers.memory import keep_memory_flat
 from upscale_server.workers.needs import needs_of
 from upscale_server.workers.pool import Pool
 from upscale_server.workers.status import PoolStatus
@@ -78,6 +79,7 @@ class VideoService:
             if self._started:
                 return
             self._started = True
+            keep_memory_flat()  # dozens of threads come and go here, and each would open a heap of its own
             self._pool.start()
             self._runner.start()
 
