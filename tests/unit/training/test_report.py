@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from training.chart import draw_chart, gains
-from training.evaluate import update_cards
+from training.evaluate import parse, reproduction, update_cards
 from training.material import Clip
 from training.measure import Table, measure_clips
 from training.report import markdown
@@ -66,6 +66,19 @@ def test_cards_get_their_own_figures_and_the_command(tmp_path: Path) -> None:
     assert measured["measured"]["held_out_clips_x264_ultrafast_crf23"] == {"psnr_y": 37.45}
     assert measured["measured"]["command"] == "the command"
     assert untouched["measured"] == {}
+
+
+def test_the_command_on_a_card_tells_what_was_measured_and_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos, frames and VMAF change the figures, so they are named; where things lay does not."""
+    given = "evaluate --data /mine/images --work /mine/train --videos /mine/a.mp4 --frames 30 --vmaf --out x"
+    monkeypatch.setattr("sys.argv", given.split())
+
+    command = reproduction(parse())
+
+    assert command == (
+        "python -m training.evaluate --data ../shared/images --work WORK "
+        "--videos ../shared/clips/a.mp4 --frames 30 --vmaf"
+    )
 
 
 def test_clips_are_averaged_over_frames_then_clips() -> None:
