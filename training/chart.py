@@ -6,6 +6,7 @@ It does not measure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ MARGINS = (70, 50, 30, 60)
 INK, GRID = "#222222", "#d8d8d8"
 COLOURS = {"clean": "#0b6e99", "coded": "#b3541e", "baseline": "#777777"}
 FONT = ImageFont.load_default(15)
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +82,36 @@ def _panel(title: str, points: list[Point]) -> Image.Image:
         draw.text((14, place(0, tick)[1] - 9), f"{tick:+.1f}", INK, FONT)
     for tick in _ticks(max(0.0, x_limits[0]), x_limits[1]):
         draw.text((place(tick, 0)[0] - 8, box[3] + 6), f"{tick:.0f}", INK, FONT)
-    for point in points:
-        x, y = place(point.kilo_macs, point.gain)
+    spots = [place(point.kilo_macs, point.gain) for point in points]
+    for (x, y), point in zip(spots, points, strict=True):
         draw.ellipse((x - 5, y - 5, x + 5, y + 5), point.colour)
-        draw.text((x + 9, y - 10), f"{point.name} {point.gain:+.2f}", point.colour, FONT)
+    _label(draw, spots, points)
     return image
 
 
+def _label(draw: ImageDraw.ImageDraw, spots: list[tuple[float, float]], points: list[Point]) -> None:
+    """Write each name where it covers no dot and no other name: right of its dot where that is free."""
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    for (x, y), point in zip(spots, points, strict=True):
+        text = f"{point.name} {point.gain:+.2f}"
+        width, height = draw.textlength(text, FONT), 18.0
+        corners = [(x + 9, y - 10), (x - 4, y - 26), (x - 4, y + 7), (x - 9 - width, y - 10)]
+        corners += [(x + 4 - width, y - 26), (x + 4 - width, y + 7), (x - 4, y - 44)]
+        boxes = [(left, top, left + width, top + height) for left, top in corners]
+        inside = [box for box in boxes if MARGINS[0] <= box[0] and box[2] < PANEL[0]]
+        free = [box for box in inside if not any(_overlap(box, other) for other in taken)]
+        box = (free or boxes)[0]
+        taken.append(box)
+        draw.text(box[:2], text, point.colour, FONT)
+
+
+def _overlap(one: Box, two: Box) -> bool:
+    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+
+
 def _ticks(low: float, high: float) -> list[float]:
-    step = next(step for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0) if (high - low) / step <= 8)
+    # 0.1, 0.2, 0.5, 1, 2 ... as far as needed: an x2 model applied twice costs many times a direct x4 one.
+    sizes = (factor * 10.0**power for power in count(-1) for factor in (1, 2, 5))
+    step = next(size for size in sizes if (high - low) / size <= 8)
     # Adding zero turns -0.0 into 0.0.
     return [round(float(value), 6) + 0.0 for value in np.arange(np.ceil(low / step) * step, high, step)]

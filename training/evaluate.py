@@ -87,6 +87,21 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def reproduction(args: argparse.Namespace) -> str:
+    """Return the command that gives the same figures elsewhere: folders of this machine are left out."""
+    parts = ["python -m training.evaluate --data ../shared/images"]
+    if args.work is not None:
+        parts.append("--work WORK")
+    if args.videos:
+        parts.append("--videos " + " ".join(f"../shared/clips/{file.name}" for file in args.videos))
+        parts.append(f"--frames {args.frames}")
+    if args.precision != "f32":
+        parts.append(f"--precision {args.precision}")
+    if args.vmaf:
+        parts.append("--vmaf")
+    return " ".join(parts)
+
+
 def main() -> None:
     """Measure, print the tables, and write what was asked for."""
     args = parse()
@@ -109,7 +124,7 @@ def main() -> None:
         write_whole(args.out.with_suffix(".json"), (json.dumps(content, indent=1) + "\n").encode())
         draw_chart(results, costs, args.out.with_suffix(".png"))
     if args.write_cards:
-        update_cards(args.models, results, "python -m training.evaluate --data ../shared/images --work WORK --vmaf")
+        update_cards(args.models, results, reproduction(args))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
-from upscale_server.media.probe import probe_with_index
+from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.model_choice import choose_model
 
 
 @pytest.mark.parametrize(
     ("picture", "suffix", "expected", "why"),
     [
-        (Picture(options={"crf": "30"}), ".mp4", "fast", "compressed"),
-        (Picture(options={"crf": "1"}), ".mp4", "fast-clean", "nearly clean"),
+        (Picture(options={"crf": "30"}), ".mp4", "fast", "is compressed (under 0.7)"),
+        (Picture(options={"crf": "1"}), ".mp4", "fast-clean", "is nearly clean (0.7 or more)"),
         (Picture(codec="ffv1"), ".mkv", "fast-clean", "ffv1 is a clean source"),
     ],
 )
@@ -28,6 +29,40 @@ def test_the_family_suits_the_source(picture: Picture, suffix: str, expected: st
 
     assert {expected} == {card.name for card in choice.cards.values()}
     assert why in choice.why
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Probed:
+    """Read one clip, whose codec and bytes the tests then replace."""
+    return probe_with_index(write_clip(Clip(), tmp_path_factory.mktemp("clip") / "clip.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "bits", "expected"),
+    [
+        ("h264", 0.65, "fast"),
+        ("h264", 0.75, "fast-clean"),
+        ("hevc", 0.35, "fast"),
+        ("hevc", 0.45, "fast-clean"),
+        ("av1", 0.45, "fast"),
+        ("av1", 0.55, "fast-clean"),
+        ("vp9", 0.55, "fast"),
+        ("vp9", 0.65, "fast-clean"),
+        ("mpeg2video", 2.4, "fast"),
+        ("mpeg2video", 2.6, "fast-clean"),
+        ("wmv2", 2.4, "fast"),
+        ("wmv2", 2.6, "fast-clean"),
+    ],
+)
+def test_every_codec_has_its_own_bound(codec: str, bits: float, expected: str, probed: Probed) -> None:
+    """The same rate is clean from an efficient codec and compressed from an old one, and the reason names all three."""
+    pixels = probed.info.frame_count * probed.info.size.pixels
+    index = replace(probed.index, byte_count=round(bits * pixels / 8))
+
+    choice = choose_model(replace(probed.info, codec=codec), index, None)
+
+    assert {expected} == {card.name for card in choice.cards.values()}
+    assert choice.why.startswith(f"{codec} at {bits:.2f} bits a pixel is ")
 
 
 def test_what_was_asked_for_is_taken(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from training.chart import draw_chart, gains
-from training.evaluate import update_cards
+from training.chart import FONT, PANEL, draw_chart, gains
+from training.evaluate import parse, reproduction, update_cards
 from training.material import Clip
 from training.measure import Table, measure_clips
 from training.report import markdown
@@ -52,6 +53,38 @@ def test_the_chart_is_a_picture(tmp_path: Path) -> None:
         assert image.size == (1120, 420)
 
 
+def test_the_chart_has_room_for_a_model_that_costs_a_million(tmp_path: Path) -> None:
+    """Applied twice, `balanced` costs 840 kMAC per pixel; no scale of ticks may end below that."""
+    draw_chart(RESULTS, COSTS | {"fast-x2": 1_000_000}, tmp_path / "chart.png")
+
+    assert (tmp_path / "chart.png").exists()
+
+
+def test_names_of_near_dots_lie_beside_one_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Four models within a few pixels: every name is in its panel and covers no other."""
+    written: list[tuple[float, float, float, float]] = []
+    plain = ImageDraw.ImageDraw.text
+
+    def noted(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, *args: object) -> None:
+        if text.startswith("model"):
+            written.append((*xy, xy[0] + draw.textlength(text, FONT), xy[1] + 14))
+        plain(draw, xy, text, *args)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    names = {"model a": 42_000, "model b": 60_000, "model c": 190_000, "model d": 840_000}
+    rows = {name: {"psnr_y": 35.0 + cost / 1e7} for name, cost in names.items()} | {"lanczos": {"psnr_y": 34.0}}
+    costs = {f"{name}-x4": cost for name, cost in names.items()} | {"lanczos-x4": 0}
+    draw_chart({"x4": {"pictures": {"mean": rows}}}, costs, tmp_path / "chart.png")
+
+    assert len(names) == len(written)
+    assert all(left >= 0 and right <= PANEL[0] for left, _, right, _ in written)
+    assert not [
+        (one, two)
+        for one, two in combinations(written, 2)
+        if one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+    ]
+
+
 def test_cards_get_their_own_figures_and_the_command(tmp_path: Path) -> None:
     """Other fields stay; a card of an unmeasured scale is left alone."""
     for scale in (2, 4):
@@ -66,6 +99,19 @@ def test_cards_get_their_own_figures_and_the_command(tmp_path: Path) -> None:
     assert measured["measured"]["held_out_clips_x264_ultrafast_crf23"] == {"psnr_y": 37.45}
     assert measured["measured"]["command"] == "the command"
     assert untouched["measured"] == {}
+
+
+def test_the_command_on_a_card_tells_what_was_measured_and_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos, frames and VMAF change the figures, so they are named; where things lay does not."""
+    given = "evaluate --data /mine/images --work /mine/train --videos /mine/a.mp4 --frames 30 --vmaf --out x"
+    monkeypatch.setattr("sys.argv", given.split())
+
+    command = reproduction(parse())
+
+    assert command == (
+        "python -m training.evaluate --data ../shared/images --work WORK "
+        "--videos ../shared/clips/a.mp4 --frames 30 --vmaf"
+    )
 
 
 def test_clips_are_averaged_over_frames_then_clips() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from training.recipes import RECIPES
 
 BUILTIN = Path(__file__).parents[3] / "src/upscale_server/models/builtin"
 CARDS = sorted(BUILTIN.glob("*.json"))
+PAGE = Path(__file__).parents[3] / "docs/models.md"
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
@@ -28,6 +30,26 @@ def test_a_card_agrees_with_its_file_and_recipe(path: Path) -> None:
     assert card["receptive_field"] == shape.receptive_field
     assert card["scale"] == shape.scale
     assert card["licence"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
+def test_card_page_and_evaluation_tell_the_same_figures(path: Path) -> None:
+    """Weights that were replaced without measuring them again, or on one page only, are found."""
+    card = json.loads(path.read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    results = json.loads((PAGE.parent / "models/evaluation.json").read_text(encoding="utf-8"))["results"]
+    tables = results[f"x{card['scale']}"]
+    sets = [rows[card["name"]] for rows in tables["pictures"].values()]
+    cells = [f"{row['psnr_y']:.2f} / {row['ssim_y']:.4f}" for row in sets]
+
+    assert sets == [card["measured"][name] for name in tables["pictures"]]
+    assert tables["held_out"]["mean"][card["name"]] == card["measured"]["held_out_clips_x264_ultrafast_crf23"]
+    assert tables["footage"]["mean"][card["name"]] == card["measured"]["real_clips"]
+    assert f"| {card['name']} | {' | '.join(cells)} |" in page
+    # Minutes on the page are cut or rounded to whole ones.
+    shown = re.search(rf"\| `{card['name']}` \| ×{card['scale']} \|.*\| (\d+) min \|", page)
+    assert shown is not None
+    assert float(shown[1]) == pytest.approx(card["trained_minutes"], abs=1)
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
