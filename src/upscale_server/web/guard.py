@@ -212,7 +212,7 @@ def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Applicat
         if scope["path"] in OPEN_PATHS:
             await app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        request_id = _noted(refusal)
         reply = reply_to(refusal, request_id, {"Connection": "close", "X-Request-ID": request_id})
         await reply(scope, receive, send)
 
@@ -220,9 +220,8 @@ def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Applicat
 
 
 def _answer(error: UpscaleError) -> bytes:
-    request_id = secrets.token_hex(8)
+    request_id = _noted(error)
     body = problem(error, request_id)
-    get_logger().info("request_refused", status=error.http_status, detail=error.detail, request_id=request_id)
     seconds = retry_after(error)
     retry = "" if seconds is None else f"Retry-After: {seconds}\r\n"
     head = (
@@ -231,3 +230,10 @@ def _answer(error: UpscaleError) -> bytes:
         "Connection: close\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _noted(error: UpscaleError) -> str:
+    """Log a refusal that no route sees, and return the id that its sender is told."""
+    request_id = secrets.token_hex(8)
+    get_logger().info("request_refused", status=error.http_status, detail=error.detail, request_id=request_id)
+    return request_id

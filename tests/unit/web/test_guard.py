@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from upscale_server.logs import configure
 from upscale_server.web.guard import HEAD_BYTES, Bounds, GuardedProtocol
 
 QUICK = Bounds(look_seconds=0.02)
@@ -116,6 +117,20 @@ def test_what_is_refused_before_any_route_has_an_id_too() -> None:
         head, _, body = conversation(address, b"GET / HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
 
     assert f"X-Request-ID: {json.loads(body)['request_id']}".encode() in head
+
+
+def test_what_is_refused_before_any_route_is_logged_under_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    """Too many connections, and no HTTP at all."""
+    configure("info", "console")
+    with guarded(replace(QUICK, connections=0)) as address:
+        narrow = conversation(address, b"GET /queue HTTP/1.1\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")[2]
+        broken = conversation(address, b"GET / HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")[2]
+
+    written = "".join(capsys.readouterr())
+    for body, status in ((narrow, 429), (broken, 400)):
+        refused = next(line for line in written.splitlines() if json.loads(body)["request_id"] in line)
+        assert "event=request_refused" in refused
+        assert f"status={status}" in refused
 
 
 def test_a_client_that_reads_far_too_slowly_is_dropped() -> None:
