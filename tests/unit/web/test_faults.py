@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import json
+import threading
+from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.support.served import BROKEN, LOADING, IdlePool, Served
+from tests.support.served import BROKEN, LOADING, IdlePool, Served, serving, settings_in
 from upscale_server import errors
+from upscale_server.service import VideoService
 from upscale_server.web.bodies import MAX_JSON_BYTES
 
 FIELDS = ["type", "title", "status", "detail", "code", "retryable", "request_id", "hint"]
 URL = "http://127.0.0.1/v.mp4"
+
+
+class SlowToClose(IdlePool):
+    """Workers whose last segment ends when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closing, self.may_close = threading.Event(), threading.Event()
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Wait."""
+        del drain_seconds
+        self.is_closing.set()
+        self.may_close.wait()
 
 
 def job(**fields: object) -> str:
@@ -172,3 +190,36 @@ def test_a_stopping_server_takes_no_job(served: Served) -> None:
     for reply in (served.post_raw("/v1/jobs", job()), served.client.get("/readyz")):
         assert (503, errors.Draining.code) == (reply.status_code, reply.json()["code"])
         assert reply.headers["retry-after"].isdigit()
+
+
+def test_a_draining_server_still_answers_whoever_comes(tmp_path: Path) -> None:
+    """Its door stays open until the last segment has ended: 503 for probes and new jobs, answers about jobs."""
+    pool = SlowToClose()
+    with serving(VideoService(settings_in(tmp_path), pool)) as served:
+        known = served.post_raw("/v1/jobs", job()).json()["id"]
+        served.stop()
+        pool.is_closing.wait()
+        try:
+            with httpx.Client(base_url=served.url, trust_env=False) as late:
+                refused = [late.get("/readyz"), late.get("/health"), late.post("/v1/jobs", json=json.loads(job()))]
+                asked = late.get(f"/v1/jobs/{known}")
+                alive = late.get("/livez")
+        finally:
+            pool.may_close.set()
+
+    assert [(503, "draining")] * 3 == [(reply.status_code, reply.json()["code"]) for reply in refused]
+    assert (200, 200) == (asked.status_code, alive.status_code)
+
+
+def test_a_server_whose_database_does_not_answer_is_not_ready(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 for those who would send work here; the process itself is alive."""
+
+    def away() -> None:
+        raise errors.StorageError("jobs' database does not answer")
+
+    monkeypatch.setattr(served.service._store, "counts", away)
+
+    for path in ("/readyz", "/health"):
+        reply = served.client.get(path)
+        assert (503, "storage_error") == (reply.status_code, reply.json()["code"])
+    assert 200 == served.client.get("/livez").status_code
