@@ -40,13 +40,15 @@ def problem(error: UpscaleError, request_id: str | None) -> bytes:
 
 
 def retry_after(error: UpscaleError) -> int | None:
-    """Return the seconds to wait before asking again, for 429 and 503.
+    """Return the seconds to wait before asking again: what was said elsewhere, else for 429 and 503.
 
     A full queue moves with the jobs, a drained server is replaced in seconds, models load in about ten. What asking
     again does not mend has no time to wait: a client that obeys would ask for ever.
     """
-    if error.http_status not in (429, 503) or not error.retryable:
+    if not error.retryable:
         return None
+    if error.retry_after is not None or error.http_status not in (429, 503):
+        return error.retry_after
     if isinstance(error, QueueFull):
         return 15
     return 5 if isinstance(error, Draining) else 10

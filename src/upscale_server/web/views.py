@@ -75,6 +75,7 @@ class Failed(UpscaleError):
         self.code = str(fault.get("code", UpscaleError.code))
         self.http_status = int(fault.get("status", UpscaleError.http_status))
         self.retryable = bool(fault.get("retryable"))
+        self.retry_after = fault.get("retry_after")
 
     def _title(self) -> str:
         return str(self._fault.get("title", "The job failed"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,12 +19,12 @@ from upscale_server.errors import (
     Canceled,
     DiskFull,
     NotMedia,
-    SourceError,
     SourceForbidden,
     SourceNotFound,
     SourceTimeout,
     SourceTooLarge,
     SourceUnreachable,
+    UnsupportedFormat,
 )
 from upscale_server.settings import Fetch
 from upscale_server.storage import download as download_module
@@ -141,12 +143,13 @@ def test_a_part_of_another_url_or_boot_is_not_gone_on_with(spoil: str, source: B
 BAD = {
     "status?c=404": SourceNotFound,
     "status?c=410": SourceNotFound,
-    "status?c=401": SourceError,
-    "status?c=403": SourceError,
-    "status?c=204": SourceError,
-    "status?c=304": SourceError,
+    "status?c=401": SourceNotFound,
+    "status?c=403": SourceNotFound,
+    "status?c=204": SourceUnreachable,
+    "status?c=304": SourceUnreachable,
+    "status?c=418": SourceNotFound,
     "status?c=500": SourceUnreachable,
-    "partial": SourceError,
+    "partial": SourceUnreachable,
     "short": SourceUnreachable,
     "half": SourceUnreachable,
     "rst": SourceUnreachable,
@@ -156,7 +159,7 @@ BAD = {
     "clen-negative": SourceUnreachable,
     "clen-two": SourceUnreachable,
     "endless": SourceTooLarge,
-    "gzip": SourceError,
+    "gzip": UnsupportedFormat,
     "noreply": SourceTimeout,
     "stall": SourceTimeout,
     "stall?after=0": SourceTimeout,
@@ -167,9 +170,9 @@ BAD = {
     "bigext": SourceUnreachable,
     "badchunk": SourceUnreachable,
     "http09": SourceUnreachable,
-    "chain?n=6": SourceError,
-    "loop": SourceError,
-    "nolocation": SourceError,
+    "chain?n=6": SourceNotFound,
+    "loop": SourceNotFound,
+    "nolocation": SourceNotFound,
     "redirect?to=file:///etc/passwd": BadScheme,
     "redirect?to=ftp://127.0.0.1/x": BadScheme,
     "redirect?to=data:video/mp4,xx": BadScheme,
@@ -185,6 +188,7 @@ BAD = {
     "json": NotMedia,
     "zip": NotMedia,
     "empty": NotMedia,
+    "zeros": NotMedia,
 }
 
 
@@ -201,6 +205,30 @@ def test_a_bad_source_is_named_and_leaves_nothing(mode: str, source: BadSource, 
     assert "secret of the peer" not in caught.value.detail
     assert caught.value.retryable or not list(tmp_path.iterdir())
     assert not (tmp_path / "source").exists()
+
+
+def test_a_busy_source_is_asked_again_no_sooner_than_it_says(
+    source: BadSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second is waited for; what is longer than we wait is told to the caller, in seconds."""
+    pauses: list[float] = []
+    monkeypatch.setattr(download_module.Download, "_pause", lambda _self, seconds: pauses.append(seconds))
+    in_a_minute = quote(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
+
+    fetched = run(source, "busy?n=1&after=1", tmp_path)
+    with pytest.raises(SourceUnreachable) as long:
+        run(source, "busy?after=3600", tmp_path)
+    with pytest.raises(SourceUnreachable) as dated:
+        run(source, f"busy?after={in_a_minute}", tmp_path)
+    with pytest.raises(SourceUnreachable) as vague:
+        run(source, "busy?after=soon", tmp_path)
+
+    assert len(BODY) == fetched.byte_count
+    assert (3600, 3600) == (long.value.retry_after, long.value.as_record()["retry_after"])
+    assert 0 < (dated.value.retry_after or 0) <= 60
+    assert (None, False) == (vague.value.retry_after, "retry_after" in vague.value.as_record())
+    assert 2 + 1 + 1 + 3 == sum(asked.mode == "busy" for asked in source.asked)
+    assert [1, 0.01, 0.02] == pauses
 
 
 @pytest.mark.parametrize("mode", ["drip", "chunkext"])

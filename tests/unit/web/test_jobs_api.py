@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
-from upscale_server.errors import SourceTruncated
+from upscale_server.errors import SourceTruncated, SourceUnreachable
 from upscale_server.jobs.job import Progress
 from upscale_server.service import VideoService
 from upscale_server.settings import Jobs
@@ -34,6 +34,15 @@ def test_a_job_is_accepted_with_its_place_and_without_its_address(served: Served
     assert {"id", "state", "progress", "plan", "result", "fault", "created_at"} <= set(job)
     assert "hidden" not in first.text
     assert job == served.client.get(first.headers["location"]).json()
+
+
+def test_a_job_of_no_named_size_says_which_it_will_have(served: Served) -> None:
+    """The factor 2 is the default, and the answer names it before there is a plan."""
+    named = served.client.post("/v1/jobs", json={"payload_url": JOB["payload_url"]}).json()
+    boxed = served.client.post("/v1/jobs", json={"payload_url": JOB["payload_url"], "target": "4k"}).json()
+
+    assert 2 == named["asked"]["scale"]
+    assert "scale" not in boxed["asked"]
 
 
 def test_the_list_comes_in_pages_and_by_state(served: Served) -> None:
@@ -155,6 +164,19 @@ def test_a_blocking_call_fails_as_its_job_did(served: Served) -> None:
 
     assert (422, "source_truncated") == (reply.status_code, reply.json()["code"])
     assert ("ends after 3 of 9 frames", job_id) == (reply.json()["detail"], reply.headers["x-job-id"])
+
+
+def test_what_a_busy_source_says_of_its_time_reaches_the_caller(served: Served) -> None:
+    """Retry-After of the source is that of our answer, and stands in the fault of the job."""
+    busy = SourceUnreachable("http://host answered with status 429")
+    busy.retry_after = 70
+    with _posting(served, "/upscale-video", VIDEO) as call:
+        _wait_for_one(served)
+        job_id = fail_next(served.service, busy)
+        reply = call.result()
+
+    assert (502, "70", 70) == (reply.status_code, reply.headers["retry-after"], reply.json()["retry_after"])
+    assert 70 == served.client.get(f"/v1/jobs/{job_id}").json()["fault"]["retry_after"]
 
 
 def test_a_caller_that_hangs_up_cancels_nothing(served: Served) -> None:
