@@ -15,7 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from upscale_server.errors import BadRequest, BadScale, BadUrl, Draining, NotFound, QueueFull, UnknownTask, UpscaleError
+from upscale_server.errors import (
+    BadRequest,
+    BadScale,
+    BadUrl,
+    Draining,
+    NotFound,
+    QueueFull,
+    UnknownTask,
+    UpscaleError,
+    WrongMethod,
+)
 
 PROBLEM_TYPE = "application/problem+json"
 _SHOWN = 120
@@ -23,14 +33,6 @@ _SHOWN = 120
 
 _OWN_CODES: dict[str, type[BadRequest]] = {"task_type": UnknownTask, "scale": BadScale, "payload_url": BadUrl}
 """Fields whose wrong values have a code of their own."""
-
-
-class Malformed(BadRequest):
-    """The request has the wrong form; its status says in which way."""
-
-    def __init__(self, detail: str, *, status: int, hint: str | None = None) -> None:
-        super().__init__(detail, hint=hint)
-        self.http_status = status
 
 
 def problem(error: UpscaleError, request_id: str | None) -> bytes:
@@ -97,10 +99,10 @@ def from_framework(request: Request, error: HTTPException) -> UpscaleError:
         return NotFound(f"there is nothing at {request.url.path}", hint="/docs lists what there is")
     if error.status_code == 405:
         allowed = ", ".join(methods_at(request))
-        return Malformed(f"{request.method} is not allowed at {request.url.path}; expected {allowed}", status=405)
+        return WrongMethod(f"{request.method} is not allowed at {request.url.path}; expected {allowed}")
     if error.status_code >= 500:
         return opaque(getattr(request.state, "request_id", None))
-    return Malformed(str(error.detail).lower(), status=error.status_code)
+    return BadRequest(str(error.detail).lower())
 
 
 def methods_at(request: Request) -> list[str]:

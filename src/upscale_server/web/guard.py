@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from upscale_server.errors import BadRequest, RateLimited, UpscaleError
+from upscale_server.errors import BadRequest, HeadTooLarge, RateLimited, RequestTooSlow, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.web.auth import OPEN_PATHS
-from upscale_server.web.faults import PROBLEM_TYPE, Malformed, problem, reply_to, retry_after
+from upscale_server.web.faults import PROBLEM_TYPE, problem, reply_to, retry_after
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -117,7 +117,7 @@ class GuardedProtocol(H11Protocol):
         """Answer what is no HTTP in the shape of all our errors; the reason is the exception being handled."""
         cause = sys.exc_info()[1]
         if getattr(cause, "error_status_hint", 400) == 431:
-            self._refuse(Malformed(f"the request's head has more than {HEAD_BYTES} bytes", status=431))
+            self._refuse(HeadTooLarge(f"the request's head has more than {HEAD_BYTES} bytes"))
         else:
             self._refuse(BadRequest(f"{msg.rstrip('.').lower()}: {cause}" if cause else msg))
 
@@ -142,7 +142,7 @@ class GuardedProtocol(H11Protocol):
             self._end_a_late_head()
         elif self._body_is_late(now):
             pace = f"{self.bounds.body_bytes_per_second:.0f} bytes a second"
-            self._refuse(Malformed(f"the request's body comes too slowly; at least {pace} are expected", status=408))
+            self._refuse(RequestTooSlow(f"the request's body comes too slowly; at least {pace} are expected"))
         elif self._body_is_unwanted(now):
             self.transport.abort()
 
@@ -192,7 +192,7 @@ class GuardedProtocol(H11Protocol):
         """Answer half a head; a connection on which nothing was asked is closed without a word."""
         if self.conn.trailing_data[0]:
             limit = f"{self.bounds.head_seconds:.0f} s"
-            self._refuse(Malformed(f"the request's head took more than {limit}", status=408))
+            self._refuse(RequestTooSlow(f"the request's head took more than {limit}"))
         else:
             self.transport.close()
 

@@ -71,7 +71,7 @@ def job(**fields: object) -> str:
         (json.dumps({"payload_url": "http://user:pw@host/v"}), 400, "bad_url", "user name"),
         (json.dumps({"payload_url": "http://10.0.0.1/v"}), 403, "source_forbidden", "private"),
         (json.dumps({"payload_url": "http://[::ffff:169.254.169.254]/v"}), 403, "source_forbidden", "private"),
-        ('{"a": "' + "x" * MAX_JSON_BYTES + '"}', 413, "bad_request", str(MAX_JSON_BYTES)),
+        ('{"a": "' + "x" * MAX_JSON_BYTES + '"}', 413, "request_too_large", str(MAX_JSON_BYTES)),
     ],
 )  # fmt: skip
 def test_a_wrong_job_is_refused_with_the_field_the_value_and_what_was_expected(
@@ -101,7 +101,7 @@ def test_a_body_that_is_not_declared_as_json_is_refused(served: Served, path: st
     """A browser's form can therefore never start a job on somebody's own machine."""
     reply = served.post_raw(path, job(), kind)
 
-    assert (415, "bad_request") == (reply.status_code, reply.json()["code"])
+    assert (415, "wrong_content_type") == (reply.status_code, reply.json()["code"])
 
 
 def test_what_does_not_exist_is_answered_in_the_same_shape(served: Served) -> None:
@@ -113,7 +113,9 @@ def test_what_does_not_exist_is_answered_in_the_same_shape(served: Served) -> No
     state = served.client.get("/v1/jobs?state=asleep")
 
     assert (404, "not_found") == (nothing.status_code, nothing.json()["code"])
-    assert (405, "GET, POST") == (method.status_code, method.headers["allow"])
+    assert (405, "GET, POST", "method_not_allowed") == (
+        method.status_code, method.headers["allow"], method.json()["code"],
+    )  # fmt: skip
     assert (404, "not_found") == (unknown.status_code, unknown.json()["code"])
     assert (400, "bad_request") == (limit.status_code, limit.json()["code"])
     assert "limit" in limit.json()["detail"]
