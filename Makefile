@@ -132,5 +132,5 @@ constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)
 	@mv out/new.txt constraints.txt
 
 .PHONY: clean
-clean: ## remove what was built: .venv, out and the caches
-	rm -rf .venv out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove what was built: .venv, .venv-swift, out and the caches
+	rm -rf .venv .venv-swift out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
