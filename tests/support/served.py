@@ -30,6 +30,10 @@ LOADING = PoolStatus(ready=False, fault=None, lanes=(LaneStatus(0, 1, "starting"
 BROKEN = PoolStatus(ready=False, fault="the model file is damaged", lanes=())
 
 
+NO_TLS: dict[str, Any] = {"trust_env": False, "verify": False}
+"""For clients of plain http on loopback: to load the authorities' certificates costs more than most tests."""
+
+
 @dataclass(slots=True)
 class IdlePool:
     """Workers that say how they are and do nothing; `hands_off` keeps the runner from giving them work."""
@@ -87,7 +91,7 @@ def serving(service: VideoService, **headers: str) -> Iterator[Served]:
 
     thread.start()
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=60, **NO_TLS) as client:
             client.get("/livez").raise_for_status()  # waits in the door's queue until the server is there
             yield Served(service, url, client, stop)
     finally:

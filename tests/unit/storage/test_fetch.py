@@ -195,7 +195,9 @@ BAD = {
 @pytest.mark.parametrize("mode", BAD)
 def test_a_bad_source_is_named_and_leaves_nothing(mode: str, source: BadSource, tmp_path: Path) -> None:
     """The right class; no word of the URL's query or of the peer; nothing left where it cannot be gone on with."""
-    rules = quick(max_bytes=8 << 20)
+    # Only where the source is waited for in vain is the wait short: no other outcome depends on the machine.
+    idle_seconds = 0.2 if BAD[mode] is SourceTimeout else 10.0
+    rules = dataclasses.replace(quick_pace(idle_seconds=idle_seconds), max_bytes=8 << 20)
 
     with pytest.raises(BAD[mode]) as caught:
         run(source, mode, tmp_path, rules)
@@ -234,7 +236,7 @@ def test_a_busy_source_is_asked_again_no_sooner_than_it_says(
 @pytest.mark.parametrize("mode", ["drip", "chunkext"])
 def test_a_source_below_the_least_rate_is_given_up(mode: str, source: BadSource, tmp_path: Path) -> None:
     """Bytes that come one by one, or that never become part of the body, hold no place."""
-    rules = quick_pace(least_bytes_per_second=50_000, window_seconds=1.0, idle_seconds=50.0)
+    rules = quick_pace(least_bytes_per_second=50_000, window_seconds=0.3, idle_seconds=50.0)
 
     with pytest.raises(SourceTimeout, match="the least is 50000"):
         run(source, mode, tmp_path, rules)
@@ -243,8 +245,8 @@ def test_a_source_below_the_least_rate_is_given_up(mode: str, source: BadSource,
 @pytest.mark.parametrize("mode", ["drip", "chunkext"])
 def test_no_download_lasts_longer_than_its_limit(mode: str, source: BadSource, tmp_path: Path) -> None:
     """The limit holds for a source that always sends something, where no least rate is set."""
-    with pytest.raises(SourceTimeout, match="longer than 1 s"):
-        run(source, mode, tmp_path, quick_pace(total_seconds=1.0, idle_seconds=50.0))
+    with pytest.raises(SourceTimeout, match=r"longer than 0\.3 s"):
+        run(source, mode, tmp_path, quick_pace(total_seconds=0.3, idle_seconds=50.0))
 
 
 def test_breaks_without_progress_are_counted_and_progress_begins_anew(source: BadSource, tmp_path: Path) -> None:
@@ -273,7 +275,7 @@ def test_a_cancelled_download_stops_whatever_the_source_does(mode: str, source: 
 def test_progress_names_what_is_done_and_what_there_is(source: BadSource, tmp_path: Path) -> None:
     """The watch learns the length as soon as the source says it."""
     seen: list[tuple[int, int | None]] = []
-    rules = quick_pace(idle_seconds=0.6)
+    rules = quick_pace(idle_seconds=0.4)
 
     with pytest.raises(SourceTimeout):
         fetch(source.url("stall"), tmp_path / "source", rules, lambda done, total: seen.append((done, total)))

@@ -75,42 +75,42 @@ def job(**fields: object) -> str:
     ],
 )  # fmt: skip
 def test_a_wrong_job_is_refused_with_the_field_the_value_and_what_was_expected(
-    served: Served, body: str, status: int, code: str, part: str
+    refusing: Served, body: str, status: int, code: str, part: str
 ) -> None:
     """Status, code and text are those of the error table; nothing was queued."""
-    reply = served.post_raw("/v1/jobs", body.encode("latin-1"))
+    reply = refusing.post_raw("/v1/jobs", body.encode("latin-1"))
 
     assert (status, code) == (reply.status_code, reply.json()["code"]), reply.text
     assert part in reply.json()["detail"]
     assert FIELDS == list(reply.json())
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.headers["x-request-id"] == reply.json()["request_id"]
-    assert 0 == served.service.counts().queued
+    assert 0 == refusing.service.counts().queued
 
 
-def test_ten_megabytes_of_json_are_refused_and_the_sender_hears_it(served: Served) -> None:
+def test_ten_megabytes_of_json_are_refused_and_the_sender_hears_it(refusing: Served) -> None:
     """The body is read away, so that a sender that finishes first is answered and not cut off."""
-    reply = served.post_raw("/upscale-video", b'{"payload_url": "' + b"x" * (10 << 20) + b'"}')
+    reply = refusing.post_raw("/upscale-video", b'{"payload_url": "' + b"x" * (10 << 20) + b'"}')
 
     assert 413 == reply.status_code
 
 
 @pytest.mark.parametrize("path", ["/upscale-video", "/upscale", "/v1/jobs"])
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_that_is_not_declared_as_json_is_refused(served: Served, path: str, kind: str) -> None:
+def test_a_body_that_is_not_declared_as_json_is_refused(refusing: Served, path: str, kind: str) -> None:
     """A browser's form can therefore never start a job on somebody's own machine."""
-    reply = served.post_raw(path, job(), kind)
+    reply = refusing.post_raw(path, job(), kind)
 
     assert (415, "wrong_content_type") == (reply.status_code, reply.json()["code"])
 
 
-def test_what_does_not_exist_is_answered_in_the_same_shape(served: Served) -> None:
+def test_what_does_not_exist_is_answered_in_the_same_shape(refusing: Served) -> None:
     """Unknown paths, methods, jobs and parameters are problem objects too."""
-    nothing = served.client.get("/nothing/here")
-    method = served.client.put("/v1/jobs")
-    unknown = served.client.get("/v1/jobs/0123")
-    limit = served.client.get("/v1/jobs?limit=0")
-    state = served.client.get("/v1/jobs?state=asleep")
+    nothing = refusing.client.get("/nothing/here")
+    method = refusing.client.put("/v1/jobs")
+    unknown = refusing.client.get("/v1/jobs/0123")
+    limit = refusing.client.get("/v1/jobs?limit=0")
+    state = refusing.client.get("/v1/jobs?state=asleep")
 
     assert (404, "not_found") == (nothing.status_code, nothing.json()["code"])
     assert (405, "GET, POST", "method_not_allowed") == (
@@ -143,18 +143,18 @@ def test_an_unforeseen_failure_is_opaque_outside_and_whole_in_the_log(
     assert "abc" not in written
 
 
-def test_a_foreign_request_id_is_taken_only_where_it_is_harmless(served: Served) -> None:
+def test_a_foreign_request_id_is_taken_only_where_it_is_harmless(refusing: Served) -> None:
     """A short word is passed on; anything else is replaced."""
-    taken = served.client.get("/livez", headers={"X-Request-ID": "a-1.b_2"})
-    replaced = served.client.get("/livez", headers={"X-Request-ID": "a b"})
+    taken = refusing.client.get("/livez", headers={"X-Request-ID": "a-1.b_2"})
+    replaced = refusing.client.get("/livez", headers={"X-Request-ID": "a b"})
 
     assert "a-1.b_2" == taken.headers["x-request-id"]
     assert "a b" != replaced.headers["x-request-id"]
 
 
-def test_more_headers_than_anybody_needs_are_refused(served: Served) -> None:
+def test_more_headers_than_anybody_needs_are_refused(refusing: Served) -> None:
     """A hundred is the limit."""
-    reply = served.client.get("/livez", headers=[(f"X-{number}", "y") for number in range(120)])
+    reply = refusing.client.get("/livez", headers=[(f"X-{number}", "y") for number in range(120)])
 
     assert 431 == reply.status_code
 
