@@ -70,6 +70,11 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to watch, or refuse where there are too many already."""
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio leaves it out for a listening socket that was made without a protocol's number; the body of each
+            # small answer would then wait 40 ms for the client to have confirmed its head.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head_since = self._unsent_since = time.monotonic()
         many = RateLimited(f"{self.bounds.connections} connections are open; that is the most")
         if len(self.connections) > self.bounds.connections + self.bounds.reserve:

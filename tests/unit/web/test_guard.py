@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import select
 import socket
@@ -180,6 +181,22 @@ def test_a_body_that_nobody_wants_is_read_away_only_so_long() -> None:
         heard = conversation(address, b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
 
     assert 200 == status_of(heard)
+
+
+def test_no_answer_waits_for_the_client_to_confirm_its_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head and a body that are sent apart would meet a delayed acknowledgement, and every small answer 40 ms."""
+    delays: list[int] = []
+    made = GuardedProtocol.connection_made
+
+    def noting(protocol: GuardedProtocol, transport: asyncio.Transport) -> None:
+        made(protocol, transport)
+        delays.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(GuardedProtocol, "connection_made", noting)
+    with guarded(QUICK) as address:
+        conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert [1] == delays
 
 
 def test_an_honest_client_is_served_several_times_on_one_connection() -> None:
