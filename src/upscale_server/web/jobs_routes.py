@@ -71,7 +71,8 @@ async def jobs(
     def page() -> bytes:
         found, following = service.jobs(after, limit, state, owner_of(request))
         base_url = relative_or_whole(request, service.settings)
-        views = [job_view(service, replace(job, plan=None), base_url) for job in found]
+        places = service.places() if any(job.state == "queued" for job in found) else {}
+        views = [job_view(service, replace(job, plan=None), base_url, places) for job in found]
         return JobsView(jobs=views, next=following).model_dump_json().encode()
 
     return Response(await run_in_threadpool(page), media_type="application/json")

@@ -51,10 +51,13 @@ def test_the_list_comes_in_pages_and_by_state(served: Served) -> None:
     served.client.post(f"/v1/jobs/{ids[0]}/cancel")
 
     first = served.client.get("/v1/jobs", params={"limit": 2}).json()
+    asked = [served.client.get(f"/v1/jobs/{job_id}").json()["queue_position"] for job_id in ids]
     second = served.client.get("/v1/jobs", params={"limit": 2, "after": first["next"]}).json()
     canceled = served.client.get("/v1/jobs", params={"state": "canceled"}).json()
 
     assert ids[::-1] == [job["id"] for job in first["jobs"] + second["jobs"]]
+    assert [None, 1, 2] == asked
+    assert asked[::-1] == [job["queue_position"] for job in first["jobs"] + second["jobs"]]
     assert second["next"] is None
     assert ids[:1] == [job["id"] for job in canceled["jobs"]]
 
@@ -298,3 +301,16 @@ def test_a_list_of_jobs_leaves_out_their_plans(served: Served) -> None:
 
     assert [None] == [job["plan"] for job in served.client.get("/v1/jobs").json()["jobs"]]
     assert [[0, 9]] == served.client.get(f"/v1/jobs/{job_id}").json()["plan"]["segments"]
+
+
+def test_a_list_of_jobs_asks_once_where_they_wait(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred waiting jobs would otherwise be as many questions to the database."""
+    for _ in range(3):
+        served.client.post("/v1/jobs", json=JOB)
+    asked: list[str] = []
+    monkeypatch.setattr(served.service._store, "place", asked.append)
+
+    found = served.client.get("/v1/jobs").json()["jobs"]
+
+    assert [3, 2, 1] == [job["queue_position"] for job in found]
+    assert [] == asked
