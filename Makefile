@@ -9,9 +9,14 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(she
 
 BIN := .venv/bin
 CLIP := src/upscale_server/clips/nasa.mp4
+# More workers than cores in the fast tier: its tests often wait for the end of a server or for a limit.
 TEST_WORKERS ?= 2
+FAST_WORKERS ?= 4
 MINUTES ?= 20
 WORK ?= out/train
+
+# Some machines forbid Python to keep compiled modules; every worker and command of the tests would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # uv does not read pip's settings: hand it pip's folders of wheels, except those that are not there.
 space := $(subst ,, )
@@ -74,12 +79,12 @@ run: install ## upscale the bundled clip with the built-in network and prove tha
 
 .PHONY: test
 test: .venv/.test .venv-swift/.made ## run every test: the fast tier first, then the tier on real files
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not integration and not slow'
+	$(BIN)/python -m pytest -n $(FAST_WORKERS) -m 'not integration and not slow'
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'integration or slow'
 
 .PHONY: test-fast
 test-fast: .venv/.test ## run the fast tier only (under a minute)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not integration and not slow'
+	$(BIN)/python -m pytest -n $(FAST_WORKERS) -m 'not integration and not slow'
 
 .PHONY: check
 check: .venv/.dev fmt-check lint types imports ## everything that needs no running: format, lint, types, imports
@@ -132,5 +137,5 @@ constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)
 	@mv out/new.txt constraints.txt
 
 .PHONY: clean
-clean: ## remove what was built: .venv, out and the caches
-	rm -rf .venv out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove what was built: .venv, .venv-swift, out and the caches
+	rm -rf .venv .venv-swift out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Start the video server: set the documented environment, look at model, device and folders, then become the server.
+# Set the documented environment, say which GPU is here, then become the video server, which says what else it found.
 # Arguments are those of vidaio_vsr_server.py.
 set -eu
 cd "$(dirname "$0")"
@@ -19,5 +19,4 @@ else
     echo 'no GPU driver here (nvidia-smi is missing); the processor does the work' >&2
 fi
 
-"$PYTHON" vidaio_vsr_server.py "$@" --check >&2
-exec "$PYTHON" vidaio_vsr_server.py "$@"
+exec "$PYTHON" vidaio_vsr_server.py --show "$@"

@@ -5,11 +5,14 @@ Test pictures and clips are made in `tests/support`, not here.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 # The same examples in every run, so that a red build is red again; no deadline, because machines differ.
 # `HYPOTHESIS_PROFILE=explore` looks for new examples.
@@ -45,6 +48,17 @@ def _state_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_state_of_the_user(monkeypatch: pytest.MonkeyPatch, _state_home: Path) -> None:
     """Keep what commands remember out of the home of the person who runs the tests."""
     monkeypatch.setenv("XDG_STATE_HOME", str(_state_home))
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Undo what a test does to the log, for those that run after it in this process."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,28 @@ It decides how log lines look; what is logged is the business of the caller. std
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import re
+import select
 import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from upscale_server.events import Event, FramesDone
 from upscale_server.log_file import RotatedFile
+from upscale_server.log_queue import LogQueue, Sink
 from upscale_server.settings import LogLevel, LogStyle
+
+PATIENCE_MS = 1000
+"""How long a server's line waits once for whoever reads stderr."""
+LAST_LINES_SECONDS = 3.0
+"""How long the end of a server waits for its last lines to be written."""
 
 
 class _CurrentStderr:
@@ -32,34 +41,34 @@ class _CurrentStderr:
         sys.stderr.flush()
 
 
-class Sink(Protocol):
-    """Where lines go; each call of `write` is one whole line."""
+class UnhinderedStderr(_CurrentStderr):
+    """Write to stderr, but never wait long for its reader: a full pipe would otherwise stop a server for ever."""
 
-    def write(self, text: str, /) -> int:
-        """Take a line."""
-
-    def flush(self) -> None:
-        """Let go of what is held back."""
-
-
-class _Both:
-    """Write to stderr and to the servers' file; neither a closed terminal nor a full disk may stop a server."""
-
-    def __init__(self, file: RotatedFile) -> None:
-        self._sinks: tuple[Sink, ...] = (_CurrentStderr(), file)
+    def __init__(self) -> None:
+        self._patience = PATIENCE_MS
 
     def write(self, text: str) -> int:
-        """Pass the line on."""
-        for sink in self._sinks:
-            with suppress(OSError, ValueError):  # ValueError: stderr was closed
-                sink.write(text)
+        """Write a line; it is lost where nobody reads."""
+        try:
+            number = sys.stderr.fileno()
+        except (OSError, ValueError):  # a test's, which is no file
+            return super().write(text)
+        left = text.encode("utf-8", "backslashreplace")
+        with suppress(OSError):
+            while left and self._has_room(number):
+                # What is not longer than this finds room in a pipe that has any.
+                left = left[os.write(number, left[: select.PIPE_BUF]) :]
         return len(text)
 
     def flush(self) -> None:
-        """Pass the flush on."""
-        for sink in self._sinks:
-            with suppress(OSError, ValueError):
-                sink.flush()
+        """Do nothing: each line is written at once."""
+
+    def _has_room(self, number: int) -> bool:
+        watched = select.poll()
+        watched.register(number, select.POLLOUT)
+        found = bool(watched.poll(self._patience))
+        self._patience = PATIENCE_MS if found else 0  # the next line does not wait for the same reader again
+        return found
 
 
 class _FromLibraries(logging.Handler):
@@ -72,16 +81,25 @@ class _FromLibraries(logging.Handler):
         )
 
 
-def configure_server(level: LogLevel, style: LogStyle, path: Path) -> None:
+def configure_server(level: LogLevel, style: LogStyle, path: Path) -> LogQueue:
     """Send all structured events, and the warnings of libraries, to stderr and to a file that is rotated.
+
+    They are written by a thread, which the end of the process waits for; who wants to see them at once drains it.
 
     Raises:
         StorageError, DiskFull: the file cannot be written.
     """
-    configure(level, style, _Both(RotatedFile(path)))
+    queue = LogQueue((RotatedFile(path), UnhinderedStderr()), _tell_of_dropped)
+    atexit.register(queue.drain, LAST_LINES_SECONDS)
+    configure(level, style, queue)
     root = logging.getLogger()
     root.handlers = [_FromLibraries(level=logging.WARNING)]
     root.setLevel(logging.WARNING)
+    return queue
+
+
+def _tell_of_dropped(count: int) -> None:
+    get_logger().warning("log_lines_dropped", count=count)
 
 
 def configure(level: LogLevel, style: LogStyle, sink: Sink | None = None) -> None:

@@ -294,3 +294,4 @@ class Problem(BaseModel):
     retryable: bool
     request_id: str | None
     hint: str | None
+    retry_after: int | None = Field(None, description="seconds; only where a source said when it has time again")

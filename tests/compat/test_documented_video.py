@@ -245,7 +245,7 @@ def test_failures_have_their_status_and_the_documented_problem_body(
 
 def test_output_too_large_says_what_was_reached(http: httpx.Client, sources: Sources) -> None:
     """The promise of a size is kept or refused with the size that could be had."""
-    asked = {"payload_url": sources.address("small.mp4"), "task_type": "SD2HD", "maximum_optimized_size_mb": 0.0005}
+    asked = {"payload_url": sources.address("small.mp4"), "task_type": "SD2HD", "maximum_optimized_size_mb": 0.001}
 
     detail = http.post("/upscale-video", json=asked).json()["detail"]
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.compat.conftest import LONG_SECONDS, Sources
 from tests.support.cli_runner import COMMAND, Ran, environment_for
+from tests.support.killing import wait_until
 from tests.support.server import Server, running, starting, url_of
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 def script(name: str, *arguments: str | Path, **environment: str) -> Ran:
     """Run one of the scripts at the project's root to its end."""
-    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+    python = [] if name.endswith(".sh") else [sys.executable]
+    command = [*python, str(ROOT / name), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment_for(environment), timeout=LONG_SECONDS
     )
@@ -70,11 +72,29 @@ def test_the_start_script_says_what_it_found(started: Server) -> None:
     assert (started.state / "video" / "output").is_dir()
 
 
+def test_the_start_script_runs_the_server_once(tmp_path: Path) -> None:
+    """A second run of the program only to look around would cost seconds before the port is open."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/runs\n')
+    python.chmod(0o755)
+
+    ran = script("start_vsr_server.sh", "--port", "0", PYTHON=str(python))
+
+    assert 0 == ran.exit_code, ran.stderr
+    assert ["vidaio_vsr_server.py --show --port 0"] == (tmp_path / "runs").read_text().splitlines()
+
+
+def test_the_lanes_that_are_named_first_are_those_there_will_be(started: Server) -> None:
+    """Not the documented number: what this machine holds."""
+    assert started.line(r"^lanes +(\d+)")[1] == started.line(r"(\d+) lanes loaded")[1]
+
+
 def test_the_log_is_in_the_state_folder_too(started: Server) -> None:
     """`tail -f server.log` shows what stderr showed."""
-    logged = (started.state / "server.log").read_text()
+    log = started.state / "server.log"
+    wait_until(lambda: "event=server_ready" in log.read_text())  # a thread writes it
+    logged = log.read_text()
 
-    assert "event=server_ready" in logged
     assert re.search(r"event=worker_ready .*role=lane", logged)
 
 

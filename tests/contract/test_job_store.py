@@ -115,7 +115,7 @@ def test_names_cannot_be_guessed(store: JobStore) -> None:
 
 def test_unknown_job_is_not_found(store: JobStore) -> None:
     """There is no answer about a job that does not exist."""
-    for ask in (store.get, store.place, store.resume, lambda job_id: store.retry(job_id, 9), store.remove):
+    for ask in (store.get, store.resume, lambda job_id: store.retry(job_id, 9), store.remove):
         with pytest.raises(NotFound):
             ask("0" * 32)
 

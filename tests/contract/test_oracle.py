@@ -61,7 +61,7 @@ def test_bilinear_is_what_arithmetic_says(
     card = catalogue.find(str(tiny_models.bilinear(tmp_path / "bilinear.onnx", form)), form.scale)
     lr = _picture(form, *size, bits)
     down, across = _weights(size[0], form.scale), _weights(size[1], form.scale)
-    exact = np.einsum("yh,xw,nhw...->nyx...", down, across, lr.astype(np.float64))
+    exact = np.einsum("yh,xw,nhw...->nyx...", down, across, lr.astype(np.float64), optimize=True)
 
     with closing(load(card, engine=engine, precision="f32")) as loaded:
         found = loaded.upscale(lr, bits=bits).pixels

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import random
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli_runner import Ran, run_apart
+from tests.support.cli_runner import COMMAND, Ran, environment_for, run_apart
 from tests.support.killing import Moment, kill_when, markers, reached
 
 pytestmark = pytest.mark.timeout(900)  # up to five whole runs a test; a busy machine needs a minute for each
@@ -148,3 +149,27 @@ def test_work_of_another_wish_is_not_reused(bundled_clip: Path, tmp_path: Path) 
 def reused_segments(ran: Ran) -> int:
     """Return how many segments the report says were found finished."""
     return int(ran.report["segments_reused"])
+
+
+def test_ctrl_c_is_exit_130_and_the_work_goes_on_next_time(bundled_clip: Path, tmp_path: Path) -> None:
+    """Interrupted in the middle: a line that says so, the work folder kept; the same command then finishes."""
+    output = tmp_path / "b.mp4"
+    arguments = ["video", bundled_clip, "-o", output, "--engine", "lanczos", "--codec", "h264", "--preset", "slow"]
+    arguments += ["--duration", "2"]
+    stopped = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment_for(),
+    )  # fmt: skip
+    assert stopped.stderr is not None
+    while "upscale 0/" not in (line := stopped.stderr.readline()) and line:
+        pass  # wait for the work to begin, however long the start takes
+    stopped.send_signal(signal.SIGINT)
+    out, err = stopped.communicate(timeout=60)
+
+    again = run_apart(*arguments)
+
+    assert (INTERRUPTED_EXIT, "") == (stopped.returncode, out)
+    assert "upscale: interrupted: stopped before the end" in err
+    assert "run the same command again" in err
+    assert 0 == again.exit_code
+    assert ["b.mp4"] == [path.name for path in tmp_path.iterdir()]

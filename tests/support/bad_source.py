@@ -126,6 +126,14 @@ class BadSource(RawServer):
             return
         yield from self._ok(asked)
 
+    def _busy(self, asked: Asked) -> Iterator[bytes]:
+        """Say when to come back, `n` times; then answer well."""
+        self.failed["busy"] += 1
+        if self.failed["busy"] <= int(asked.query.get("n", "9")):
+            yield head(429, content_length=0, retry_after=asked.query["after"])
+            return
+        yield from self._ok(asked)
+
     # servers that lie about length or encoding
 
     def _clen_huge(self, _: Asked) -> Iterator[bytes]:
@@ -141,7 +149,7 @@ class BadSource(RawServer):
     def _endless(self, _: Asked) -> Iterator[bytes]:
         yield head(transfer_encoding="chunked")
         while True:
-            yield b"%x\r\n" % 65536 + bytes(65536) + b"\r\n"
+            yield b"%x\r\n" % 65536 + BODY[:65536] + b"\r\n"
 
     def _gzip(self, _: Asked) -> Iterator[bytes]:
         packed = gzip.compress(self.body)
@@ -221,6 +229,12 @@ class BadSource(RawServer):
         yield head(int(asked.query["c"]), content_length=19) + b"secret of the peer!"
 
     # what is no media; each says that it is
+
+    def _zeros(self, _: Asked) -> Iterator[bytes]:
+        """Send zeros for ever."""
+        yield head(content_type="video/mp4")
+        while True:
+            yield b"\0" * 65536
 
     def _html(self, _: Asked) -> Iterator[bytes]:
         yield from as_video(b"\n <!DOCTYPE html>" + b"x" * 9000)

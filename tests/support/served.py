@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,10 @@ from upscale_server.workers.status import LaneStatus, PoolStatus
 LOADED = PoolStatus(ready=True, fault=None, lanes=(LaneStatus(0, 1, "ready", "openvino", "CPU", "f32", "fast"),))
 LOADING = PoolStatus(ready=False, fault=None, lanes=(LaneStatus(0, 1, "starting"),))
 BROKEN = PoolStatus(ready=False, fault="the model file is damaged", lanes=())
+
+
+NO_TLS: dict[str, Any] = {"trust_env": False, "verify": False}
+"""For clients of plain http on loopback: to load the authorities' certificates costs more than most tests."""
 
 
 @dataclass(slots=True)
@@ -57,11 +61,12 @@ class IdlePool:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A running server: its service, its address, and a client that talks to it."""
+    """A running server: its service, its address, a client that talks to it, and what a first signal does."""
 
     service: VideoService
     url: str
     client: httpx.Client
+    stop: Callable[[], None]
 
     def post_raw(self, path: str, body: bytes | str, kind: str = "application/json") -> httpx.Response:
         """Post a body as it is."""
@@ -80,13 +85,17 @@ def serving(service: VideoService, **headers: str) -> Iterator[Served]:
     url = f"http://127.0.0.1:{door.getsockname()[1]}"
     server = server_of(create_app(service))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, name="server")
+
+    def stop() -> None:
+        server.should_exit = True
+
     thread.start()
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=60, **NO_TLS) as client:
             client.get("/livez").raise_for_status()  # waits in the door's queue until the server is there
-            yield Served(service, url, client)
+            yield Served(service, url, client, stop)
     finally:
-        server.should_exit = True
+        stop()
         thread.join()
 
 

@@ -8,7 +8,6 @@ import stat
 from pathlib import Path
 
 import pytest
-import structlog
 
 from upscale_server.errors import StorageError
 from upscale_server.log_file import RotatedFile
@@ -72,16 +71,11 @@ def test_events_and_libraries_warnings_reach_stderr_and_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both places hold the same lines; what a library says below a warning is left out."""
-    before = logging.getLogger().handlers, logging.getLogger().level
-    try:
-        configure_server("info", "json", tmp_path / "server.log")
-        get_logger(job="a1").info("job_claimed")
-        logging.getLogger("uvicorn.error").info("chatter")
-        logging.getLogger("uvicorn.error").warning("the %s", "matter")
-    finally:
-        logging.getLogger().handlers, _ = before
-        logging.getLogger().setLevel(before[1])
-        structlog.reset_defaults()
+    queue = configure_server("info", "json", tmp_path / "server.log")
+    get_logger(job="a1").info("job_claimed")
+    logging.getLogger("uvicorn.error").info("chatter")
+    logging.getLogger("uvicorn.error").warning("the %s", "matter")
+    queue.close(30)
 
     lines = [json.loads(line) for line in (tmp_path / "server.log").read_text().splitlines()]
     assert (tmp_path / "server.log").read_text() == capsys.readouterr().err

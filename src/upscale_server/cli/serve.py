@@ -62,6 +62,7 @@ def video(
     temp_dir: _TempDir = None,
     output_dir: _OutputDir = None,
     check: Annotated[bool, typer.Option("--check", help="Say what it would start with, and stop.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Say first what it starts with.")] = False,
 ) -> None:
     """Start the video server."""
     from upscale_server.cli import serving
@@ -78,7 +79,7 @@ def video(
         serving.show_start(settings)
         return
     with doors.listening(host, port) as door:
-        serving.serve_video(settings, door, host)
+        serving.serve_video(settings, door, host, is_shown=show)
 
 
 @app.command("miner")

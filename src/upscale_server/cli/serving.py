@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -56,8 +57,12 @@ def model_of(settings: Settings) -> str | None:
     return meant
 
 
-def show_start(settings: Settings) -> None:
+def show_start(settings: Settings, write: Callable[[str], None] = talk.result) -> None:
     """Make the folders and say what a server would start with: its model, what could run it, and where things go.
+
+    Args:
+        settings: with the flags in them.
+        write: takes a line.
 
     Raises:
         ModelMissing, ModelInvalid: the model is not there, or is none.
@@ -70,19 +75,31 @@ def show_start(settings: Settings) -> None:
     cards = family(model_of(settings))
     first = cards[min(cards)]
     scales = ", ".join(f"×{scale}" for scale in sorted(cards))
-    folders = folders_of(settings)
+    folders, gpu_engines = folders_of(settings), _gpu_engines()
     make_folders(folders.state, folders.temp, folders.output)
     talk.result_facts(
         [
             ("model", f"{first.path or first.name} ({scales})"),
-            ("GPU engines", ", ".join(_gpu_engines()) or "none installed (extra [cuda] or [torch])"),
+            ("GPU engines", ", ".join(gpu_engines) or "none installed (extra [cuda] or [torch])"),
             ("processor", f"{cpu_name()}, {usable_cores()} cores"),
-            ("lanes", f"at most {settings.max_workers}"),
+            ("lanes", _lanes(settings, gpu_engines)),
             ("state", settings.state_dir),
             ("unfinished work", folders.temp),
             ("results", folders.output if settings.storage.kind == "local" else settings.storage.s3.endpoint),
-        ]
+        ],
+        write,
     )
+
+
+def _lanes(settings: Settings, gpu_engines: Sequence[str]) -> str:
+    """Return how many lanes this machine will get; which engine is the fastest is measured when they start."""
+    from upscale_server.workers.needs import lane_count, needs_of
+
+    needs = needs_of(settings, os.environ)
+    on_cpu = lane_count(needs, "openvino")
+    if not gpu_engines:
+        return f"{on_cpu} (at most {settings.max_workers})"
+    return f"{lane_count(needs, gpu_engines[0])} on the GPU, {on_cpu} on the processor (at most {settings.max_workers})"
 
 
 def _gpu_engines() -> list[str]:
@@ -97,8 +114,14 @@ def _gpu_engines() -> list[str]:
     return [*(engine for engine in available_engines() if engine in ("cuda", "tensorrt")), *on_torch]
 
 
-def serve_video(settings: Settings, door: socket.socket, host: str) -> None:
+def serve_video(settings: Settings, door: socket.socket, host: str, *, is_shown: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain; a second signal stops at once.
+
+    Args:
+        settings: with the flags in them.
+        door: a listening socket.
+        host: as it was given, for the address that is told.
+        is_shown: say first what it starts with.
 
     Raises:
         BadRequest: another video server has this state folder.
@@ -111,6 +134,8 @@ def serve_video(settings: Settings, door: socket.socket, host: str) -> None:
 
     settings = settings.model_copy(update={"model_path": model_of(settings) or "", "log_level": _level_of(settings)})
     with doors.only_one(settings.state_dir / "video"):
+        if is_shown:
+            show_start(settings, talk.say)
         configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
         url = _url_of(host, door)
         get_logger().info("server_starting", server="video", version=__version__, url=url, process=os.getpid())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,12 +76,12 @@ def result_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obj
     _stdout().print(table)
 
 
-def result_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Write named values to stdout, one a line, aligned."""
+def result_facts(facts: Iterable[tuple[str, object]], write: Callable[[str], None] | None = None) -> None:
+    """Write named values to stdout, or with what takes a line, one a line, aligned."""
     pairs = [(name, str(value)) for name, value in facts]
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        result(f"{name:<{width}}  {value}")
+        (write or result)(f"{name:<{width}}  {value}")
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,13 @@ It holds names and numbers only; turning an error into a reply or an exit code b
     │   ├── BadScale                  bad_scale
     │   ├── BadUrl                    bad_url
     │   │   └── BadScheme             bad_scheme
-    │   └── MissingExtra              missing_extra
+    │   ├── MissingExtra              missing_extra
+    │   ├── WrongMethod               method_not_allowed  405
+    │   ├── RequestTooSlow            request_too_slow    408
+    │   ├── RequestTooLarge           request_too_large   413
+    │   ├── WrongContentType          wrong_content_type  415
+    │   ├── RangeOutside              range_not_satisfiable 416
+    │   └── HeadTooLarge              head_too_large      431
     ├── Unauthorized                  unauthorized        401
     ├── Forbidden                     forbidden           403
     ├── NotFound                      not_found           404   3
@@ -60,13 +66,19 @@ from upscale_server.errors.requests import (
     Draining,
     Forbidden,
     Gone,
+    HeadTooLarge,
     Interrupted,
     MissingExtra,
     NotFound,
     QueueFull,
+    RangeOutside,
     RateLimited,
+    RequestTooLarge,
+    RequestTooSlow,
     Unauthorized,
     UnknownTask,
+    WrongContentType,
+    WrongMethod,
 )
 from upscale_server.errors.sources import (
     CodecNotAllowed,
@@ -113,6 +125,7 @@ __all__ = [
     "Forbidden",
     "Gone",
     "HdrNotCarried",
+    "HeadTooLarge",
     "Interrupted",
     "MissingExtra",
     "ModelInvalid",
@@ -125,7 +138,10 @@ __all__ = [
     "OutOfMemory",
     "OutputTooLarge",
     "QueueFull",
+    "RangeOutside",
     "RateLimited",
+    "RequestTooLarge",
+    "RequestTooSlow",
     "ServerUnreachable",
     "SourceCorrupt",
     "SourceError",
@@ -141,4 +157,6 @@ __all__ = [
     "UnknownTask",
     "UnsupportedFormat",
     "UpscaleError",
+    "WrongContentType",
+    "WrongMethod",
 ]

@@ -12,12 +12,15 @@ class UpscaleError(Exception):
     Args:
         detail: what happened, with which value, what was expected; lower case, no full stop.
         hint: what the user can do about it, if anything.
+
+    `retry_after` is the number of seconds after which another try is welcome, where somebody said one.
     """
 
     code = "internal"
     http_status = 500
     exit_code = 1
     retryable = False
+    retry_after: int | None = None
 
     def __init__(self, detail: str, *, hint: str | None = None) -> None:
         super().__init__(detail)
@@ -30,6 +33,7 @@ class UpscaleError(Exception):
         Args:
             request_id: the request that failed, where there is one.
         """
+        told = {} if self.retry_after is None else {"retry_after": self.retry_after}
         return {
             "type": f"urn:upscale-server:fault:{self.code}",
             "title": self._title(),
@@ -39,6 +43,7 @@ class UpscaleError(Exception):
             "retryable": self.retryable,
             "request_id": request_id,
             "hint": self.hint,
+            **told,
         }
 
     def _title(self) -> str:

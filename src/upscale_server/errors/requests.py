@@ -46,6 +46,48 @@ class BadScheme(BadUrl):
     code = "bad_scheme"
 
 
+class WrongMethod(BadRequest):
+    """The path is there and does not know this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class RequestTooSlow(BadRequest):
+    """The request comes too slowly."""
+
+    code = "request_too_slow"
+    http_status = 408
+
+
+class RequestTooLarge(BadRequest):
+    """The request's body has more bytes than the limit."""
+
+    code = "request_too_large"
+    http_status = 413
+
+
+class WrongContentType(BadRequest):
+    """The request's body is declared as something that is not taken here."""
+
+    code = "wrong_content_type"
+    http_status = 415
+
+
+class RangeOutside(BadRequest):
+    """The range lies outside the file."""
+
+    code = "range_not_satisfiable"
+    http_status = 416
+
+
+class HeadTooLarge(BadRequest):
+    """The request's head has more bytes or headers than the limit."""
+
+    code = "head_too_large"
+    http_status = 431
+
+
 class Unauthorized(UpscaleError):
     """An API key is needed and was not given, or is not one of ours."""
 

@@ -115,13 +115,13 @@ class JobStore:
 
     def place(self, job_id: str) -> int:
         """Return a waiting job's place in the queue, 1 for the next one; 0 for a job that does not wait."""
+        return self.places().get(job_id, 0)
+
+    def places(self) -> dict[str, int]:
+        """Return the places of all jobs that wait, 1 for the next one: one question for a whole list of them."""
+        query = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.queued_at, jobs.c.id)
         with self._database.reading() as connection:
-            row = row_of(connection, job_id)
-            if row.state != "queued":
-                return 0
-            sooner = or_(jobs.c.queued_at < row.queued_at, and_(jobs.c.queued_at == row.queued_at, jobs.c.id <= row.id))
-            query = select(func.count()).where(jobs.c.state == "queued", sooner)
-            return int(connection.execute(query).scalar_one())
+            return {row.id: place for place, row in enumerate(connection.execute(query), 1)}
 
     def want(self, job_id: str, wanted: Wanted) -> Job:
         """Cancel or pause a job: at once where nobody carries it, else by telling its owner.

@@ -190,6 +190,10 @@ class VideoService:
         """Return a waiting job's place in the queue, 1 for the next one, 0 for one that does not wait."""
         return self._store.place(job.id) if job.state == "queued" else 0
 
+    def places(self) -> dict[str, int]:
+        """Return the places of all jobs that wait, 1 for the next one."""
+        return self._store.places()
+
     def progress(self, job: Job) -> Progress:
         """Return how far a job is, fresher than what is stored where it is carried here."""
         return self._runner.progress(job)

@@ -5,12 +5,14 @@ Where it may connect is decided by `dialling`, how long it may take by `watchdog
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
+from email.utils import parsedate_to_datetime
 
 import httpcore
 
@@ -21,12 +23,13 @@ from upscale_server.errors import (
     SourceTimeout,
     SourceTooLarge,
     SourceUnreachable,
+    UnsupportedFormat,
 )
 from upscale_server.storage.dialling import GuardedBackend
 from upscale_server.storage.fetch_rules import FetchRules
 from upscale_server.storage.names import clean_name
 from upscale_server.storage.part_file import PartFile, Version
-from upscale_server.storage.sniffing import SNIFFED_BYTES, refuse_non_media
+from upscale_server.storage.sniffing import BLANK_BYTES, SNIFFED_BYTES, refuse_blank, refuse_non_media
 from upscale_server.storage.urls import Location, follow
 from upscale_server.storage.watchdog import Watchdog
 
@@ -37,6 +40,8 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 SPARE_BYTES = 16 << 20
 """Left free on the disk, so that a download never costs the jobs' database or the log its next line."""
 LONGEST_PAUSE_SECONDS = 8.0
+LONGEST_RETRY_AFTER = 86_400
+"""A day; who tells callers to wait longer is not taken at its word."""
 
 
 class Download:
@@ -46,7 +51,7 @@ class Download:
         self._rules = rules
         self._watchdog = watchdog
         self._part = part
-        self._sniffed = False
+        self._sniffed = self._blank_checked = False
 
     def run(self, start: Location) -> str:
         """Try until the file is complete; return its name. Only tries that bring nothing new are counted."""
@@ -54,12 +59,13 @@ class Download:
         while True:
             try:
                 return self._try(start)
-            except SourceUnreachable:
+            except SourceUnreachable as err:
                 failures = 1 if self._part.done > most else failures + 1
                 most = max(most, self._part.done)
-                if failures >= self._rules.attempts:
+                told = err.retry_after or 0
+                if failures >= self._rules.attempts or told > LONGEST_PAUSE_SECONDS:
                     raise
-            self._pause(min(self._rules.pause_seconds * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS))
+            self._pause(max(told, min(self._rules.pause_seconds * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS)))
 
     def _try(self, location: Location) -> str:
         for _ in range(MAX_REDIRECTS + 1):
@@ -68,7 +74,7 @@ class Download:
                 if reply.status not in REDIRECTS:
                     return self._take(reply, location)
                 location = follow(location, _header(reply, b"location") or _no_location(location))
-        raise SourceError(f"the source redirects more than {MAX_REDIRECTS} times, last to {location.shown}")
+        raise SourceNotFound(f"the source redirects more than {MAX_REDIRECTS} times, last to {location.shown}")
 
     @contextmanager
     def _ask(self, location: Location) -> Iterator[httpcore.Response]:
@@ -122,6 +128,9 @@ class Download:
             self._part.write(chunk)
             if not self._sniffed and self._part.done >= SNIFFED_BYTES:
                 self._sniff()
+            if not self._blank_checked and self._part.done >= BLANK_BYTES:
+                self._blank_checked = True
+                refuse_blank(self._part.head(BLANK_BYTES))
             if self._part.done - checked >= SPARE_BYTES:
                 checked = self._part.done
                 self._check_room(version.total)
@@ -133,14 +142,14 @@ class Download:
     def _begin(self, reply: httpcore.Response, location: Location) -> None:
         """Decide by the reply's head whether its body is taken, and where it goes."""
         if (_header(reply, b"content-encoding") or "identity").lower() != "identity":
-            raise SourceError(f"{location.shown} sends the file compressed, which was not asked for")
+            raise UnsupportedFormat(f"{location.shown} sends the file compressed, which was not asked for")
         asked_for_rest = bool(self._part.done) and self._part.version.is_resumable
         if reply.status == 206 and asked_for_rest:
             self._check_rest(reply, location)
         elif reply.status == 200:
             version = _version(reply)
             self._check_size(version.total or 0)
-            self._sniffed = False
+            self._sniffed = self._blank_checked = False
             self._part.restart(version)
         elif reply.status == 416 and asked_for_rest:
             self._part.restart(Version())
@@ -206,19 +215,35 @@ def _version(reply: httpcore.Response) -> Version:
 
 
 def _no_location(location: Location) -> str:
-    raise SourceError(f"{location.shown} redirects without saying where to")
+    raise SourceNotFound(f"{location.shown} redirects without saying where to")
 
 
 def _refused(reply: httpcore.Response, location: Location) -> SourceError:
-    """Name a status that brings no file; the server's own text is not passed on."""
+    """Name a status that brings no file; the server's own text is not passed on.
+
+    What the source says of our request will be said again; what it says of itself may pass.
+    """
     said = f"{location.shown} answered with status {reply.status}"
-    if reply.status in PASSING:
-        return SourceUnreachable(said)
-    if reply.status in (404, 410):
-        return SourceNotFound(f"{said}: there is no such file")
+    if reply.status in PASSING or not 400 <= reply.status < 500:
+        busy = SourceUnreachable(f"{said}; 200 is expected")
+        busy.retry_after = _retry_after(_header(reply, b"retry-after"))
+        return busy
     if reply.status in (401, 403):
-        return SourceError(f"{said}: it does not let us have the file", hint="a signed link may have expired")
-    return SourceError(f"{said}; 200 is expected")
+        return SourceNotFound(f"{said}: it does not let us have the file", hint="a signed link may have expired")
+    return SourceNotFound(f"{said}: there is no file for us")
+
+
+def _retry_after(text: str | None) -> int | None:
+    """Return the seconds of a Retry-After header, which names them or a moment; None where it says nothing of use."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", text):
+        return min(int(text), LONGEST_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text).timestamp()
+    except ValueError:
+        return None
+    return max(0, min(math.ceil(moment - time.time()), LONGEST_RETRY_AFTER))
 
 
 def _file_name(reply: httpcore.Response, location: Location) -> str:

@@ -11,6 +11,8 @@ from upscale_server.errors import NotMedia
 
 SNIFFED_BYTES = 4096
 """A box or a header of any container shows a byte that no text has long before."""
+BLANK_BYTES = 1 << 20
+"""The demuxers look no further for the beginning of a file than this."""
 
 _MARKS = (
     (b"PK\x03\x04", "a zip archive"),
@@ -43,6 +45,16 @@ def refuse_non_media(head: bytes) -> None:
         raise NotMedia("the source is a playlist; what it names is not fetched", hint="use the link to the file itself")
     if _is_text(head):
         raise NotMedia("the source is text; a video file is expected")
+
+
+def refuse_blank(head: bytes) -> None:
+    """Refuse a file whose first `BLANK_BYTES` say nothing, before its gigabytes come.
+
+    Raises:
+        NotMedia: they are all zeros.
+    """
+    if len(head) >= BLANK_BYTES and not head.strip(b"\0"):
+        raise NotMedia(f"the source begins with {BLANK_BYTES} zero bytes; a video file is expected")
 
 
 def _is_text(head: bytes) -> bool:

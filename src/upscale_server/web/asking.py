@@ -19,6 +19,7 @@ from upscale_server.wire import NewJobBody, NewJobFields, UpscaleVideo
 
 SCALES = (2, 4)
 """What callers may ask for; the command line also knows 3, which no documented caller does."""
+DEFAULT_SCALE = 2
 MOST_KEY_CHARACTERS = 255
 MOST_SIDE = 65_535
 """No setting allows a longer side, and a picture that is fitted into a box reaches one of the box's sides."""
@@ -64,7 +65,7 @@ def asked_by_fields(fields: NewJobFields, models: Collection[str], source: Sourc
         source=source,
         task=fields.task_type.upper() if fields.task_type else None,
         to=fields.target,
-        scale=fields.scale,
+        scale=fields.scale if fields.scale or fields.task_type or fields.target else DEFAULT_SCALE,
         fit=fields.fit,
         model=fields.model,
         codec=fields.codec,

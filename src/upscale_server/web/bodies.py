@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from upscale_server.errors import BadRequest
-from upscale_server.web.faults import Malformed, checked_by, shorten
+from upscale_server.errors import BadRequest, RequestTooLarge, WrongContentType
+from upscale_server.web.faults import checked_by, shorten
 
 MAX_JSON_BYTES = 65_536
 """Largest JSON body: a request is a few addresses long, each of 4096 characters at most."""
@@ -59,14 +59,12 @@ async def json_in(request: Request) -> dict[str, Any]:
     """Return the JSON object that a request carries.
 
     Raises:
-        Malformed: not declared as JSON (415), or too large (413).
+        WrongContentType, RequestTooLarge: not declared as JSON, or too large.
         BadRequest: no JSON object.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise Malformed(
-            f"the content type is {shorten(kind) if kind else 'missing'}; expected application/json", status=415
-        )
+        raise WrongContentType(f"the content type is {shorten(kind) if kind else 'missing'}; expected application/json")
     try:
         value = json.loads(await _bounded(request), object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as err:
@@ -85,7 +83,7 @@ async def _bounded(request: Request) -> bytes:
         if seen > _READ_AWAY_BYTES:
             break
     if seen > MAX_JSON_BYTES:
-        raise Malformed(f"the body has more than {MAX_JSON_BYTES} bytes, the limit for JSON", status=413)
+        raise RequestTooLarge(f"the body has more than {MAX_JSON_BYTES} bytes, the limit for JSON")
     return bytes(kept)
 
 

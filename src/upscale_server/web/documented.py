@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from upscale_server.errors import UpscaleError
+from upscale_server.errors import StorageError, UpscaleError
 from upscale_server.geometry import BOXES, TASKS
 from upscale_server.jobs.job import Job
 from upscale_server.service import VideoService
@@ -30,6 +30,7 @@ from upscale_server.wire import (
     JobView,
     LimitsView,
     LocalFolders,
+    QueueCounts,
     Stats,
     UpscaledVideo,
     UpscaleVideo,
@@ -95,22 +96,40 @@ def _answer(job: Job, url: str, seconds: float) -> UpscaledVideo:
 @router.get("/health", response_model=Health, response_model_exclude_none=True)
 async def health(request: Request, service: Service) -> Response | Health:
     """Tell whether jobs can be done; 503 with the reason where they cannot."""
+    return await run_in_threadpool(health_of, service, request.state.request_id)
+
+
+def health_of(service: VideoService, request_id: str) -> Response | Health:
+    """Return what `/health` answers; this touches the database."""
     facts = {
         "workers_ready": service.lanes_ready(),
         "max_workers": service.settings.max_workers,
         "supported_tasks": list(TASKS),
     }
     try:
-        service.check_ready()
+        counts = ready_counts(service)
     except UpscaleError as err:
-        refusal = reply_to(err, request.state.request_id)
-        body = err.as_record(request.state.request_id) | facts
-        kept = {"Retry-After": refusal.headers["retry-after"]}
-        return JSONResponse(body, refusal.status_code, kept, media_type=refusal.media_type)
+        refusal = reply_to(err, request_id)
+        kept = {name: value for name, value in refusal.headers.items() if name == "retry-after"}
+        return JSONResponse(err.as_record(request_id) | facts, refusal.status_code, kept, refusal.media_type)
     if not service.settings.subnet.enabled:
         return Health(status="healthy", **facts)
-    counts = await run_in_threadpool(queue_counts, service)
     return Health(status="ok", competition_local_io=_folders(service.settings), queue=counts, **facts)
+
+
+def ready_counts(service: VideoService) -> QueueCounts:
+    """Return how many jobs run and wait, where a job would be done now.
+
+    Raises:
+        Draining, ModelsNotLoaded: it would not.
+        StorageError: the jobs' database does not answer; its status is 503 here, as for all that keeps us from work.
+    """
+    service.check_ready()
+    try:
+        return queue_counts(service)
+    except StorageError as err:
+        err.http_status = 503
+        raise
 
 
 def _folders(settings: Settings) -> LocalFolders:
@@ -144,8 +163,7 @@ async def livez() -> Alive:
 @probes.get("/readyz", response_model=Alive)
 async def readyz(service: Service) -> Alive:
     """Tell whether a job would be done now: models loaded, database there, not stopping."""
-    service.check_ready()
-    await run_in_threadpool(service.counts)
+    await run_in_threadpool(ready_counts, service)
     return Alive(status="ready")
 
 

@@ -17,10 +17,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from upscale_server.errors import UpscaleError
+from upscale_server.errors import HeadTooLarge, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.web.auth import Keys, is_open, key_in
-from upscale_server.web.faults import Malformed, opaque, reply_to
+from upscale_server.web.faults import opaque, reply_to
 from upscale_server.web.own_names import OwnNames
 
 MOST_HEADERS = 100
@@ -84,7 +84,7 @@ class Doorway:
     def _let_in(self, scope: Scope) -> str:
         headers = Headers(scope=scope)
         if len(headers) > MOST_HEADERS:
-            raise Malformed(f"the request has {len(headers)} headers; the limit is {MOST_HEADERS}", status=431)
+            raise HeadTooLarge(f"the request has {len(headers)} headers; the limit is {MOST_HEADERS}")
         if is_open(scope["path"]):
             return ""
         if not self._keys.needed:

@@ -15,7 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from upscale_server.errors import BadRequest, BadScale, BadUrl, Draining, NotFound, QueueFull, UnknownTask, UpscaleError
+from upscale_server.errors import (
+    BadRequest,
+    BadScale,
+    BadUrl,
+    Draining,
+    NotFound,
+    QueueFull,
+    UnknownTask,
+    UpscaleError,
+    WrongMethod,
+)
 
 PROBLEM_TYPE = "application/problem+json"
 _SHOWN = 120
@@ -25,14 +35,6 @@ _OWN_CODES: dict[str, type[BadRequest]] = {"task_type": UnknownTask, "scale": Ba
 """Fields whose wrong values have a code of their own."""
 
 
-class Malformed(BadRequest):
-    """The request has the wrong form; its status says in which way."""
-
-    def __init__(self, detail: str, *, status: int, hint: str | None = None) -> None:
-        super().__init__(detail, hint=hint)
-        self.http_status = status
-
-
 def problem(error: UpscaleError, request_id: str | None) -> bytes:
     """Return the body of a reply."""
     # A refused value may hold half a surrogate pair, which JSON can only escape.
@@ -40,13 +42,15 @@ def problem(error: UpscaleError, request_id: str | None) -> bytes:
 
 
 def retry_after(error: UpscaleError) -> int | None:
-    """Return the seconds to wait before asking again, for 429 and 503.
+    """Return the seconds to wait before asking again: what was said elsewhere, else for 429 and 503.
 
     A full queue moves with the jobs, a drained server is replaced in seconds, models load in about ten. What asking
     again does not mend has no time to wait: a client that obeys would ask for ever.
     """
-    if error.http_status not in (429, 503) or not error.retryable:
+    if not error.retryable:
         return None
+    if error.retry_after is not None or error.http_status not in (429, 503):
+        return error.retry_after
     if isinstance(error, QueueFull):
         return 15
     return 5 if isinstance(error, Draining) else 10
@@ -95,10 +99,10 @@ def from_framework(request: Request, error: HTTPException) -> UpscaleError:
         return NotFound(f"there is nothing at {request.url.path}", hint="/docs lists what there is")
     if error.status_code == 405:
         allowed = ", ".join(methods_at(request))
-        return Malformed(f"{request.method} is not allowed at {request.url.path}; expected {allowed}", status=405)
+        return WrongMethod(f"{request.method} is not allowed at {request.url.path}; expected {allowed}")
     if error.status_code >= 500:
         return opaque(getattr(request.state, "request_id", None))
-    return Malformed(str(error.detail).lower(), status=error.status_code)
+    return BadRequest(str(error.detail).lower())
 
 
 def methods_at(request: Request) -> list[str]:

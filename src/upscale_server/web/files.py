@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from upscale_server.errors import Gone
+from upscale_server.errors import Gone, RangeOutside
 from upscale_server.service import StoredFile
 from upscale_server.storage.names import disposition
-from upscale_server.web.faults import Malformed, reply_to
+from upscale_server.web.faults import reply_to
 
 _CHUNK_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -51,7 +51,7 @@ async def file_reply(request: Request, file: StoredFile, content_type: str = "vi
     asked = request.headers.get("range") if _is_unchanged(request, file) else None
     span = None if asked is None else span_of(asked, total)
     if span is not None and span.count <= 0:
-        error = Malformed(f"range {asked!r} lies outside the file of {total} bytes", status=416)
+        error = RangeOutside(f"range {asked!r} lies outside the file of {total} bytes")
         request_id = getattr(request.state, "request_id", None)
         return reply_to(error, request_id, {"Content-Range": f"bytes */{total}"})
     status = 200 if span is None else 206

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from upscale_server.errors import BadRequest, RateLimited, UpscaleError
+from upscale_server.errors import BadRequest, HeadTooLarge, RateLimited, RequestTooSlow, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.web.auth import OPEN_PATHS
-from upscale_server.web.faults import PROBLEM_TYPE, Malformed, problem, reply_to, retry_after
+from upscale_server.web.faults import PROBLEM_TYPE, problem, reply_to, retry_after
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -70,6 +70,11 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to watch, or refuse where there are too many already."""
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio leaves it out for a listening socket that was made without a protocol's number; the body of each
+            # small answer would then wait 40 ms for the client to have confirmed its head.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head_since = self._unsent_since = time.monotonic()
         many = RateLimited(f"{self.bounds.connections} connections are open; that is the most")
         if len(self.connections) > self.bounds.connections + self.bounds.reserve:
@@ -117,7 +122,7 @@ class GuardedProtocol(H11Protocol):
         """Answer what is no HTTP in the shape of all our errors; the reason is the exception being handled."""
         cause = sys.exc_info()[1]
         if getattr(cause, "error_status_hint", 400) == 431:
-            self._refuse(Malformed(f"the request's head has more than {HEAD_BYTES} bytes", status=431))
+            self._refuse(HeadTooLarge(f"the request's head has more than {HEAD_BYTES} bytes"))
         else:
             self._refuse(BadRequest(f"{msg.rstrip('.').lower()}: {cause}" if cause else msg))
 
@@ -142,7 +147,7 @@ class GuardedProtocol(H11Protocol):
             self._end_a_late_head()
         elif self._body_is_late(now):
             pace = f"{self.bounds.body_bytes_per_second:.0f} bytes a second"
-            self._refuse(Malformed(f"the request's body comes too slowly; at least {pace} are expected", status=408))
+            self._refuse(RequestTooSlow(f"the request's body comes too slowly; at least {pace} are expected"))
         elif self._body_is_unwanted(now):
             self.transport.abort()
 
@@ -192,7 +197,7 @@ class GuardedProtocol(H11Protocol):
         """Answer half a head; a connection on which nothing was asked is closed without a word."""
         if self.conn.trailing_data[0]:
             limit = f"{self.bounds.head_seconds:.0f} s"
-            self._refuse(Malformed(f"the request's head took more than {limit}", status=408))
+            self._refuse(RequestTooSlow(f"the request's head took more than {limit}"))
         else:
             self.transport.close()
 
@@ -212,7 +217,7 @@ def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Applicat
         if scope["path"] in OPEN_PATHS:
             await app(scope, receive, send)
             return
-        request_id = secrets.token_hex(8)
+        request_id = _noted(refusal)
         reply = reply_to(refusal, request_id, {"Connection": "close", "X-Request-ID": request_id})
         await reply(scope, receive, send)
 
@@ -220,9 +225,8 @@ def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Applicat
 
 
 def _answer(error: UpscaleError) -> bytes:
-    request_id = secrets.token_hex(8)
+    request_id = _noted(error)
     body = problem(error, request_id)
-    get_logger().info("request_refused", status=error.http_status, detail=error.detail, request_id=request_id)
     seconds = retry_after(error)
     retry = "" if seconds is None else f"Retry-After: {seconds}\r\n"
     head = (
@@ -231,3 +235,10 @@ def _answer(error: UpscaleError) -> bytes:
         "Connection: close\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _noted(error: UpscaleError) -> str:
+    """Log a refusal that no route sees, and return the id that its sender is told."""
+    request_id = secrets.token_hex(8)
+    get_logger().info("request_refused", status=error.http_status, detail=error.detail, request_id=request_id)
+    return request_id

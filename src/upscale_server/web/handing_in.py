@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from upscale_server.errors import BadRequest
+from upscale_server.errors import BadRequest, WrongContentType
 from upscale_server.jobs.codec import digest_of_asked
 from upscale_server.jobs.job import Asked, Job, Source
 from upscale_server.service import VideoService
 from upscale_server.web.asking import asked_by_body, asked_by_fields, idempotent, result_name
 from upscale_server.web.bodies import checked, json_in
-from upscale_server.web.faults import Malformed, checked_by, shorten
+from upscale_server.web.faults import checked_by, shorten
 from upscale_server.web.parts import owner_of
 from upscale_server.web.places import Places
 from upscale_server.web.uploads import Received, received
@@ -31,7 +31,7 @@ async def handed_in(request: Request, service: VideoService) -> Job:
     """Return the job that a request hands in.
 
     Raises:
-        Malformed: the content type is none of those taken (415).
+        WrongContentType: the content type is none of those taken (415).
         UpscaleError and its kinds: what is asked for could never be done, or no job is taken now.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -39,10 +39,9 @@ async def handed_in(request: Request, service: VideoService) -> Job:
         return await _by_address(request, service)
     if kind == "multipart/form-data" or kind.startswith("video/") or kind == "application/octet-stream":
         return await _by_upload(request, service, is_form=kind == "multipart/form-data")
-    raise Malformed(
+    raise WrongContentType(
         f"the content type is {shorten(kind) if kind else 'missing'}; expected application/json, multipart/form-data, "
-        f"{' or '.join(UPLOAD_TYPES)}",
-        status=415,
+        f"{' or '.join(UPLOAD_TYPES)}"
     )
 
 

@@ -5,6 +5,7 @@ What is asked for is read in `asking` and `uploads`; what a job is, is shown by 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from upscale_server.errors import BadRequest, NotFound
 from upscale_server.jobs.job import Job
+from upscale_server.service import StoredFile
 from upscale_server.web.bodies import documented
 from upscale_server.web.events import HEADERS, Snapshot, snapshot_of, told
 from upscale_server.web.faults import shorten
@@ -50,7 +52,7 @@ async def submit(request: Request, service: Service) -> Response:
     """
     job = await handed_in(request, service)
     headers = {"Location": f"/v1/jobs/{job.id}"} | header_of_job(job)
-    return await _shown(request, service, job, 202, headers)
+    return await _shown(request, service, lambda: job, 202, headers)
 
 
 @router.get("", response_model=JobsView)
@@ -69,7 +71,8 @@ async def jobs(
     def page() -> bytes:
         found, following = service.jobs(after, limit, state, owner_of(request))
         base_url = relative_or_whole(request, service.settings)
-        views = [job_view(service, replace(job, plan=None), base_url) for job in found]
+        places = service.places() if any(job.state == "queued" for job in found) else {}
+        views = [job_view(service, replace(job, plan=None), base_url, places) for job in found]
         return JobsView(jobs=views, next=following).model_dump_json().encode()
 
     return Response(await run_in_threadpool(page), media_type="application/json")
@@ -78,7 +81,7 @@ async def jobs(
 @router.get("/{job_id}", response_model=JobView)
 async def job(request: Request, service: Service, job_id: str) -> Response:
     """Show a job."""
-    return await _shown(request, service, await run_in_threadpool(service.job, job_id, owner_of(request)))
+    return await _shown(request, service, lambda: service.job(job_id, owner_of(request)))
 
 
 @router.get(
@@ -105,25 +108,25 @@ async def events(request: Request, service: Service, job_id: str) -> Response:
 @router.post("/{job_id}/cancel", response_model=JobView)
 async def cancel(request: Request, service: Service, job_id: str) -> Response:
     """Stop a job for good; one that runs stops at its next tile."""
-    return await _shown(request, service, await run_in_threadpool(service.cancel, job_id, owner_of(request)))
+    return await _shown(request, service, lambda: service.cancel(job_id, owner_of(request)))
 
 
 @router.post("/{job_id}/pause", response_model=JobView)
 async def pause(request: Request, service: Service, job_id: str) -> Response:
     """Stop a job and keep what is finished; one that runs stops after its running segments."""
-    return await _shown(request, service, await run_in_threadpool(service.pause, job_id, owner_of(request)))
+    return await _shown(request, service, lambda: service.pause(job_id, owner_of(request)))
 
 
 @router.post("/{job_id}/resume", response_model=JobView)
 async def resume(request: Request, service: Service, job_id: str) -> Response:
     """Let a paused job go on."""
-    return await _shown(request, service, await run_in_threadpool(service.resume, job_id, owner_of(request)))
+    return await _shown(request, service, lambda: service.resume(job_id, owner_of(request)))
 
 
 @router.post("/{job_id}/retry", response_model=JobView)
 async def retry(request: Request, service: Service, job_id: str) -> Response:
     """Queue a failed or cancelled job again."""
-    return await _shown(request, service, await run_in_threadpool(service.retry, job_id, owner_of(request)))
+    return await _shown(request, service, lambda: service.retry(job_id, owner_of(request)))
 
 
 @router.delete("/{job_id}", status_code=204, response_class=Response)
@@ -137,11 +140,13 @@ async def remove(request: Request, service: Service, job_id: str) -> Response:
 @router.get("/{job_id}/output", response_class=Response)
 async def output(request: Request, service: Service, job_id: str) -> Response:
     """Give a job's result, in whole or in ranges; with an object store, redirect to it."""
-    found = await run_in_threadpool(service.job, job_id, owner_of(request))
-    file = await run_in_threadpool(service.results.file_of, found)
-    if file is None:
-        return RedirectResponse(await run_in_threadpool(service.results.link_of, found), status_code=307)
-    return await file_reply(request, file)
+
+    def found() -> StoredFile | str:
+        one = service.job(job_id, owner_of(request))
+        return service.results.file_of(one) or service.results.link_of(one)
+
+    place = await run_in_threadpool(found)
+    return RedirectResponse(place, 307) if isinstance(place, str) else await file_reply(request, place)
 
 
 @router.get("/{job_id}/audit", response_model=dict[str, Any])
@@ -154,12 +159,16 @@ async def audit(request: Request, service: Service, job_id: str) -> Response:
 
 
 async def _shown(
-    request: Request, service: Service, job: Job, status: int = 200, headers: dict[str, str] | None = None
+    request: Request,
+    service: Service,
+    found: Callable[[], Job],
+    status: int = 200,
+    headers: dict[str, str] | None = None,
 ) -> Response:
-    """Return a job as a reply, made in a thread: the plan of a long video is a long text."""
+    """Return a job as a reply, found and put into words in one thread: the plan of a long video is a long text."""
 
     def shown() -> Response:
-        view = job_view(service, job, relative_or_whole(request, service.settings))
+        view = job_view(service, found(), relative_or_whole(request, service.settings))
         return Response(view.model_dump_json(), status, headers, media_type="application/json")
 
     return await run_in_threadpool(shown)

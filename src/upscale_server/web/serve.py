@@ -1,7 +1,8 @@
 """Runs an application on a socket until it is told to stop, then drains it.
 
-uvicorn speaks HTTP, `guard` bounds what a connection may cost. The first SIGTERM or Ctrl-C closes the door, lets
-running segments end and answers those who wait; a second one ends at once.
+uvicorn speaks HTTP, `guard` bounds what a connection may cost. After the first SIGTERM or Ctrl-C no job is taken and
+running segments end, while the door stays open: who asks is told so, and those who wait are answered. A second one ends
+at once.
 """
 
 from __future__ import annotations
@@ -42,9 +43,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the door, drain the service while those inside are still answered, then close what is left."""
-        for server in self.servers:
-            server.close()
+        """Drain the service while everybody is still answered, then close the door and what is left."""
         await run_in_threadpool(self._service.stop)
         await super().shutdown(sockets)
 

@@ -5,6 +5,7 @@ It asks the service and decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -18,13 +19,14 @@ from upscale_server.wire import JobView, ProgressView, QueueCounts, ResultView
 MEBI = 2**20
 
 
-def job_view(service: VideoService, job: Job, base_url: str) -> JobView:
+def job_view(service: VideoService, job: Job, base_url: str, places: Mapping[str, int] | None = None) -> JobView:
     """Return a job for its owner.
 
     Args:
         service: asked for links and places; this touches the database.
         job: as stored.
         base_url: what links begin with; empty leaves the paths of a local store as they are.
+        places: of the jobs that wait, where they are known already.
     """
     progress = service.progress(job)
     return JobView(
@@ -41,7 +43,7 @@ def job_view(service: VideoService, job: Job, base_url: str) -> JobView:
         plan=_plan_view(job.plan),
         result=_result(service, job, base_url),
         fault=job.fault,
-        queue_position=service.place(job) or None,
+        queue_position=(service.place(job) if places is None else places.get(job.id)) or None,
         created_at=_iso(job.created_at),
         updated_at=_iso(job.updated_at),
         started_at=None if job.started_at is None else _iso(job.started_at),
@@ -75,6 +77,7 @@ class Failed(UpscaleError):
         self.code = str(fault.get("code", UpscaleError.code))
         self.http_status = int(fault.get("status", UpscaleError.http_status))
         self.retryable = bool(fault.get("retryable"))
+        self.retry_after = fault.get("retry_after")
 
     def _title(self) -> str:
         return str(self._fault.get("title", "The job failed"))

@@ -15,7 +15,7 @@ import numpy as np
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory, UpscaleError
 from upscale_server.events import Observer
-from upscale_server.logs import configure, get_logger
+from upscale_server.logs import UnhinderedStderr, configure, get_logger
 from upscale_server.media.types import Size
 from upscale_server.models.base import EngineOptions, Upscaler, Working
 from upscale_server.models.card import ModelCard
@@ -58,7 +58,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
     """Work until the pipe is closed; the entry point of every worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a whole group is signalled; the server drains, then closes the pipe
-    configure(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style))
+    configure(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style), UnhinderedStderr())
     keep_memory_flat()
     held = HeldPipe(pipe)
     bench = Bench(held, setup.threads, Choices(setup.choices).points if setup.choices else Points())

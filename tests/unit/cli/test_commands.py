@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -427,29 +426,6 @@ def test_doctor_says_when_the_state_folder_cannot_be_used(
     assert 4 == code
     assert any(line.split()[:3] == ["broken", "state", "folder"] for line in out)
     assert any("set UPSCALE_STATE_DIR" in line for line in err)
-
-
-def test_ctrl_c_is_exit_130_and_the_work_goes_on_next_time(bundled_clip: Path, tmp_path: Path) -> None:
-    """Interrupted in the middle: a line that says so, the work folder kept; the same command then finishes."""
-    output = tmp_path / "b.mp4"
-    arguments = ["video", bundled_clip, "-o", output, "--engine", "lanczos", "--codec", "h264", "--preset", "slow"]
-    arguments += ["--duration", "2"]
-    command = [sys.executable, "-m", "upscale_server.cli.main", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
-    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert stopped.stderr is not None
-    while "upscale 0/" not in (line := stopped.stderr.readline()) and line:
-        pass  # wait for the work to begin, however long the start takes
-    stopped.send_signal(signal.SIGINT)
-    out, err = stopped.communicate(timeout=60)
-
-    again = _process(*arguments)
-
-    assert (130, "") == (stopped.returncode, out)
-    assert "upscale: interrupted: stopped before the end" in err
-    assert "run the same command again" in err
-    assert 0 == again.returncode
-    assert ["b.mp4"] == _names(tmp_path)
 
 
 def test_a_second_run_on_the_same_output_is_refused(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from upscale_server.errors import NotMedia
-from upscale_server.storage.sniffing import SNIFFED_BYTES, refuse_non_media
+from upscale_server.storage.sniffing import BLANK_BYTES, SNIFFED_BYTES, refuse_blank, refuse_non_media
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,14 @@ def test_what_is_no_media_is_named(head: bytes, what: str) -> None:
 def test_what_may_be_media_passes(head: bytes) -> None:
     """Containers, raw video, and bytes that nobody knows."""
     refuse_non_media(head[:SNIFFED_BYTES])
+
+
+def test_zeros_as_far_as_a_demuxer_looks_are_no_media() -> None:
+    """Padding may come first; a mebibyte of it is a file without a beginning."""
+    with pytest.raises(NotMedia, match="zero bytes"):
+        refuse_blank(bytes(BLANK_BYTES))
+    refuse_blank(bytes(BLANK_BYTES - 1) + b"\1")
+    refuse_blank(bytes(5000))
 
 
 def test_the_bundled_clip_passes(bundled_clip: Path) -> None:

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import json
+import threading
+from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.support.served import BROKEN, LOADING, IdlePool, Served
+from tests.support.served import BROKEN, LOADING, IdlePool, Served, serving, settings_in
 from upscale_server import errors
+from upscale_server.service import VideoService
 from upscale_server.web.bodies import MAX_JSON_BYTES
 
 FIELDS = ["type", "title", "status", "detail", "code", "retryable", "request_id", "hint"]
 URL = "http://127.0.0.1/v.mp4"
+
+
+class SlowToClose(IdlePool):
+    """Workers whose last segment ends when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closing, self.may_close = threading.Event(), threading.Event()
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Wait."""
+        del drain_seconds
+        self.is_closing.set()
+        self.may_close.wait()
 
 
 def job(**fields: object) -> str:
@@ -53,49 +71,51 @@ def job(**fields: object) -> str:
         (json.dumps({"payload_url": "http://user:pw@host/v"}), 400, "bad_url", "user name"),
         (json.dumps({"payload_url": "http://10.0.0.1/v"}), 403, "source_forbidden", "private"),
         (json.dumps({"payload_url": "http://[::ffff:169.254.169.254]/v"}), 403, "source_forbidden", "private"),
-        ('{"a": "' + "x" * MAX_JSON_BYTES + '"}', 413, "bad_request", str(MAX_JSON_BYTES)),
+        ('{"a": "' + "x" * MAX_JSON_BYTES + '"}', 413, "request_too_large", str(MAX_JSON_BYTES)),
     ],
 )  # fmt: skip
 def test_a_wrong_job_is_refused_with_the_field_the_value_and_what_was_expected(
-    served: Served, body: str, status: int, code: str, part: str
+    refusing: Served, body: str, status: int, code: str, part: str
 ) -> None:
     """Status, code and text are those of the error table; nothing was queued."""
-    reply = served.post_raw("/v1/jobs", body.encode("latin-1"))
+    reply = refusing.post_raw("/v1/jobs", body.encode("latin-1"))
 
     assert (status, code) == (reply.status_code, reply.json()["code"]), reply.text
     assert part in reply.json()["detail"]
     assert FIELDS == list(reply.json())
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.headers["x-request-id"] == reply.json()["request_id"]
-    assert 0 == served.service.counts().queued
+    assert 0 == refusing.service.counts().queued
 
 
-def test_ten_megabytes_of_json_are_refused_and_the_sender_hears_it(served: Served) -> None:
+def test_ten_megabytes_of_json_are_refused_and_the_sender_hears_it(refusing: Served) -> None:
     """The body is read away, so that a sender that finishes first is answered and not cut off."""
-    reply = served.post_raw("/upscale-video", b'{"payload_url": "' + b"x" * (10 << 20) + b'"}')
+    reply = refusing.post_raw("/upscale-video", b'{"payload_url": "' + b"x" * (10 << 20) + b'"}')
 
     assert 413 == reply.status_code
 
 
 @pytest.mark.parametrize("path", ["/upscale-video", "/upscale", "/v1/jobs"])
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_that_is_not_declared_as_json_is_refused(served: Served, path: str, kind: str) -> None:
+def test_a_body_that_is_not_declared_as_json_is_refused(refusing: Served, path: str, kind: str) -> None:
     """A browser's form can therefore never start a job on somebody's own machine."""
-    reply = served.post_raw(path, job(), kind)
+    reply = refusing.post_raw(path, job(), kind)
 
-    assert (415, "bad_request") == (reply.status_code, reply.json()["code"])
+    assert (415, "wrong_content_type") == (reply.status_code, reply.json()["code"])
 
 
-def test_what_does_not_exist_is_answered_in_the_same_shape(served: Served) -> None:
+def test_what_does_not_exist_is_answered_in_the_same_shape(refusing: Served) -> None:
     """Unknown paths, methods, jobs and parameters are problem objects too."""
-    nothing = served.client.get("/nothing/here")
-    method = served.client.put("/v1/jobs")
-    unknown = served.client.get("/v1/jobs/0123")
-    limit = served.client.get("/v1/jobs?limit=0")
-    state = served.client.get("/v1/jobs?state=asleep")
+    nothing = refusing.client.get("/nothing/here")
+    method = refusing.client.put("/v1/jobs")
+    unknown = refusing.client.get("/v1/jobs/0123")
+    limit = refusing.client.get("/v1/jobs?limit=0")
+    state = refusing.client.get("/v1/jobs?state=asleep")
 
     assert (404, "not_found") == (nothing.status_code, nothing.json()["code"])
-    assert (405, "GET, POST") == (method.status_code, method.headers["allow"])
+    assert (405, "GET, POST", "method_not_allowed") == (
+        method.status_code, method.headers["allow"], method.json()["code"],
+    )  # fmt: skip
     assert (404, "not_found") == (unknown.status_code, unknown.json()["code"])
     assert (400, "bad_request") == (limit.status_code, limit.json()["code"])
     assert "limit" in limit.json()["detail"]
@@ -123,18 +143,18 @@ def test_an_unforeseen_failure_is_opaque_outside_and_whole_in_the_log(
     assert "abc" not in written
 
 
-def test_a_foreign_request_id_is_taken_only_where_it_is_harmless(served: Served) -> None:
+def test_a_foreign_request_id_is_taken_only_where_it_is_harmless(refusing: Served) -> None:
     """A short word is passed on; anything else is replaced."""
-    taken = served.client.get("/livez", headers={"X-Request-ID": "a-1.b_2"})
-    replaced = served.client.get("/livez", headers={"X-Request-ID": "a b"})
+    taken = refusing.client.get("/livez", headers={"X-Request-ID": "a-1.b_2"})
+    replaced = refusing.client.get("/livez", headers={"X-Request-ID": "a b"})
 
     assert "a-1.b_2" == taken.headers["x-request-id"]
     assert "a b" != replaced.headers["x-request-id"]
 
 
-def test_more_headers_than_anybody_needs_are_refused(served: Served) -> None:
+def test_more_headers_than_anybody_needs_are_refused(refusing: Served) -> None:
     """A hundred is the limit."""
-    reply = served.client.get("/livez", headers=[(f"X-{number}", "y") for number in range(120)])
+    reply = refusing.client.get("/livez", headers=[(f"X-{number}", "y") for number in range(120)])
 
     assert 431 == reply.status_code
 
@@ -172,3 +192,36 @@ def test_a_stopping_server_takes_no_job(served: Served) -> None:
     for reply in (served.post_raw("/v1/jobs", job()), served.client.get("/readyz")):
         assert (503, errors.Draining.code) == (reply.status_code, reply.json()["code"])
         assert reply.headers["retry-after"].isdigit()
+
+
+def test_a_draining_server_still_answers_whoever_comes(tmp_path: Path) -> None:
+    """Its door stays open until the last segment has ended: 503 for probes and new jobs, answers about jobs."""
+    pool = SlowToClose()
+    with serving(VideoService(settings_in(tmp_path), pool)) as served:
+        known = served.post_raw("/v1/jobs", job()).json()["id"]
+        served.stop()
+        pool.is_closing.wait()
+        try:
+            with httpx.Client(base_url=served.url, trust_env=False) as late:
+                refused = [late.get("/readyz"), late.get("/health"), late.post("/v1/jobs", json=json.loads(job()))]
+                asked = late.get(f"/v1/jobs/{known}")
+                alive = late.get("/livez")
+        finally:
+            pool.may_close.set()
+
+    assert [(503, "draining")] * 3 == [(reply.status_code, reply.json()["code"]) for reply in refused]
+    assert (200, 200) == (asked.status_code, alive.status_code)
+
+
+def test_a_server_whose_database_does_not_answer_is_not_ready(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 for those who would send work here; the process itself is alive."""
+
+    def away() -> None:
+        raise errors.StorageError("jobs' database does not answer")
+
+    monkeypatch.setattr(served.service._store, "counts", away)
+
+    for path in ("/readyz", "/health"):
+        reply = served.client.get(path)
+        assert (503, "storage_error") == (reply.status_code, reply.json()["code"])
+    assert 200 == served.client.get("/livez").status_code

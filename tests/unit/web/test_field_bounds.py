@@ -36,14 +36,14 @@ SIZE = "maximum_optimized_size_mb"
         ("/v1/jobs", {"payload_url": "http://127.0.0.1/\ud800.mp4"}, "payload_url"),
     ],
 )
-def test_a_value_beyond_every_use_is_refused_by_name(served: Served, path: str, body: object, field: str) -> None:
+def test_a_value_beyond_every_use_is_refused_by_name(refusing: Served, path: str, body: object, field: str) -> None:
     """400, the field is named, the answer is short, and nothing is queued."""
-    reply = served.post_raw(path, json.dumps(body))
+    reply = refusing.post_raw(path, json.dumps(body))
 
     assert 400 == reply.status_code, reply.text
     assert field in reply.json()["detail"]
     assert 2000 > len(reply.content)
-    assert 0 == served.service.counts().queued
+    assert 0 == refusing.service.counts().queued
 
 
 @pytest.mark.parametrize("megabytes", [1, 0.5, 100, 2**20])
@@ -52,22 +52,22 @@ def test_sizes_that_make_sense_are_taken(served: Served, megabytes: float) -> No
     assert 202 == served.client.post("/v1/jobs", json={"payload_url": URL, SIZE: megabytes}).status_code
 
 
-def test_a_parameter_that_does_not_exist_is_refused(served: Served) -> None:
+def test_a_parameter_that_does_not_exist_is_refused(refusing: Served) -> None:
     """A misspelt cursor would otherwise give the first page for ever."""
-    reply = served.client.get("/v1/jobs", params={"cursor": "zzz"})
+    reply = refusing.client.get("/v1/jobs", params={"cursor": "zzz"})
 
     assert 400 == reply.status_code
     assert '"cursor"' in reply.json()["detail"]
 
 
-def test_what_asking_again_does_not_mend_names_no_time_to_wait(served: Served) -> None:
+def test_what_asking_again_does_not_mend_names_no_time_to_wait(refusing: Served) -> None:
     """A client that obeys Retry-After would ask for ever."""
-    reply = served.client.post("/v1/jobs", json={"payload_url": URL, "model": "nonesuch"})
+    reply = refusing.client.post("/v1/jobs", json={"payload_url": URL, "model": "nonesuch"})
 
     assert (503, False) == (reply.status_code, reply.json()["retryable"])
     assert "retry-after" not in reply.headers
 
 
-def test_the_documentation_shows_calls_to_this_server(served: Served) -> None:
+def test_the_documentation_shows_calls_to_this_server(refusing: Served) -> None:
     """An example can be pasted as it stands."""
-    assert f"curl -X POST {served.url}/upscale-video " in served.client.get("/docs").text
+    assert f"curl -X POST {refusing.url}/upscale-video " in refusing.client.get("/docs").text

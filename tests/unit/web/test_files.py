@@ -66,7 +66,7 @@ def test_a_range_outside_the_file_is_told_its_size(served: Served, path: str, as
     reply = served.client.get(path, headers={"Range": asked})
 
     assert (416, f"bytes */{len(CONTENT)}") == (reply.status_code, reply.headers["content-range"])
-    assert "bad_request" == reply.json()["code"]
+    assert "range_not_satisfiable" == reply.json()["code"]
 
 
 def test_conditions_are_honoured(served: Served, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import select
 import socket
@@ -14,6 +15,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from upscale_server.logs import configure
 from upscale_server.web.guard import HEAD_BYTES, Bounds, GuardedProtocol
 
 QUICK = Bounds(look_seconds=0.02)
@@ -97,7 +99,9 @@ def test_a_client_beyond_a_bound_is_told_so_and_dropped(bounds: Bounds, said: by
         heard = conversation(address, said)
 
     assert expected == status_of(heard)
-    assert expected == json.loads(heard.partition(b"\r\n\r\n")[2])["status"]
+    problem = json.loads(heard.partition(b"\r\n\r\n")[2])
+    codes = {400: "bad_request", 408: "request_too_slow", 429: "rate_limited", 431: "head_too_large"}
+    assert (expected, codes[expected]) == (problem["status"], problem["code"])
 
 
 @pytest.mark.parametrize(("path", "expected"), [("/livez", 200), ("/readyz", 200), ("/health", 200), ("/queue", 429)])
@@ -116,6 +120,20 @@ def test_what_is_refused_before_any_route_has_an_id_too() -> None:
         head, _, body = conversation(address, b"GET / HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")
 
     assert f"X-Request-ID: {json.loads(body)['request_id']}".encode() in head
+
+
+def test_what_is_refused_before_any_route_is_logged_under_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    """Too many connections, and no HTTP at all."""
+    configure("info", "console")
+    with guarded(replace(QUICK, connections=0)) as address:
+        narrow = conversation(address, b"GET /queue HTTP/1.1\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")[2]
+        broken = conversation(address, b"GET / HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")[2]
+
+    written = "".join(capsys.readouterr())
+    for body, status in ((narrow, 429), (broken, 400)):
+        refused = next(line for line in written.splitlines() if json.loads(body)["request_id"] in line)
+        assert "event=request_refused" in refused
+        assert f"status={status}" in refused
 
 
 def test_a_client_that_reads_far_too_slowly_is_dropped() -> None:
@@ -163,6 +181,22 @@ def test_a_body_that_nobody_wants_is_read_away_only_so_long() -> None:
         heard = conversation(address, b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nsome")
 
     assert 200 == status_of(heard)
+
+
+def test_no_answer_waits_for_the_client_to_confirm_its_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head and a body that are sent apart would meet a delayed acknowledgement, and every small answer 40 ms."""
+    delays: list[int] = []
+    made = GuardedProtocol.connection_made
+
+    def noting(protocol: GuardedProtocol, transport: asyncio.Transport) -> None:
+        made(protocol, transport)
+        delays.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(GuardedProtocol, "connection_made", noting)
+    with guarded(QUICK) as address:
+        conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+    assert [1] == delays
 
 
 def test_an_honest_client_is_served_several_times_on_one_connection() -> None:

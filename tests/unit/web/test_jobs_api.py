@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
-from upscale_server.errors import SourceTruncated
+from upscale_server.errors import SourceTruncated, SourceUnreachable
 from upscale_server.jobs.job import Progress
 from upscale_server.service import VideoService
 from upscale_server.settings import Jobs
@@ -36,16 +36,28 @@ def test_a_job_is_accepted_with_its_place_and_without_its_address(served: Served
     assert job == served.client.get(first.headers["location"]).json()
 
 
+def test_a_job_of_no_named_size_says_which_it_will_have(served: Served) -> None:
+    """The factor 2 is the default, and the answer names it before there is a plan."""
+    named = served.client.post("/v1/jobs", json={"payload_url": JOB["payload_url"]}).json()
+    boxed = served.client.post("/v1/jobs", json={"payload_url": JOB["payload_url"], "target": "4k"}).json()
+
+    assert 2 == named["asked"]["scale"]
+    assert "scale" not in boxed["asked"]
+
+
 def test_the_list_comes_in_pages_and_by_state(served: Served) -> None:
     """Newest first; `next` leads on and is null at the end."""
     ids = [served.client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(3)]
     served.client.post(f"/v1/jobs/{ids[0]}/cancel")
 
     first = served.client.get("/v1/jobs", params={"limit": 2}).json()
+    asked = [served.client.get(f"/v1/jobs/{job_id}").json()["queue_position"] for job_id in ids]
     second = served.client.get("/v1/jobs", params={"limit": 2, "after": first["next"]}).json()
     canceled = served.client.get("/v1/jobs", params={"state": "canceled"}).json()
 
     assert ids[::-1] == [job["id"] for job in first["jobs"] + second["jobs"]]
+    assert [None, 1, 2] == asked
+    assert asked[::-1] == [job["queue_position"] for job in first["jobs"] + second["jobs"]]
     assert second["next"] is None
     assert ids[:1] == [job["id"] for job in canceled["jobs"]]
 
@@ -155,6 +167,19 @@ def test_a_blocking_call_fails_as_its_job_did(served: Served) -> None:
 
     assert (422, "source_truncated") == (reply.status_code, reply.json()["code"])
     assert ("ends after 3 of 9 frames", job_id) == (reply.json()["detail"], reply.headers["x-job-id"])
+
+
+def test_what_a_busy_source_says_of_its_time_reaches_the_caller(served: Served) -> None:
+    """Retry-After of the source is that of our answer, and stands in the fault of the job."""
+    busy = SourceUnreachable("http://host answered with status 429")
+    busy.retry_after = 70
+    with _posting(served, "/upscale-video", VIDEO) as call:
+        _wait_for_one(served)
+        job_id = fail_next(served.service, busy)
+        reply = call.result()
+
+    assert (502, "70", 70) == (reply.status_code, reply.headers["retry-after"], reply.json()["retry_after"])
+    assert 70 == served.client.get(f"/v1/jobs/{job_id}").json()["fault"]["retry_after"]
 
 
 def test_a_caller_that_hangs_up_cancels_nothing(served: Served) -> None:
@@ -276,3 +301,16 @@ def test_a_list_of_jobs_leaves_out_their_plans(served: Served) -> None:
 
     assert [None] == [job["plan"] for job in served.client.get("/v1/jobs").json()["jobs"]]
     assert [[0, 9]] == served.client.get(f"/v1/jobs/{job_id}").json()["plan"]["segments"]
+
+
+def test_a_list_of_jobs_asks_once_where_they_wait(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred waiting jobs would otherwise be as many questions to the database."""
+    for _ in range(3):
+        served.client.post("/v1/jobs", json=JOB)
+    asked: list[str] = []
+    monkeypatch.setattr(served.service._store, "place", asked.append)
+
+    found = served.client.get("/v1/jobs").json()["jobs"]
+
+    assert [3, 2, 1] == [job["queue_position"] for job in found]
+    assert [] == asked

@@ -17,10 +17,12 @@ JOB = {"payload_url": "http://127.0.0.1/v.mp4", "scale": 2}
 UPLOAD = {"Content-Type": "video/mp4"}
 
 
-@pytest.fixture
-def named(tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Give a server without keys that has names besides loopback."""
-    settings = settings_in(tmp_path, public_url="https://video.example/up", allowed_hosts=("Miner.lan",))
+    settings = settings_in(
+        tmp_path_factory.mktemp("named"), public_url="https://video.example/up", allowed_hosts=("Miner.lan",)
+    )
     with serving(VideoService(settings, IdlePool())) as running:
         yield running
 

@@ -78,13 +78,13 @@ def test_a_repeated_upload_is_one_job_and_one_file(served: Served) -> None:
         (b"no form at all", "form"),
     ],
 )  # fmt: skip
-def test_a_malformed_form_is_refused_and_leaves_nothing(served: Served, body: bytes, text: str) -> None:
+def test_a_malformed_form_is_refused_and_leaves_nothing(refusing: Served, body: bytes, text: str) -> None:
     """400 with the reason; no file stays."""
-    reply = served.post_raw("/v1/jobs", body, FORM)
+    reply = refusing.post_raw("/v1/jobs", body, FORM)
 
     assert 400 == reply.status_code, reply.text
     assert text in reply.json()["detail"]
-    assert [] == waiting(served)
+    assert [] == waiting(refusing)
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["announced", "in chunks"])
