@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from upscale_server.budget import Cap, Room, cap_for, fitting_padding, limit_of, other_bytes
+from upscale_server.budget import Cap, Room, cap_for, fitting_padding, limit_of, other_bytes, reserved_padding
 from upscale_server.caveats import caveats_of
 from upscale_server.cutting import cut
 from upscale_server.decoding import choose_decoder
@@ -133,7 +133,6 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     window, refused = kept_of(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
     most = limit_of(profile.most_times_source.get(wish.scale or 0), info.byte_count, wish.max_bytes)
-    padding = fitting_padding(wish.padding, most)
     plan = Plan(
         source=info,
         passes=passes,
@@ -143,7 +142,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         picture=fitted.picture,
         target=fitted.canvas,
         fit=wish.fit or ("scale" if wish.task is None and wish.to is None else "contain"),
-        encoder=choose_encoder(info, wish, spec, _cap(probed, most, padding, segments)),
+        encoder=choose_encoder(info, wish, spec, _cap(probed, most, reserved_padding(wish.padding, most), segments)),
         spec=spec,
         container=wish.container,
         window=window,
@@ -157,7 +156,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         warnings=caveats_of(info, wish, fitted, passes[-1].size_out, (window, refused)),
         profile=profile.name,
         max_bytes=most,
-        padding=padding,
+        padding=fitting_padding(wish.padding, most),
     )
     return _as_machine_allows(plan, wish, working, choices)
 
@@ -201,13 +200,13 @@ def _profile_of(wish: Wish) -> Profile:
     return profile
 
 
-def _cap(probed: Probed, most_bytes: int | None, padding: int, segments: tuple[Segment, ...]) -> Cap | None:
+def _cap(probed: Probed, most_bytes: int | None, reserved: int, segments: tuple[Segment, ...]) -> Cap | None:
     """Return the rate under which the output stays below its limit."""
     if most_bytes is None:
         return None
     info, frame_count = probed.info, _frame_count(probed, segments)
     other = other_bytes(info.byte_count, probed.index.byte_count, (frame_count, info.frame_count))
-    return cap_for(Room(most_bytes - padding, other, frame_count, len(segments), info.average_rate))
+    return cap_for(Room(most_bytes - reserved, other, frame_count, len(segments), info.average_rate))
 
 
 def _within_limits(size: Size, limits: Limits, what: str) -> None:

@@ -113,6 +113,20 @@ def test_names_cannot_be_guessed(store: JobStore) -> None:
     assert all(len(name) == 32 and int(name, 16) >= 0 for name in names)
 
 
+def test_no_two_jobs_ever_have_the_same_number(store: JobStore) -> None:
+    """Numbers count up through removals, retries and submits at once: what is derived from them is one of a kind."""
+    first, second = added(store), added(store)
+    store.want(second.id, "canceled")
+    store.remove(second.id)
+    with ThreadPoolExecutor(8) as pool:
+        later = list(pool.map(lambda _: added(store).number, range(8)))
+
+    assert [1, 2] == [first.number, second.number]
+    assert list(range(3, 11)) == sorted(later)
+    store.want(first.id, "canceled")
+    assert 1 == store.retry(first.id, room=99).number
+
+
 def test_unknown_job_is_not_found(store: JobStore) -> None:
     """There is no answer about a job that does not exist."""
     for ask in (store.get, store.place, store.resume, lambda job_id: store.retry(job_id, 9), store.remove):

@@ -66,7 +66,7 @@ class Database:
         elif version != SCHEMA_VERSION:
             raise StorageError(
                 f"jobs' database {self._shown} has schema {version}; this version reads and writes {SCHEMA_VERSION}",
-                hint="run the version that wrote it, or give another UPSCALE_DATABASE_URL",
+                hint="run the version that wrote it, move the file away, or give another UPSCALE_DATABASE_URL",
             )
 
     @property

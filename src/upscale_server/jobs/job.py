@@ -125,8 +125,9 @@ class Job:
     """A stored job.
 
     Times are in seconds since the epoch; `version` grows with every change; `attempt` counts claims and is the fence:
-    only the newest attempt may write. `wanted` is what its owner asked for and the runner has not done yet.
-    `plan` is the plan as JSON values once it was made; it is not decided again. `fault` is a problem object.
+    only the newest attempt may write. `number` counts all jobs ever accepted. `wanted` is what its owner asked for and
+    the runner has not done yet. `plan` is the plan as JSON values once it was made; it is not decided again. `fault` is
+    a problem object.
     """
 
     id: str
@@ -145,6 +146,7 @@ class Job:
     fault: dict[str, Any] | None = None
     upload_id: str | None = None
     wanted: Wanted = ""
+    number: int = 0
 
     @property
     def is_finished(self) -> bool:
