@@ -30,6 +30,7 @@ from upscale_server.models.choices import Choices, Points
 from upscale_server.models.ladder import precision_needed
 from upscale_server.models.select import lower_precisions, made_with, working_of
 from upscale_server.profiles import Profile, profile_named
+from upscale_server.whole import least_frames
 from upscale_server.wish import Limits, Wish
 
 _WITHOUT_BYTES = ("lanes", "batch", "decoder")
@@ -49,7 +50,8 @@ class Pass:
 class Plan:
     """Everything that the bytes of the output depend on, and what the user should know beforehand.
 
-    An output over `max_bytes` fails the job; `padding` is the length of an empty box at its end, 0 for none.
+    An output over `max_bytes` fails the job, and so does one of less than `least_frames`; `padding` is the length of an
+    empty box at its end, 0 for none.
     """
 
     source: VideoInfo
@@ -78,6 +80,7 @@ class Plan:
     profile: str = "general"
     max_bytes: int | None = None
     padding: int = 0
+    least_frames: int = 0
 
     @property
     def model(self) -> str:
@@ -132,6 +135,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     spec = _spec(info, fitted.canvas, profile)
     window, refused = kept_of(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
+    frame_count = _frame_count(probed, segments)
     most = limit_of(profile.most_times_source.get(wish.scale or 0), info.byte_count, wish.max_bytes)
     plan = Plan(
         source=info,
@@ -152,11 +156,12 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         lanes=1,
         batch=_batch(info.size),
         decoder_threads=wish.threads,
-        frame_count=_frame_count(probed, segments),
+        frame_count=frame_count,
         warnings=caveats_of(info, wish, fitted, passes[-1].size_out, (window, refused)),
         profile=profile.name,
         max_bytes=most,
         padding=fitting_padding(wish.padding, most),
+        least_frames=least_frames(probed, wish, frame_count),
     )
     return _as_machine_allows(plan, wish, working, choices)
 

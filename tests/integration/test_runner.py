@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import bent_clips
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.job_parts import LocalLanes, Ready, Shelf, asked_of, job_of, left_behind, parts_in, result_of
@@ -321,6 +322,18 @@ def test_missing_source_fails_by_its_name_and_leaves_nothing(tmp_path: Path) -> 
         assert ("source_not_found", 422, failed.id) == tuple(
             fault_of(failed)[name] for name in ("code", "status", "request_id")
         )
+
+
+def test_half_a_file_is_no_success_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """A source that ends before its header says so fails by that name; who allows it gets what is there."""
+    half = bent_clips.truncated_faststart_mp4(tmp_path / "half.mp4")
+    with running(parts_in(tmp_path)) as (parts, runner):
+        failed = ended(parts, submit(parts, runner, job_of(half)))
+        taken = ended(parts, submit(parts, runner, job_of(half, allow_partial=True)))
+
+        assert ("source_truncated", 422) == (fault_of(failed)["code"], fault_of(failed)["status"])
+        assert "22 of 36 frames" in fault_of(failed)["detail"]
+        assert "source_truncated" in [one["code"] for one in report_of(taken)["warnings"]]
 
 
 def test_source_that_goes_while_it_is_worked_on_fails_the_job(clip: Path, tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ class Asked:
     """What a caller asked for, checked and complete; it is stored as JSON and never changes.
 
     `fit` None is the task's own; `maximum_mb` is in MiB; `deadline` is in seconds since the epoch; `output_path` is
-    where a path's result goes; `file_name` is what a download is called.
+    where a path's result goes; `file_name` is what a download is called; `allow_partial` takes what is there of a
+    source that ends early.
     """
 
     source: Source
@@ -71,6 +72,7 @@ class Asked:
     deadline: float | None = None
     output_path: str | None = None
     file_name: str = "upscaled"
+    allow_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

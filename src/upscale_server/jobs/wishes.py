@@ -29,6 +29,7 @@ def wish_of(job: Job, settings: Settings) -> Wish:
         codec=asked.codec,
         crf=asked.crf,
         profile=asked.profile,
+        allow_partial=asked.allow_partial,
         max_bytes=None if asked.maximum_mb is None else int(asked.maximum_mb * 2**20),
         padding=numbered_padding(job.number) if asked.profile == "subnet" else 0,
     )

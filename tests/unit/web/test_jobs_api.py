@@ -36,6 +36,17 @@ def test_a_job_is_accepted_with_its_place_and_without_its_address(served: Served
     assert job == served.client.get(first.headers["location"]).json()
 
 
+def test_part_of_a_file_is_taken_only_where_it_is_asked_for(served: Served) -> None:
+    """A source that ends early fails its job by default; the field is a job's own and no documented call's."""
+    whole = served.client.post("/v1/jobs", json=JOB).json()
+    part = served.client.post("/v1/jobs", json={**JOB, "allow_partial": True}).json()
+    sent = served.post_raw("/v1/jobs?allow_partial=true", b"video", "video/mp4").json()
+    documented = served.client.post("/upscale-video", json={**VIDEO, "allow_partial": True})
+
+    assert [False, True, True] == [job["asked"]["allow_partial"] for job in (whole, part, sent)]
+    assert 400 == documented.status_code
+
+
 def test_the_list_comes_in_pages_and_by_state(served: Served) -> None:
     """Newest first; `next` leads on and is null at the end."""
     ids = [served.client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(3)]
