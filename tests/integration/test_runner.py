@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,18 @@ from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.job_parts import LocalLanes, Ready, Shelf, asked_of, job_of, left_behind, parts_in, result_of
 from tests.support.killing import wait_until
+from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import Conflict, Gone, OutOfMemory, OutputTooLarge, SourceUnreachable, StorageError
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, SegmentDone
-from upscale_server.jobs import carry, deadline
+from upscale_server.jobs import carry, deadline, turns
 from upscale_server.jobs.folder import uploads_folder
 from upscale_server.jobs.job import Claim, Job, NewJob, Outcome, Source
 from upscale_server.jobs.parts import Parts, Stop, Watch
 from upscale_server.jobs.runner import Runner
-from upscale_server.pipeline import Executor, Result, upscale_as_planned
+from upscale_server.media.types import Segment
+from upscale_server.pipeline import Executor, Finished, Result, upscale_as_planned
 from upscale_server.plan import Plan
+from upscale_server.settings import Fetch
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.wish import Limits, Wish
 
@@ -407,6 +410,88 @@ def test_fetched_source_is_used_and_removed(clip: Path, undisturbed: str, tmp_pa
         leaves_nothing(parts)
 
         assert undisturbed == sha256(result_of(parts, done))
+
+
+class HeldLanes(LocalLanes):
+    """Lanes that hold every job until they are told; media is opened by one thread at a time, as in processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.at_work: list[Plan] = []
+        self._alone = threading.Lock()
+
+    def plan(self, source: Path, wish: Wish, limits: Limits, stop: Stop) -> Plan:
+        """Plan here."""
+        with self._alone:
+            return super().plan(source, wish, limits, stop)
+
+    def executor(self, task: str | None, stop: Stop) -> Executor:
+        """Run here, when it is time."""
+        return HeldExecutor(super().executor(task, stop), self, self._alone)
+
+
+@dataclass
+class HeldExecutor:
+    """An executor of `HeldLanes`."""
+
+    inner: Executor
+    lanes: HeldLanes
+    alone: threading.Lock
+
+    def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
+        """Wait, then run all segments."""
+        self.lanes.at_work.append(plan)
+        assert self.lanes.go_on.wait(60)
+        with self.alone:
+            yield from list(self.inner.run(plan, segments, work, observer))
+
+    def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
+        """Join and audit."""
+        with self.alone:
+            return self.inner.finish(plan, done, work, observer)
+
+
+def test_bad_source_is_told_of_while_all_lanes_are_busy(clip: Path, tmp_path: Path) -> None:
+    """A source is fetched and looked at ahead of the lanes; those that are good wait for a turn, in their order."""
+
+    def nothing_there(url: str, _target: Path, _watch: Watch) -> None:
+        message = f"{url} answered 404"
+        raise SourceUnreachable(message)
+
+    lanes = HeldLanes()
+    parts = replace(parts_in(tmp_path, lanes), fetch=nothing_there)
+    with running(parts) as (_, runner):
+        try:
+            busy = [submit(parts, runner, job_of(clip)) for _ in range(1 + turns.SPARE)]
+            wait_until(lambda: len(lanes.at_work) == len(busy))
+            good = [submit(parts, runner, job_of(clip)) for _ in range(2)]
+            bad = submit(parts, runner, NewJob(replace(asked_of(clip), source=Source("url", "https://example.org/a"))))
+
+            assert "source_error" == fault_of(ended(parts, bad))["code"]
+            wait_until(lambda: all(parts.store.get(one).progress.phase == "waiting" for one in good))
+            wait_until(lambda: all(parts.store.get(one).plan is not None for one in good))
+            assert len(busy) == len(lanes.at_work), "no more jobs than before share the lanes"
+            runner.cancel(good[0])
+            assert "canceled" == ended(parts, good[0]).state
+        finally:
+            lanes.go_on.set()
+        assert {"succeeded"} == {ended(parts, one).state for one in (*busy, good[1])}
+
+
+def test_no_more_is_fetched_ahead_than_the_disk_may_hold(clip: Path, tmp_path: Path) -> None:
+    """Sources that wait for a lane must not fill the disk that those at work need."""
+    lanes = HeldLanes()
+    with running(parts_in(tmp_path, lanes, fetch=Fetch(max_bytes=1 << 60))) as (parts, runner):
+        try:
+            ids = [submit(parts, runner, job_of(clip)) for _ in range(2 + turns.SPARE)]
+            wait_until(lambda: len(lanes.at_work) == 1 + turns.SPARE)
+
+            assert not runner._has_a_hand_free()
+            assert "queued" == parts.store.get(ids[-1]).state
+        finally:
+            lanes.go_on.set()
+        assert "succeeded" == ended(parts, ids[-1]).state
 
 
 def test_cancel_stops_a_download(clip: Path, tmp_path: Path) -> None:
