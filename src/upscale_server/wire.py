@@ -197,6 +197,9 @@ class JobView(Shape):
 
     id: str
     state: StateWord
+    wanted: Literal["canceled", "paused"] | None = Field(
+        description="what was asked for and is not done yet; resume takes a pause back"
+    )
     progress: ProgressView
     asked: dict[str, Any]
     plan: dict[str, Any] | None = Field(description="once it is decided; a list of jobs leaves it out")

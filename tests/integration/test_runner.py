@@ -32,6 +32,7 @@ from upscale_server.errors import Conflict, Gone, OutOfMemory, OutputTooLarge, S
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, SegmentDone
 from upscale_server.jobs import carry, deadline, turns
 from upscale_server.jobs.folder import uploads_folder
+from upscale_server.jobs.hold import Hold
 from upscale_server.jobs.job import Claim, Job, NewJob, Outcome, Source
 from upscale_server.jobs.parts import Parts, Stop, Watch
 from upscale_server.jobs.runner import Runner
@@ -251,6 +252,40 @@ def test_paused_job_goes_on_with_the_same_bytes(clip: Path, undisturbed: str, tm
         assert ("paused", "") == (paused.state, paused.wanted)
         assert 2 == report_of(done)["segments_reused"]
         assert undisturbed == sha256(result_of(parts, done))
+
+
+def test_pause_by_mistake_is_taken_back(clip: Path, undisturbed: str, tmp_path: Path) -> None:
+    """A resume before the pause is done lets the job go on as if nothing had been asked."""
+    gate = Gate(frames_of_segment(1))
+    with running(parts_in(tmp_path, LocalLanes(gate))) as (parts, runner):
+        job_id = submit(parts, runner, job_of(clip))
+        gate.wait()
+        asked = runner.pause(job_id)
+        wait_until(lambda: runner._hands[job_id].hold.reason == "paused")
+        runner.resume(job_id)
+        wait_until(lambda: not runner._hands[job_id].hold.reason)
+        gate.open()
+        done = ended(parts, job_id)
+
+        assert ("running", "paused") == (asked.state, asked.wanted)
+        assert ("succeeded", 1) == (done.state, done.attempt)
+        assert undisturbed == sha256(result_of(parts, done))
+
+
+def test_drain_outlasts_a_pause_that_is_taken_back(clip: Path, tmp_path: Path) -> None:
+    """A server that stops while a pause is wanted goes on stopping when the pause is not wanted any more."""
+    store = parts_in(tmp_path).store
+    store.add(job_of(clip), ROOM)
+    claim = store.claim("a", 30)
+    assert claim is not None
+    hold = Hold(store, claim, 30)
+    hold.ask("paused")
+    hold.ask("draining", 0)
+
+    hold.enter("fetch")  # the store is asked, and wants no pause
+
+    assert "draining" == hold.stop()
+    store.close()
 
 
 def test_stopping_server_parks_its_jobs(clip: Path, undisturbed: str, tmp_path: Path) -> None:

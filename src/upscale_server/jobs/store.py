@@ -6,14 +6,14 @@ Every method is one transaction. It decides which step is legal; when steps are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import and_, delete, or_, select, update
 
 from upscale_server.errors import BadRequest, Conflict
-from upscale_server.jobs.codec import digest_of_asked, progress_from, to_record
+from upscale_server.jobs.codec import asked_from, digest_of_asked, progress_from, to_record, unsigned
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import (
     FINISHED,
@@ -26,7 +26,7 @@ from upscale_server.jobs.job import (
     Wanted,
 )
 from upscale_server.jobs.reader import JobReader
-from upscale_server.jobs.rows import Writer, job_of
+from upscale_server.jobs.rows import StoredRow, Writer, job_of
 from upscale_server.jobs.tables import jobs
 
 
@@ -60,18 +60,16 @@ class JobStore(JobReader):
             QueueFull: as many are waiting already.
             Conflict: the Idempotency-Key was used for another wish.
         """
-        digest = new.digest or digest_of_asked(new.asked)
+        return self.add_all([new], room)[0]
+
+    def add_all(self, news: Sequence[NewJob], room: int) -> list[Job]:
+        """Store several jobs or none, as `add` does each.
+
+        Raises:
+            QueueFull, Conflict: as `add`; none is stored.
+        """
         with self._writing() as writer:
-            known = writer.known(new)
-            if known is not None:
-                if known.asked_digest != digest:
-                    raise Conflict(
-                        f"Idempotency-Key was used for another request, which became job {known.id}",
-                        hint="use a new key for a new request",
-                    )
-                return job_of(known)
-            writer.check_room(room)
-            return writer.insert(new, digest)
+            return [self._add(writer, new, room) for new in news]
 
     def want(self, job_id: str, wanted: Wanted) -> Job:
         """Cancel or pause a job: at once where nobody carries it, else by telling its owner.
@@ -91,12 +89,16 @@ class JobStore(JobReader):
             return writer.change(job_id, wanted=wanted) if row.state == "running" else writer.step(row, wanted)
 
     def resume(self, job_id: str) -> Job:
-        """Let a paused job wait again, behind those that wait already.
+        """Let a paused job wait again, behind those that wait already; one that is to be paused simply goes on.
 
         Raises:
-            NotFound, Conflict: there is none, or it is not paused.
+            NotFound, Conflict: there is none, or it is not paused and not going to be.
         """
-        return self._queue_again(job_id, "paused")
+        with self._writing() as writer:
+            row = writer.row(job_id)
+            if row.state == "running" and row.wanted == "paused":
+                return writer.change(job_id, wanted="")
+            return self._queue_again(writer, row, "paused")
 
     def retry(self, job_id: str, room: int) -> Job:
         """Let a failed or cancelled job wait again, where there is room as for a new one.
@@ -104,7 +106,8 @@ class JobStore(JobReader):
         Raises:
             NotFound, Conflict, QueueFull: there is none, it did not fail, or too many wait already.
         """
-        return self._queue_again(job_id, "failed", "canceled", room=room)
+        with self._writing() as writer:
+            return self._queue_again(writer, writer.row(job_id), "failed", "canceled", room=room)
 
     # ------------------------------------------------------------------------------------------------ for owners
 
@@ -171,6 +174,8 @@ class JobStore(JobReader):
     def finish(self, claim: Claim, outcome: Outcome) -> Job:
         """End a job with success, or as cancelled when that was asked for until now.
 
+        The query of the source's address goes: it may hold a signature, and nobody fetches it again.
+
         Raises:
             Conflict: as `hold`.
         """
@@ -181,7 +186,8 @@ class JobStore(JobReader):
             before = progress_from(row.progress)
             total = before.frames_total
             done = Progress("done", total, total, segments_done=before.segments_done)
-            return writer.step(row, "succeeded", outcome=to_record(outcome), progress=to_record(done), upload_id=None)
+            ends = {"outcome": to_record(outcome), "progress": to_record(done), "upload_id": None}
+            return writer.step(row, "succeeded", asked=to_record(unsigned(asked_from(row.asked))), **ends)
 
     def fail(self, claim: Claim, fault: dict[str, Any]) -> Job:  # JSON values
         """End a job with a fault: a problem object.
@@ -195,13 +201,16 @@ class JobStore(JobReader):
     def let_go(self, claim: Claim, to: State) -> Job:
         """Give a job up unfinished: `canceled`, `paused`, or `queued` for the next owner.
 
-        What was asked for since the last `hold` is done: a cancel or a pause that was taken is never forgotten.
+        What was asked for since the last `hold` is done: a cancel or a pause that was taken is never forgotten, and a
+        pause that was taken back is none.
 
         Raises:
             Conflict: as `hold`.
         """
         with self._writing() as writer:
             row = writer.held(claim)
+            if to == "paused" and not row.wanted:
+                to = "queued"
             is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
             return writer.step(row, row.wanted if is_overruled else to)
 
@@ -222,17 +231,28 @@ class JobStore(JobReader):
 
     # ------------------------------------------------------------------------------------------------ inside
 
+    def _add(self, writer: Writer, new: NewJob, room: int) -> Job:
+        digest = new.digest or digest_of_asked(new.asked)
+        known = writer.known(new)
+        if known is None:
+            writer.check_room(room)
+            return writer.insert(new, digest)
+        if known.asked_digest != digest:
+            raise Conflict(
+                f"Idempotency-Key was used for another request, which became job {known.id}",
+                hint="use a new key for a new request",
+            )
+        return job_of(known)
+
     @contextmanager
     def _writing(self) -> Iterator[Writer]:
         with self._database.writing() as connection:
             yield Writer(connection, self._clock())
 
-    def _queue_again(self, job_id: str, *states: State, room: int | None = None) -> Job:
-        with self._writing() as writer:
-            row = writer.row(job_id)
-            if row.state not in states:
-                raise Conflict(f"job {job_id} is {row.state}; expected {' or '.join(states)}")
-            if room is not None:  # a paused job has its place already
-                writer.check_room(room)
-            fresh = {"progress": to_record(Progress()), "fault": None, "finished_at": None, "deaths": 0, "reached": 0}
-            return writer.step(row, "queued", queued_at=writer.now, **fresh)
+    def _queue_again(self, writer: Writer, row: StoredRow, *states: State, room: int | None = None) -> Job:
+        if row.state not in states:
+            raise Conflict(f"job {row.id} is {row.state}; expected {' or '.join(states)}")
+        if room is not None:  # a paused job has its place already
+            writer.check_room(room)
+        fresh = {"progress": to_record(Progress()), "fault": None, "finished_at": None, "deaths": 0, "reached": 0}
+        return writer.step(row, "queued", queued_at=writer.now, **fresh)

@@ -30,6 +30,7 @@ def job_view(service: VideoService, job: Job, base_url: str) -> JobView:
     return JobView(
         id=job.id,
         state=job.state,
+        wanted=job.wanted or None,
         progress=ProgressView(
             phase=progress.phase,
             frames_done=progress.frames_done,

@@ -36,6 +36,22 @@ def test_a_job_is_accepted_with_its_place_and_without_its_address(served: Served
     assert job == served.client.get(first.headers["location"]).json()
 
 
+def test_pause_that_is_asked_of_a_running_job_is_seen_and_taken_back(served: Served) -> None:
+    """The job says what is wanted of it until that is done; a resume before is no conflict."""
+    path = f"/v1/jobs/{served.client.post('/v1/jobs', json=JOB).json()['id']}"
+    assert served.service._store.claim(served.service._name, 1000)
+
+    asked, seen, back = (
+        ask.json() for ask in (
+            served.client.post(f"{path}/pause"), served.client.get(path), served.client.post(f"{path}/resume")
+        )
+    )  # fmt: skip
+
+    assert [("running", "paused"), ("running", "paused"), ("running", None)] == [
+        (job["state"], job["wanted"]) for job in (asked, seen, back)
+    ]
+
+
 def test_part_of_a_file_is_taken_only_where_it_is_asked_for(served: Served) -> None:
     """A source that ends early fails its job by default; the field is a job's own and no documented call's."""
     whole = served.client.post("/v1/jobs", json=JOB).json()
