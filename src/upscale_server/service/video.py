@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull
 from upscale_server.jobs.folder import uploads_folder
-from upscale_server.jobs.job import Job, NewJob, Progress, State
+from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import get_logger
 from upscale_server.models.catalogue import LANCZOS, available
 from upscale_server.service.assembly import assembled
+from upscale_server.service.door import check_target
 from upscale_server.service.results import Results
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, check_url
@@ -115,6 +116,14 @@ class VideoService:
         """
         check_url(url, self._rules)
 
+    def check_asked(self, asked: Asked) -> None:
+        """Look at what is asked for without its source.
+
+        Raises:
+            TooManyPixels: whatever the source is, the output would be larger than the limits allow.
+        """
+        check_target(asked, self.settings.limits)
+
     def check_room(self) -> None:
         """Return where a job would be accepted now: asked before a long upload is taken in.
 
@@ -133,6 +142,7 @@ class VideoService:
         Raises:
             Draining, QueueFull: none is taken now.
             ModelsNotLoaded: the workers cannot be started, so that it would wait for ever.
+            TooManyPixels: as `check_asked`.
             Conflict: the Idempotency-Key was used for something else.
         """
         return self.submit_all([new])[0]
@@ -144,6 +154,8 @@ class VideoService:
             As `submit`.
         """
         self._check_open()
+        for new in news:
+            self.check_asked(new.asked)
         taken = self._store.add_all([self._at_home(new) for new in news], self.settings.jobs.room)
         for job in taken:
             get_logger().info("job_accepted", job_id=job.id, source=job.asked.source.kind, profile=job.asked.profile)

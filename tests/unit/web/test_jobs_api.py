@@ -52,6 +52,18 @@ def test_pause_that_is_asked_of_a_running_job_is_seen_and_taken_back(served: Ser
     ]
 
 
+def test_target_over_the_limits_is_refused_at_the_door(served: Served) -> None:
+    """413 with the setting, by address and before an upload is read; nothing is queued."""
+    asked = served.client.post("/v1/jobs", json={"payload_url": JOB["payload_url"], "target": "20000x20000"})
+    sent = served.post_raw("/v1/jobs?target=20000x20000", b"video", "video/mp4")
+
+    for reply in (asked, sent):
+        assert (413, "too_many_pixels") == (reply.status_code, reply.json()["code"])
+        assert "UPSCALE_LIMITS__MAX_OUTPUT_SIDE" in reply.json()["detail"]
+    assert 0 == served.service.counts().queued
+    assert [] == list(served.service.uploads.iterdir())
+
+
 def test_part_of_a_file_is_taken_only_where_it_is_asked_for(served: Served) -> None:
     """A source that ends early fails its job by default; the field is a job's own and no documented call's."""
     whole = served.client.post("/v1/jobs", json=JOB).json()
