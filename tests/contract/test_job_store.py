@@ -105,6 +105,23 @@ def test_accepted_job_outlives_the_process(url: str) -> None:
     second.close()
 
 
+def test_servers_may_start_at_once_on_an_empty_database(url: str) -> None:
+    """The first start makes the tables; others of the same moment wait for it and find them."""
+    barrier = threading.Barrier(6)
+
+    def start(_: int) -> JobStore:
+        barrier.wait()
+        return JobStore(url)
+
+    with ThreadPoolExecutor(6) as pool:
+        stores = list(pool.map(start, range(6)))
+    numbers = [added(store).number for store in stores]
+
+    assert list(range(1, 7)) == numbers
+    for store in stores:
+        store.close()
+
+
 def test_names_cannot_be_guessed(store: JobStore) -> None:
     """An id is 128 random bits."""
     names = {added(store).id for _ in range(20)}
