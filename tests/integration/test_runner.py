@@ -351,6 +351,21 @@ def test_retry_after_a_store_that_was_down_only_stores(clip: Path, undisturbed: 
         assert done.upload_id is None
 
 
+def test_cancelled_job_leaves_no_upload_in_parts(clip: Path, tmp_path: Path) -> None:
+    """What an attempt that died had begun to send is aborted in clear, and beside the work: a store may hang."""
+    parts = parts_in(tmp_path)
+    job_id = parts.store.add(job_of(clip), ROOM).id
+    claim = parts.store.claim(parts.owner, 1000)
+    assert claim is not None
+    parts.store.keep_upload(claim, "an upload")
+    parts.store.want(job_id, "canceled")
+    with running(parts):
+        wait_until(lambda: bool(parts.objects.aborted))  # type: ignore[attr-defined]
+
+        assert [(f"results/{job_id}.mp4", "an upload")] == parts.objects.aborted  # type: ignore[attr-defined]
+        assert "canceled" == parts.store.get(job_id).state
+
+
 def test_missing_source_fails_by_its_name_and_leaves_nothing(tmp_path: Path) -> None:
     """The class of the error reaches the job; so does its request id."""
     with running(parts_in(tmp_path)) as (parts, runner):
