@@ -66,12 +66,30 @@ def limit_of(times_source: int | None, source_bytes: int, asked: int | None) -> 
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
+def numbered_padding(number: int) -> int:
+    """Return the padding of the job with a number: another for each of as many jobs in a row as the limit leaves."""
+    return _LEAST_BOX + number
+
+
 def fitting_padding(padding: int, most_bytes: int | None) -> int:
     """Return the padding, brought into a small part of the limit; 0 stays 0, anything else holds at least a box."""
     if padding <= 0:
         return 0
-    most = _PADDING_RANGE if most_bytes is None else max(1, min(_PADDING_RANGE, most_bytes // _PADDING_PART))
-    return _LEAST_BOX + (padding - _LEAST_BOX) % most if padding >= _LEAST_BOX else _LEAST_BOX
+    return _LEAST_BOX + max(0, padding - _LEAST_BOX) % _paddings(most_bytes)
+
+
+def reserved_padding(padding: int, most_bytes: int | None) -> int:
+    """Return what the picture's rate leaves free for padding, whatever its length is.
+
+    A rate that depended on the length would make two jobs' pictures differ by a few bytes, which may be just what
+    their padding differs by.
+    """
+    return _LEAST_BOX + _paddings(most_bytes) - 1 if padding > 0 else 0
+
+
+def _paddings(most_bytes: int | None) -> int:
+    """Return how many lengths there are."""
+    return _PADDING_RANGE if most_bytes is None else max(1, min(_PADDING_RANGE, most_bytes // _PADDING_PART))
 
 
 def other_bytes(source_bytes: int, picture_bytes: int, kept: Sequence[int]) -> int:

@@ -43,6 +43,7 @@ from upscale_server.media.types import Frame, Segment, Tally
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
+from upscale_server.whole import check_enough
 
 _AHEAD = 2
 """Batches that may wait between two stages: one being made, one ready."""
@@ -98,7 +99,8 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
 
     Raises:
         AuditFailed: the output breaks a hard rule; the file stays in the work folder.
-        SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way.
+        SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way; `SourceTruncated`
+            where the plan takes no part for the whole.
     """
     steps: list[SteppedDown] = []
 
@@ -135,6 +137,10 @@ def upscale_as_planned(plan: Plan, executor: Executor, work_dir: Path, observer:
     if not any(one.times for one in in_order):
         raise SourceCorrupt(f"no frame of {plan.source.path} decodes")
     _tell_of_damage(plan, in_order, observer)
+    if any(
+        one.packets_failed or one.frames_damaged for one in in_order
+    ):  # without a fault they were none to begin with
+        check_enough(sum(len(one.times) for one in in_order), plan.least_frames)
     finished = executor.finish(plan, in_order, work, observer)
     return Result(finished.path, finished.audit, in_order, reused, plan)
 

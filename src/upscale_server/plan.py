@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from upscale_server.budget import Cap, Room, cap_for, fitting_padding, limit_of, other_bytes
+from upscale_server.budget import Cap, Room, cap_for, fitting_padding, limit_of, other_bytes, reserved_padding
 from upscale_server.caveats import caveats_of
 from upscale_server.cutting import cut
 from upscale_server.decoding import choose_decoder
@@ -30,6 +30,7 @@ from upscale_server.models.choices import Choices, Points
 from upscale_server.models.ladder import precision_needed
 from upscale_server.models.select import lower_precisions, made_with, working_of
 from upscale_server.profiles import Profile, profile_named
+from upscale_server.whole import least_frames
 from upscale_server.wish import Limits, Wish
 
 _WITHOUT_BYTES = ("lanes", "batch", "decoder")
@@ -49,7 +50,8 @@ class Pass:
 class Plan:
     """Everything that the bytes of the output depend on, and what the user should know beforehand.
 
-    An output over `max_bytes` fails the job; `padding` is the length of an empty box at its end, 0 for none.
+    An output over `max_bytes` fails the job, and so does one of less than `least_frames`; `padding` is the length of an
+    empty box at its end, 0 for none.
     """
 
     source: VideoInfo
@@ -78,6 +80,7 @@ class Plan:
     profile: str = "general"
     max_bytes: int | None = None
     padding: int = 0
+    least_frames: int = 0
 
     @property
     def model(self) -> str:
@@ -132,8 +135,8 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     spec = _spec(info, fitted.canvas, profile)
     window, refused = kept_of(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
+    frame_count = _frame_count(probed, segments)
     most = limit_of(profile.most_times_source.get(wish.scale or 0), info.byte_count, wish.max_bytes)
-    padding = fitting_padding(wish.padding, most)
     plan = Plan(
         source=info,
         passes=passes,
@@ -143,7 +146,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         picture=fitted.picture,
         target=fitted.canvas,
         fit=wish.fit or ("scale" if wish.task is None and wish.to is None else "contain"),
-        encoder=choose_encoder(info, wish, spec, _cap(probed, most, padding, segments)),
+        encoder=choose_encoder(info, wish, spec, _cap(probed, most, reserved_padding(wish.padding, most), segments)),
         spec=spec,
         container=wish.container,
         window=window,
@@ -153,11 +156,12 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         lanes=1,
         batch=_batch(info.size),
         decoder_threads=wish.threads,
-        frame_count=_frame_count(probed, segments),
+        frame_count=frame_count,
         warnings=caveats_of(info, wish, fitted, passes[-1].size_out, (window, refused)),
         profile=profile.name,
         max_bytes=most,
-        padding=padding,
+        padding=fitting_padding(wish.padding, most),
+        least_frames=least_frames(probed, wish, frame_count),
     )
     return _as_machine_allows(plan, wish, working, choices)
 
@@ -201,13 +205,13 @@ def _profile_of(wish: Wish) -> Profile:
     return profile
 
 
-def _cap(probed: Probed, most_bytes: int | None, padding: int, segments: tuple[Segment, ...]) -> Cap | None:
+def _cap(probed: Probed, most_bytes: int | None, reserved: int, segments: tuple[Segment, ...]) -> Cap | None:
     """Return the rate under which the output stays below its limit."""
     if most_bytes is None:
         return None
     info, frame_count = probed.info, _frame_count(probed, segments)
     other = other_bytes(info.byte_count, probed.index.byte_count, (frame_count, info.frame_count))
-    return cap_for(Room(most_bytes - padding, other, frame_count, len(segments), info.average_rate))
+    return cap_for(Room(most_bytes - reserved, other, frame_count, len(segments), info.average_rate))
 
 
 def _within_limits(size: Size, limits: Limits, what: str) -> None:

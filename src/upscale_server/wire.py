@@ -153,6 +153,7 @@ class NewJobFields(Shape):
     crf: int | None = Field(None, ge=0, le=63, description="quality, 0 is best; empty means the codec's own default")
     maximum_optimized_size_mb: Megabytes | None = Field(None, description="most MiB of the result")
     profile: Literal["general", "subnet"] = Field("general", description="which rules the result is held against")
+    allow_partial: bool = Field(default=False, description="upscale what is there of a source that ends early")
 
 
 class NewJobBody(NewJobFields):
@@ -196,6 +197,9 @@ class JobView(Shape):
 
     id: str
     state: StateWord
+    wanted: Literal["canceled", "paused"] | None = Field(
+        description="what was asked for and is not done yet; resume takes a pause back"
+    )
     progress: ProgressView
     asked: dict[str, Any]
     plan: dict[str, Any] | None = Field(description="once it is decided; a list of jobs leaves it out")

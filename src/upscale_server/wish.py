@@ -23,6 +23,7 @@ class Wish:
 
     `max_bytes` is a promise about the output's size; `padding` makes its size one of a kind (see `budget`). `settled`
     tells that `precision` is what was measured to be fastest, not asked for: memory may force a lower one.
+    `allow_partial` takes what is there of a source that ends early.
     """
 
     task: str | None = None
@@ -46,3 +47,4 @@ class Wish:
     max_bytes: int | None = None
     padding: int = 0
     settled: bool = False
+    allow_partial: bool = True

@@ -105,12 +105,43 @@ def test_accepted_job_outlives_the_process(url: str) -> None:
     second.close()
 
 
+def test_servers_may_start_at_once_on_an_empty_database(url: str) -> None:
+    """The first start makes the tables; others of the same moment wait for it and find them."""
+    barrier = threading.Barrier(6)
+
+    def start(_: int) -> JobStore:
+        barrier.wait()
+        return JobStore(url)
+
+    with ThreadPoolExecutor(6) as pool:
+        stores = list(pool.map(start, range(6)))
+    numbers = [added(store).number for store in stores]
+
+    assert list(range(1, 7)) == numbers
+    for store in stores:
+        store.close()
+
+
 def test_names_cannot_be_guessed(store: JobStore) -> None:
     """An id is 128 random bits."""
     names = {added(store).id for _ in range(20)}
 
     assert 20 == len(names)
     assert all(len(name) == 32 and int(name, 16) >= 0 for name in names)
+
+
+def test_no_two_jobs_ever_have_the_same_number(store: JobStore) -> None:
+    """Numbers count up through removals, retries and submits at once: what is derived from them is one of a kind."""
+    first, second = added(store), added(store)
+    store.want(second.id, "canceled")
+    store.remove(second.id)
+    with ThreadPoolExecutor(8) as pool:
+        later = list(pool.map(lambda _: added(store).number, range(8)))
+
+    assert [1, 2] == [first.number, second.number]
+    assert list(range(3, 11)) == sorted(later)
+    store.want(first.id, "canceled")
+    assert 1 == store.retry(first.id, room=99).number
 
 
 def test_unknown_job_is_not_found(store: JobStore) -> None:
@@ -158,6 +189,53 @@ def test_wish_that_was_taken_is_not_forgotten_when_a_job_is_given_up(
     store.want(job.id, wanted)
 
     assert after == store.let_go(claim, to).state
+
+
+def test_pause_that_is_not_done_yet_can_be_taken_back(store: JobStore) -> None:
+    """Resuming a job that is to be paused lets it go on, also when it is given up for the pause just then."""
+    job = added(store)
+    claim = claimed(store)
+    store.want(job.id, "paused")
+
+    back = store.resume(job.id)
+
+    assert ("running", "", claim.job.attempt) == (back.state, back.wanted, back.attempt)
+    assert "" == store.hold(claim, Progress("upscale"))
+    with pytest.raises(Conflict, match="running"):
+        store.resume(job.id)
+    assert "queued" == store.let_go(claim, "paused").state
+    assert job.id == claimed(store).job.id
+
+
+def test_cancel_is_not_taken_back_by_a_resume(store: JobStore) -> None:
+    """A cancel that was answered is done."""
+    job = added(store)
+    claimed(store)
+    store.want(job.id, "canceled")
+
+    with pytest.raises(Conflict):
+        store.resume(job.id)
+
+
+def test_signature_of_an_address_goes_with_success(store: JobStore) -> None:
+    """A presigned query is kept while the job may be fetched again, and not for days after; duplicates still meet."""
+    signed = replace(ASKED, source=Source("url", "https://example.org/a.mp4?X-Amz-Signature=hush#t"))
+    done, failed = (store.add(NewJob(signed, key), room=9) for key in ("x", "y"))
+    store.finish(claimed(store), OUTCOME)
+    store.fail(claimed(store), {"code": "x"})
+
+    assert replace(signed, source=Source("url", "https://example.org/a.mp4")) == store.get(done.id).asked
+    assert signed == store.get(failed.id).asked
+    assert done.id == store.add(NewJob(signed, "x"), room=9).id
+
+
+def test_batch_is_stored_whole_or_not_at_all(store: JobStore) -> None:
+    """One transaction: a batch that finds no room leaves none of itself behind, even if the server dies in it."""
+    with pytest.raises(QueueFull):
+        store.add_all([NewJob(ASKED)] * 3, room=2)
+    assert 0 == store.counts()["queued"]
+
+    assert 2 == len({job.id for job in store.add_all([NewJob(ASKED)] * 2, room=2)})
 
 
 def test_job_whose_bytes_are_elsewhere_is_left_to_its_server(store: JobStore) -> None:

@@ -64,6 +64,7 @@ def test_an_object_that_is_not_there_is_none_and_removing_it_is_nothing(store: O
     """Neither is an error."""
     assert store.head(KEY) is None
     store.delete(KEY)
+    store.abort(KEY, "an upload that is over")
     assert [] == list(store.listed())
 
 

@@ -13,28 +13,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import bent_clips
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.job_parts import LocalLanes, Ready, Shelf, asked_of, job_of, left_behind, parts_in, result_of
 from tests.support.killing import wait_until
+from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import Conflict, Gone, OutOfMemory, OutputTooLarge, SourceUnreachable, StorageError
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, SegmentDone
-from upscale_server.jobs import carry, deadline
+from upscale_server.jobs import carry, deadline, turns
 from upscale_server.jobs.folder import uploads_folder
+from upscale_server.jobs.hold import Hold
 from upscale_server.jobs.job import Claim, Job, NewJob, Outcome, Source
 from upscale_server.jobs.parts import Parts, Stop, Watch
 from upscale_server.jobs.runner import Runner
-from upscale_server.pipeline import Executor, Result, upscale_as_planned
+from upscale_server.media.types import Segment
+from upscale_server.pipeline import Executor, Finished, Result, upscale_as_planned
 from upscale_server.plan import Plan
+from upscale_server.settings import Fetch
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.wish import Limits, Wish
 
@@ -249,6 +254,40 @@ def test_paused_job_goes_on_with_the_same_bytes(clip: Path, undisturbed: str, tm
         assert undisturbed == sha256(result_of(parts, done))
 
 
+def test_pause_by_mistake_is_taken_back(clip: Path, undisturbed: str, tmp_path: Path) -> None:
+    """A resume before the pause is done lets the job go on as if nothing had been asked."""
+    gate = Gate(frames_of_segment(1))
+    with running(parts_in(tmp_path, LocalLanes(gate))) as (parts, runner):
+        job_id = submit(parts, runner, job_of(clip))
+        gate.wait()
+        asked = runner.pause(job_id)
+        wait_until(lambda: runner._hands[job_id].hold.reason == "paused")
+        runner.resume(job_id)
+        wait_until(lambda: not runner._hands[job_id].hold.reason)
+        gate.open()
+        done = ended(parts, job_id)
+
+        assert ("running", "paused") == (asked.state, asked.wanted)
+        assert ("succeeded", 1) == (done.state, done.attempt)
+        assert undisturbed == sha256(result_of(parts, done))
+
+
+def test_drain_outlasts_a_pause_that_is_taken_back(clip: Path, tmp_path: Path) -> None:
+    """A server that stops while a pause is wanted goes on stopping when the pause is not wanted any more."""
+    store = parts_in(tmp_path).store
+    store.add(job_of(clip), ROOM)
+    claim = store.claim("a", 30)
+    assert claim is not None
+    hold = Hold(store, claim, 30)
+    hold.ask("paused")
+    hold.ask("draining", 0)
+
+    hold.enter("fetch")  # the store is asked, and wants no pause
+
+    assert "draining" == hold.stop()
+    store.close()
+
+
 def test_stopping_server_parks_its_jobs(clip: Path, undisturbed: str, tmp_path: Path) -> None:
     """A drain ends the running segment and gives the job back; the next start goes on from there."""
     gate = Gate(frames_of_segment(1))
@@ -312,6 +351,21 @@ def test_retry_after_a_store_that_was_down_only_stores(clip: Path, undisturbed: 
         assert done.upload_id is None
 
 
+def test_cancelled_job_leaves_no_upload_in_parts(clip: Path, tmp_path: Path) -> None:
+    """What an attempt that died had begun to send is aborted in clear, and beside the work: a store may hang."""
+    parts = parts_in(tmp_path)
+    job_id = parts.store.add(job_of(clip), ROOM).id
+    claim = parts.store.claim(parts.owner, 1000)
+    assert claim is not None
+    parts.store.keep_upload(claim, "an upload")
+    parts.store.want(job_id, "canceled")
+    with running(parts):
+        wait_until(lambda: bool(parts.objects.aborted))  # type: ignore[attr-defined]
+
+        assert [(f"results/{job_id}.mp4", "an upload")] == parts.objects.aborted  # type: ignore[attr-defined]
+        assert "canceled" == parts.store.get(job_id).state
+
+
 def test_missing_source_fails_by_its_name_and_leaves_nothing(tmp_path: Path) -> None:
     """The class of the error reaches the job; so does its request id."""
     with running(parts_in(tmp_path)) as (parts, runner):
@@ -321,6 +375,18 @@ def test_missing_source_fails_by_its_name_and_leaves_nothing(tmp_path: Path) -> 
         assert ("source_not_found", 422, failed.id) == tuple(
             fault_of(failed)[name] for name in ("code", "status", "request_id")
         )
+
+
+def test_half_a_file_is_no_success_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """A source that ends before its header says so fails by that name; who allows it gets what is there."""
+    half = bent_clips.truncated_faststart_mp4(tmp_path / "half.mp4")
+    with running(parts_in(tmp_path)) as (parts, runner):
+        failed = ended(parts, submit(parts, runner, job_of(half)))
+        taken = ended(parts, submit(parts, runner, job_of(half, allow_partial=True)))
+
+        assert ("source_truncated", 422) == (fault_of(failed)["code"], fault_of(failed)["status"])
+        assert "22 of 36 frames" in fault_of(failed)["detail"]
+        assert "source_truncated" in [one["code"] for one in report_of(taken)["warnings"]]
 
 
 def test_source_that_goes_while_it_is_worked_on_fails_the_job(clip: Path, tmp_path: Path) -> None:
@@ -394,6 +460,88 @@ def test_fetched_source_is_used_and_removed(clip: Path, undisturbed: str, tmp_pa
         leaves_nothing(parts)
 
         assert undisturbed == sha256(result_of(parts, done))
+
+
+class HeldLanes(LocalLanes):
+    """Lanes that hold every job until they are told; media is opened by one thread at a time, as in processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.at_work: list[Plan] = []
+        self._alone = threading.Lock()
+
+    def plan(self, source: Path, wish: Wish, limits: Limits, stop: Stop) -> Plan:
+        """Plan here."""
+        with self._alone:
+            return super().plan(source, wish, limits, stop)
+
+    def executor(self, task: str | None, stop: Stop) -> Executor:
+        """Run here, when it is time."""
+        return HeldExecutor(super().executor(task, stop), self, self._alone)
+
+
+@dataclass
+class HeldExecutor:
+    """An executor of `HeldLanes`."""
+
+    inner: Executor
+    lanes: HeldLanes
+    alone: threading.Lock
+
+    def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
+        """Wait, then run all segments."""
+        self.lanes.at_work.append(plan)
+        assert self.lanes.go_on.wait(60)
+        with self.alone:
+            yield from list(self.inner.run(plan, segments, work, observer))
+
+    def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
+        """Join and audit."""
+        with self.alone:
+            return self.inner.finish(plan, done, work, observer)
+
+
+def test_bad_source_is_told_of_while_all_lanes_are_busy(clip: Path, tmp_path: Path) -> None:
+    """A source is fetched and looked at ahead of the lanes; those that are good wait for a turn, in their order."""
+
+    def nothing_there(url: str, _target: Path, _watch: Watch) -> None:
+        message = f"{url} answered 404"
+        raise SourceUnreachable(message)
+
+    lanes = HeldLanes()
+    parts = replace(parts_in(tmp_path, lanes), fetch=nothing_there)
+    with running(parts) as (_, runner):
+        try:
+            busy = [submit(parts, runner, job_of(clip)) for _ in range(1 + turns.SPARE)]
+            wait_until(lambda: len(lanes.at_work) == len(busy))
+            good = [submit(parts, runner, job_of(clip)) for _ in range(2)]
+            bad = submit(parts, runner, NewJob(replace(asked_of(clip), source=Source("url", "https://example.org/a"))))
+
+            assert "source_error" == fault_of(ended(parts, bad))["code"]
+            wait_until(lambda: all(parts.store.get(one).progress.phase == "waiting" for one in good))
+            wait_until(lambda: all(parts.store.get(one).plan is not None for one in good))
+            assert len(busy) == len(lanes.at_work), "no more jobs than before share the lanes"
+            runner.cancel(good[0])
+            assert "canceled" == ended(parts, good[0]).state
+        finally:
+            lanes.go_on.set()
+        assert {"succeeded"} == {ended(parts, one).state for one in (*busy, good[1])}
+
+
+def test_no_more_is_fetched_ahead_than_the_disk_may_hold(clip: Path, tmp_path: Path) -> None:
+    """Sources that wait for a lane must not fill the disk that those at work need."""
+    lanes = HeldLanes()
+    with running(parts_in(tmp_path, lanes, fetch=Fetch(max_bytes=1 << 60))) as (parts, runner):
+        try:
+            ids = [submit(parts, runner, job_of(clip)) for _ in range(2 + turns.SPARE)]
+            wait_until(lambda: len(lanes.at_work) == 1 + turns.SPARE)
+
+            assert not runner._has_a_hand_free()
+            assert "queued" == parts.store.get(ids[-1]).state
+        finally:
+            lanes.go_on.set()
+        assert "succeeded" == ended(parts, ids[-1]).state
 
 
 def test_cancel_stops_a_download(clip: Path, tmp_path: Path) -> None:

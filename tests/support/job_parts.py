@@ -107,6 +107,11 @@ class Shelf:
     root: Path
     is_down: bool = False
     puts: int = 0
+    aborted: list[tuple[str, str]] = field(default_factory=list)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Note it."""
+        self.aborted.append((key, upload_id))
 
     def put(self, path: Path, key: str, about: About, upload: UploadMemory) -> Stored:
         """Copy a file."""

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upscale_server.budget import Room, cap_for, fitting_padding, limit_of, other_bytes
+from upscale_server.budget import (
+    Room,
+    cap_for,
+    fitting_padding,
+    limit_of,
+    numbered_padding,
+    other_bytes,
+    reserved_padding,
+)
 
 
 @given(
@@ -78,3 +86,19 @@ def test_different_padding_stays_different() -> None:
     """As long as the limit has room for it, each number gives another size."""
     assert 60_000 == len({fitting_padding(number, 10_000_000) for number in range(9, 60_009)})
     assert 0 == fitting_padding(0, 10_000_000)
+
+
+@given(first=st.integers(1, 1 << 40), most=st.one_of(st.none(), st.integers(1, 10**7)))
+def test_jobs_in_a_row_never_have_the_same_padding(first: int, most: int | None) -> None:
+    """A whole scoring batch differs, however short the clip: as many jobs in a row as the limit has lengths for."""
+    lengths = 1 << 16 if most is None else max(1, min(1 << 16, most // 64))
+
+    found = {fitting_padding(numbered_padding(number), most) for number in range(first, first + min(lengths, 500))}
+
+    assert min(lengths, 500) == len(found)
+    assert max(found) <= reserved_padding(9, most)
+
+
+def test_nothing_is_reserved_without_padding() -> None:
+    """A video that is not for the subnet loses no room."""
+    assert 0 == reserved_padding(0, 10_000_000)

@@ -2,6 +2,7 @@
 
     bring   the source: fetched, uploaded, or used where it is
     plan    decided once and stored; a later attempt goes on with it
+    wait    for a turn: what is above goes on ahead of the lanes
     make    upscale, join, audit; again smaller when it came out too large, by Lanczos when the deadline comes first
     place   the result into the object store, or to the path that was asked for
 
@@ -26,6 +27,7 @@ from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.placing import place_of
 from upscale_server.jobs.report import facts_of
 from upscale_server.jobs.shared import check_source
+from upscale_server.jobs.turns import Turns
 from upscale_server.jobs.wishes import FALLBACK_MODEL, hasty, limits_of, wish_of
 from upscale_server.logs import get_logger, log_event
 from upscale_server.pipeline import Result, upscale_as_planned
@@ -40,12 +42,13 @@ SIZE_ROUNDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A job in hand: its holder, its folder, the parts of the server, and how many jobs share a lane."""
+    """A job in hand: its holder, its folder, the parts of the server, and its place among those that want a turn."""
 
     hold: Hold
     folder: JobFolder
     parts: Parts
-    crowd: float = 1.0
+    turns: Turns
+    place: int
 
     @property
     def job(self) -> Job:
@@ -64,8 +67,12 @@ def carry(one: Carried) -> Outcome:
     ready = one.folder.find_ready()
     if ready is None:
         source = _bring(one)
-        ready = _make(one, source, _plan(one, source))
-        one.folder.keep_ready(ready)
+        plan = _plan(one, source)
+        if not one.turns.is_free:
+            one.hold.enter("waiting")
+        with one.turns.taken(one.place, one.hold.check):
+            ready = _make(one, source, plan)
+            one.folder.keep_ready(ready)
     return _place(one, ready)
 
 
@@ -119,7 +126,7 @@ def _decide(one: Carried, source: Path, wish: Wish) -> Plan:
 
 def _make(one: Carried, source: Path, plan: Plan) -> Ready:
     """Upscale, join and audit; the work never outlasts the deadline when Lanczos can still keep it."""
-    deadline, fallback = Deadline(one.job.asked.deadline, plan, one.crowd), ""
+    deadline, fallback = Deadline(one.job.asked.deadline, plan, one.turns.crowd), ""
     if plan.model == FALLBACK_MODEL:  # asked for, or an earlier attempt fell back
         deadline = deadline.none()
         fallback = DEADLINE if wish_of(one.job, one.parts.settings).model != FALLBACK_MODEL else ""

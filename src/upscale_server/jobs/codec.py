@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 from upscale_server.jobs.job import Asked, Outcome, Progress, Source
@@ -45,6 +45,14 @@ def digest_of_asked(asked: Asked) -> str:
     """
     values = {**asdict(asked), "deadline": None}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def unsigned(asked: Asked) -> Asked:
+    """Return a wish without what may be a signature or a token in its source's address."""
+    if asked.source.kind != "url":
+        return asked
+    address = asked.source.location.partition("#")[0].partition("?")[0]
+    return replace(asked, source=replace(asked.source, location=address))
 
 
 def _of(kind: type[Value], record: Record) -> Value:

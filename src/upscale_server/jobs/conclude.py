@@ -91,6 +91,8 @@ def drop_object(job: Job, parts: Parts) -> None:
         and not is_kept(job, folder)
     ):
         try:
+            if job.upload_id is not None:
+                parts.objects.abort(object_key(job.id), job.upload_id)
             parts.objects.delete(object_key(job.id))
         except StorageError as err:  # the janitor finds it by its age
             get_logger().warning("object_left_behind", key=object_key(job.id), detail=err.detail)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from upscale_server.errors import BadRequest, DiskFull, MissingExtra, StorageError
@@ -19,6 +19,9 @@ from upscale_server.jobs.tables import SCHEMA_VERSION, metadata, schema
 
 BUSY_SECONDS = 30
 """How long a writer waits for another one; a transaction takes milliseconds, a slow disk's fsync up to seconds."""
+
+_FIRST_START = 0x7570_7363_616C_6531
+"""Number of the lock under which the tables are made; any will do that nobody else takes."""
 
 
 class Database:
@@ -61,12 +64,10 @@ class Database:
 
     def _check_version(self, connection: Connection) -> None:
         version = connection.execute(select(schema.c.version)).scalar()
-        if version is None:
-            connection.execute(insert(schema).values(id=1, version=SCHEMA_VERSION))
-        elif version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
             raise StorageError(
                 f"jobs' database {self._shown} has schema {version}; this version reads and writes {SCHEMA_VERSION}",
-                hint="run the version that wrote it, or give another UPSCALE_DATABASE_URL",
+                hint="run the version that wrote it, move the file away, or give another UPSCALE_DATABASE_URL",
             )
 
     @property
@@ -108,11 +109,20 @@ def _open(url: URL) -> Engine:
             hint="pip install 'upscale-server[postgres]'",
         ) from err
     try:
-        metadata.create_all(engine)
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # two servers' first start: one makes the tables, one waits
+                connection.execute(select(func.pg_advisory_xact_lock(_FIRST_START)))
+            _make_tables(connection)
     except DBAPIError as err:
         engine.dispose()
         raise StorageError(f"jobs' database cannot be opened: {str(err.orig).splitlines()[0]}") from err
     return engine
+
+
+def _make_tables(connection: Connection) -> None:
+    metadata.create_all(connection)
+    if connection.execute(select(schema.c.version)).scalar() is None:
+        connection.execute(insert(schema).values(id=1, version=SCHEMA_VERSION))
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -135,7 +145,7 @@ def _open_sqlite(url: URL) -> Engine:
 
     try:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            metadata.create_all(connection)
+            _make_tables(connection)
     except DBAPIError as err:
         engine.dispose()
         raise StorageError(

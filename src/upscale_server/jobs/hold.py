@@ -24,6 +24,8 @@ is and how soon another server's cancel is seen. A renewal takes four millisecon
 
 CANCELED, PAUSED, DRAINING, LOST, DEADLINE = "canceled", "paused", "draining", "lost", "deadline"
 _AT_ONCE = (CANCELED, LOST)
+_RANK = ("", PAUSED, DRAINING, CANCELED, LOST)
+"""What outweighs what: a drain a pause, so that a pause that is taken back does not take the drain along."""
 
 
 class Hold:
@@ -78,12 +80,17 @@ class Hold:
             raise Canceled(reason)
 
     def ask(self, reason: str, grace_seconds: float | None = None) -> None:
-        """Ask for a stop; a cancel is not taken back by a pause, nor anything by a stopping server."""
+        """Ask for a stop; a pause gives way to the others, which may not be taken back, and a drain to a cancel."""
         with self._lock:
             if grace_seconds is not None:
                 self._grace_seconds = grace_seconds
-            if not self._reason or (reason in _AT_ONCE and self._reason not in _AT_ONCE):
+            if _RANK.index(reason) > _RANK.index(self._reason):
                 self._reason, self._asked_at = reason, time.monotonic()
+
+    def _withdraw_pause(self) -> None:
+        with self._lock:
+            if self._reason == PAUSED:
+                self._reason = ""
 
     def poke(self) -> None:
         """Renew the lease now: something is wanted, or there is progress to store."""
@@ -132,3 +139,5 @@ class Hold:
         else:
             if wanted:
                 self.ask(wanted)
+            else:
+                self._withdraw_pause()

@@ -75,8 +75,8 @@ class Janitor:
     def sweep(self) -> None:
         """Remove everything whose time is over."""
         kinds = (
-            self._forsaken, self._folders, self._uploads, self._old_jobs, self._old_results, self._over_budget,
-            self._part_files,
+            self._forsaken, self._folders, self._kept_work, self._uploads, self._old_jobs, self._old_results,
+            self._over_budget, self._part_files,
         )  # fmt: skip
         for kind in kinds:
             try:
@@ -122,6 +122,25 @@ class Janitor:
             return False
         folder.remove()
         return True
+
+    def _kept_work(self) -> int:
+        """Remove the oldest work of failed jobs while all of it together is over its budget."""
+        left, removed = self._parts.settings.jobs.kept_bytes, 0
+        for ended_at, folder in sorted(self._failed(), key=lambda one: one[0], reverse=True):
+            left -= sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
+            if left >= 0 or folder.path.name in self._carried():
+                continue
+            if self._parts.store.get(folder.path.name).finished_at == ended_at:  # nobody has retried it meanwhile
+                folder.remove()
+                removed += 1
+        return removed
+
+    def _failed(self) -> Iterator[tuple[float, JobFolder]]:
+        for path in _inside(jobs_folder(self._parts.temp_dir)):
+            with suppress(NotFound):
+                job = self._parts.store.get(path.name)
+                if job.state == "failed":
+                    yield job.finished_at or 0, JobFolder(self._parts.temp_dir, job.id)
 
     def _is_needed(self, job: Job, folder: JobFolder) -> bool:
         if job.state in _UNFINISHED:  # in whose hands ever: they may be ours under an older name

@@ -19,7 +19,7 @@ FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
 """States that end a job; `retry` alone leads out of them."""
 
 PHASES = ("waiting", "fetch", "plan", "upscale", "join", "audit", "store", "done")
-"""Phases of a job, in order."""
+"""Phases of a job, in order; one whose plan is made waits again where the lanes have enough to do."""
 
 FOLLOWS: dict[State, frozenset[State]] = {
     "queued": frozenset({"running", "paused", "canceled"}),
@@ -55,7 +55,8 @@ class Asked:
     """What a caller asked for, checked and complete; it is stored as JSON and never changes.
 
     `fit` None is the task's own; `maximum_mb` is in MiB; `deadline` is in seconds since the epoch; `output_path` is
-    where a path's result goes; `file_name` is what a download is called.
+    where a path's result goes; `file_name` is what a download is called; `allow_partial` takes what is there of a
+    source that ends early.
     """
 
     source: Source
@@ -71,6 +72,7 @@ class Asked:
     deadline: float | None = None
     output_path: str | None = None
     file_name: str = "upscaled"
+    allow_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,9 @@ class Job:
     """A stored job.
 
     Times are in seconds since the epoch; `version` grows with every change; `attempt` counts claims and is the fence:
-    only the newest attempt may write. `wanted` is what its owner asked for and the runner has not done yet.
-    `plan` is the plan as JSON values once it was made; it is not decided again. `fault` is a problem object.
+    only the newest attempt may write. `number` counts all jobs ever accepted. `wanted` is what its owner asked for and
+    the runner has not done yet. `plan` is the plan as JSON values once it was made; it is not decided again. `fault` is
+    a problem object.
     """
 
     id: str
@@ -145,6 +148,7 @@ class Job:
     fault: dict[str, Any] | None = None
     upload_id: str | None = None
     wanted: Wanted = ""
+    number: int = 0
 
     @property
     def is_finished(self) -> bool:

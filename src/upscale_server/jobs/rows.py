@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, inser
 from upscale_server.errors import BadRequest, Conflict, NotFound, QueueFull, UpscaleError
 from upscale_server.jobs.codec import asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
-from upscale_server.jobs.tables import jobs
+from upscale_server.jobs.tables import jobs, schema
 
 StoredRow = Row[Any]  # a row's columns have many types
 _MOST_SEGMENTS = 10_000_000
@@ -84,12 +84,17 @@ class Writer:
         """Store a job under a name that cannot be guessed."""
         job_id, now = secrets.token_hex(16), self.now
         values = {
-            "id": job_id, "state": "queued", "created_at": now, "queued_at": now, "updated_at": now,
+            "id": job_id, "number": self._next_number(), "state": "queued",
+            "created_at": now, "queued_at": now, "updated_at": now,
             "key_id": new.key_id, "idempotency_key": new.idempotency_key, "asked_digest": digest, "home": new.home,
             "asked": to_record(new.asked), "progress": to_record(Progress()),
         }  # fmt: skip
         self.connection.execute(insert(jobs).values(values))
         return job_of(self.row(job_id))
+
+    def _next_number(self) -> int:
+        self.connection.execute(update(schema).values(last_number=schema.c.last_number + 1))
+        return int(self.connection.execute(select(schema.c.last_number)).scalar_one())
 
     def change(self, job_id: str, **values: object) -> Job:
         """Write columns as news for those who watch the job."""
@@ -170,6 +175,7 @@ def job_of(row: StoredRow) -> Job:
         fault=row.fault,
         upload_id=row.upload_id,
         wanted=row.wanted,
+        number=row.number,
     )
 
 

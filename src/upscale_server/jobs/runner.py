@@ -1,7 +1,7 @@
 """Carries jobs: takes the one that waits longest as soon as there is a hand free, and stops them when it is told to.
 
-A hand is a thread; a few more than there are lanes, so that fetching and storing overlap with upscaling. What is done
-with a job is in `carry`.
+A hand is a thread; there are more than lanes, so that sources are fetched and looked at ahead (see `turns`). What
+is done with a job is in `carry`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 
 from structlog.contextvars import bound_contextvars
 
@@ -23,10 +24,9 @@ from upscale_server.jobs.hold import DRAINING, Hold
 from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Claim, Job, Progress
 from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.turns import Turns, hands
 from upscale_server.logs import get_logger
 
-SPARE_HANDS = 2
-"""Jobs carried besides those that keep the lanes busy: one that is fetched, one that is stored."""
 LOOK_SECONDS = 1.0
 """Between two looks for work that another server queued or whose owner fell silent; our own work wakes us."""
 RELEASE_SECONDS = 10.0
@@ -48,6 +48,8 @@ class Runner:
         self._stranded: deque[Claim] = deque()
         self._untidy: deque[str] = deque()
         self._lock = threading.Lock()
+        self._turns = Turns(lambda: len(parts.lanes.status().lanes))
+        self._places = count()
         self._tidying = threading.Lock()  # no retry between a look at a job and the removal of its files
         self._news = threading.Event()
         self._stopping = threading.Event()
@@ -193,8 +195,10 @@ class Runner:
             self._news.wait(LOOK_SECONDS)
 
     def _has_a_hand_free(self) -> bool:
-        status = self._parts.lanes.status()
-        return status.ready and not self._stopping.is_set() and len(self._working()) < len(status.lanes) + SPARE_HANDS
+        status, at_work = self._parts.lanes.status(), len(self._working())
+        if self._stopping.is_set() or not status.ready:
+            return False
+        return at_work < hands(self._parts.settings, len(status.lanes), at_work, self._parts.temp_dir)
 
     def _begin_next(self) -> bool:
         settings = self._parts.settings.jobs
@@ -204,7 +208,9 @@ class Runner:
         hold = Hold(self._parts.store, claim, settings.drain_seconds)
         with self._lock:
             before = self._hands.get(claim.job.id)  # still tidying up after an attempt that was retried at once
-            thread = threading.Thread(target=self._carry, args=(hold, before), name="job", daemon=True)
+            folder = JobFolder(self._parts.temp_dir, claim.job.id)
+            one = Carried(hold, folder, self._parts, self._turns, next(self._places))
+            thread = threading.Thread(target=self._carry, args=(one, before), name="job", daemon=True)
             self._hands[claim.job.id] = _Hand(hold, thread)
         try:
             thread.start()
@@ -217,8 +223,8 @@ class Runner:
             hold.ask(DRAINING, 0)
         return True
 
-    def _carry(self, hold: Hold, before: _Hand | None) -> None:
-        job = hold.claim.job
+    def _carry(self, one: Carried, before: _Hand | None) -> None:
+        hold, job = one.hold, one.job
         if before is not None:
             before.thread.join()
         if job.attempt > 1:
@@ -228,9 +234,7 @@ class Runner:
             get_logger().info("job_claimed", attempt=job.attempt, task=job.asked.task)
             try:
                 with hold:
-                    crowd = (len(self._working()) or 1) / max(1, len(self._parts.lanes.status().lanes))
-                    folder = JobFolder(self._parts.temp_dir, job.id)
-                    carry_to_its_end(Carried(hold, folder, self._parts, crowd))
+                    carry_to_its_end(one)
             except Exception as err:  # noqa: BLE001 - a thread's last line: the job is given back below
                 get_logger().exception("job_stranded", detail=str(err))
                 self._stranded.append(hold.claim)

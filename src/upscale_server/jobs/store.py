@@ -6,18 +6,17 @@ Every method is one transaction. It decides which step is legal; when steps are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, or_, select, update
 
 from upscale_server.errors import BadRequest, Conflict
-from upscale_server.jobs.codec import digest_of_asked, progress_from, to_record
+from upscale_server.jobs.codec import asked_from, digest_of_asked, progress_from, to_record, unsigned
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import (
     FINISHED,
-    FOLLOWS,
     Claim,
     Job,
     NewJob,
@@ -26,11 +25,12 @@ from upscale_server.jobs.job import (
     State,
     Wanted,
 )
-from upscale_server.jobs.rows import Writer, cursor_of, job_of, older_than, row_of
+from upscale_server.jobs.reader import JobReader
+from upscale_server.jobs.rows import StoredRow, Writer, job_of
 from upscale_server.jobs.tables import jobs
 
 
-class JobStore:
+class JobStore(JobReader):
     """The jobs of all servers that share a database; safe to call from several threads.
 
     Args:
@@ -43,13 +43,9 @@ class JobStore:
     """
 
     def __init__(self, url: str, attempts: int = 3, clock: Callable[[], float] = time.time) -> None:
-        self._database = Database(url)
+        super().__init__(Database(url))
         self._attempts = attempts
         self._clock = clock
-
-    def close(self) -> None:
-        """Close the database; safe to call twice."""
-        self._database.close()
 
     # ------------------------------------------------------------------------------------------------ for callers
 
@@ -64,64 +60,16 @@ class JobStore:
             QueueFull: as many are waiting already.
             Conflict: the Idempotency-Key was used for another wish.
         """
-        digest = new.digest or digest_of_asked(new.asked)
+        return self.add_all([new], room)[0]
+
+    def add_all(self, news: Sequence[NewJob], room: int) -> list[Job]:
+        """Store several jobs or none, as `add` does each.
+
+        Raises:
+            QueueFull, Conflict: as `add`; none is stored.
+        """
         with self._writing() as writer:
-            known = writer.known(new)
-            if known is not None:
-                if known.asked_digest != digest:
-                    raise Conflict(
-                        f"Idempotency-Key was used for another request, which became job {known.id}",
-                        hint="use a new key for a new request",
-                    )
-                return job_of(known)
-            writer.check_room(room)
-            return writer.insert(new, digest)
-
-    def get(self, job_id: str) -> Job:
-        """Return a job.
-
-        Raises:
-            NotFound: there is none of this name.
-        """
-        with self._database.reading() as connection:
-            return job_of(row_of(connection, job_id))
-
-    def page(
-        self, after: str | None, limit: int, state: State | None = None, key_id: str | None = None
-    ) -> tuple[list[Job], str | None]:
-        """Return jobs, newest first, and what to give as `after` for the next page, None at the end.
-
-        Raises:
-            BadRequest: `after` is none of ours.
-        """
-        query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
-        if state is not None:
-            query = query.where(jobs.c.state == state)
-        if key_id is not None:
-            query = query.where(jobs.c.key_id == key_id)
-        if after is not None:
-            query = query.where(older_than(after))
-        with self._database.reading() as connection:
-            found = [job_of(row) for row in connection.execute(query)]
-        last = found[limit - 1] if len(found) > limit else None
-        return found[:limit], None if last is None else cursor_of(last)
-
-    def counts(self) -> dict[State, int]:
-        """Return how many jobs are in each state."""
-        query = select(jobs.c.state, func.count().label("amount")).group_by(jobs.c.state)
-        with self._database.reading() as connection:
-            found = {row.state: row.amount for row in connection.execute(query)}
-        return {state: found.get(state, 0) for state in FOLLOWS}
-
-    def place(self, job_id: str) -> int:
-        """Return a waiting job's place in the queue, 1 for the next one; 0 for a job that does not wait."""
-        return self.places().get(job_id, 0)
-
-    def places(self) -> dict[str, int]:
-        """Return the places of all jobs that wait, 1 for the next one: one question for a whole list of them."""
-        query = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.queued_at, jobs.c.id)
-        with self._database.reading() as connection:
-            return {row.id: place for place, row in enumerate(connection.execute(query), 1)}
+            return [self._add(writer, new, room) for new in news]
 
     def want(self, job_id: str, wanted: Wanted) -> Job:
         """Cancel or pause a job: at once where nobody carries it, else by telling its owner.
@@ -141,12 +89,16 @@ class JobStore:
             return writer.change(job_id, wanted=wanted) if row.state == "running" else writer.step(row, wanted)
 
     def resume(self, job_id: str) -> Job:
-        """Let a paused job wait again, behind those that wait already.
+        """Let a paused job wait again, behind those that wait already; one that is to be paused simply goes on.
 
         Raises:
-            NotFound, Conflict: there is none, or it is not paused.
+            NotFound, Conflict: there is none, or it is not paused and not going to be.
         """
-        return self._queue_again(job_id, "paused")
+        with self._writing() as writer:
+            row = writer.row(job_id)
+            if row.state == "running" and row.wanted == "paused":
+                return writer.change(job_id, wanted="")
+            return self._queue_again(writer, row, "paused")
 
     def retry(self, job_id: str, room: int) -> Job:
         """Let a failed or cancelled job wait again, where there is room as for a new one.
@@ -154,7 +106,8 @@ class JobStore:
         Raises:
             NotFound, Conflict, QueueFull: there is none, it did not fail, or too many wait already.
         """
-        return self._queue_again(job_id, "failed", "canceled", room=room)
+        with self._writing() as writer:
+            return self._queue_again(writer, writer.row(job_id), "failed", "canceled", room=room)
 
     # ------------------------------------------------------------------------------------------------ for owners
 
@@ -221,6 +174,8 @@ class JobStore:
     def finish(self, claim: Claim, outcome: Outcome) -> Job:
         """End a job with success, or as cancelled when that was asked for until now.
 
+        The query of the source's address goes: it may hold a signature, and nobody fetches it again.
+
         Raises:
             Conflict: as `hold`.
         """
@@ -231,7 +186,8 @@ class JobStore:
             before = progress_from(row.progress)
             total = before.frames_total
             done = Progress("done", total, total, segments_done=before.segments_done)
-            return writer.step(row, "succeeded", outcome=to_record(outcome), progress=to_record(done), upload_id=None)
+            ends = {"outcome": to_record(outcome), "progress": to_record(done), "upload_id": None}
+            return writer.step(row, "succeeded", asked=to_record(unsigned(asked_from(row.asked))), **ends)
 
     def fail(self, claim: Claim, fault: dict[str, Any]) -> Job:  # JSON values
         """End a job with a fault: a problem object.
@@ -245,29 +201,20 @@ class JobStore:
     def let_go(self, claim: Claim, to: State) -> Job:
         """Give a job up unfinished: `canceled`, `paused`, or `queued` for the next owner.
 
-        What was asked for since the last `hold` is done: a cancel or a pause that was taken is never forgotten.
+        What was asked for since the last `hold` is done: a cancel or a pause that was taken is never forgotten, and a
+        pause that was taken back is none.
 
         Raises:
             Conflict: as `hold`.
         """
         with self._writing() as writer:
             row = writer.held(claim)
+            if to == "paused" and not row.wanted:
+                to = "queued"
             is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
             return writer.step(row, row.wanted if is_overruled else to)
 
     # ------------------------------------------------------------------------------------------------ for the janitor
-
-    def expired(self, before: float) -> list[Job]:
-        """Return up to a thousand finished jobs that ended before a moment, oldest first."""
-        query = select(jobs).where(jobs.c.state.in_(FINISHED), jobs.c.finished_at < before)
-        with self._database.reading() as connection:
-            return [job_of(row) for row in connection.execute(query.order_by(jobs.c.finished_at).limit(1000))]
-
-    def forsaken(self, before: float) -> list[Job]:
-        """Return up to a thousand paused jobs that nobody has touched since a moment."""
-        query = select(jobs).where(jobs.c.state == "paused", jobs.c.updated_at < before)
-        with self._database.reading() as connection:
-            return [job_of(row) for row in connection.execute(query.order_by(jobs.c.updated_at).limit(1000))]
 
     def remove(self, job_id: str) -> None:
         """Forget a finished job.
@@ -284,17 +231,28 @@ class JobStore:
 
     # ------------------------------------------------------------------------------------------------ inside
 
+    def _add(self, writer: Writer, new: NewJob, room: int) -> Job:
+        digest = new.digest or digest_of_asked(new.asked)
+        known = writer.known(new)
+        if known is None:
+            writer.check_room(room)
+            return writer.insert(new, digest)
+        if known.asked_digest != digest:
+            raise Conflict(
+                f"Idempotency-Key was used for another request, which became job {known.id}",
+                hint="use a new key for a new request",
+            )
+        return job_of(known)
+
     @contextmanager
     def _writing(self) -> Iterator[Writer]:
         with self._database.writing() as connection:
             yield Writer(connection, self._clock())
 
-    def _queue_again(self, job_id: str, *states: State, room: int | None = None) -> Job:
-        with self._writing() as writer:
-            row = writer.row(job_id)
-            if row.state not in states:
-                raise Conflict(f"job {job_id} is {row.state}; expected {' or '.join(states)}")
-            if room is not None:  # a paused job has its place already
-                writer.check_room(room)
-            fresh = {"progress": to_record(Progress()), "fault": None, "finished_at": None, "deaths": 0, "reached": 0}
-            return writer.step(row, "queued", queued_at=writer.now, **fresh)
+    def _queue_again(self, writer: Writer, row: StoredRow, *states: State, room: int | None = None) -> Job:
+        if row.state not in states:
+            raise Conflict(f"job {row.id} is {row.state}; expected {' or '.join(states)}")
+        if room is not None:  # a paused job has its place already
+            writer.check_room(room)
+        fresh = {"progress": to_record(Progress()), "fault": None, "finished_at": None, "deaths": 0, "reached": 0}
+        return writer.step(row, "queued", queued_at=writer.now, **fresh)

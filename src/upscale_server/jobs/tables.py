@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Double, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -16,6 +16,8 @@ schema = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
+    # The number of the newest job: counted here and not in the jobs, or a removed one's would be given again.
+    Column("last_number", Integer, nullable=False, default=0),
 )
 """One row. Writers lock it first, so that there is one writer at a time on Postgres as there is on SQLite."""
 
@@ -23,6 +25,7 @@ jobs = Table(
     "upscale_jobs",
     metadata,
     Column("id", String(32), primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
     Column("state", String(16), nullable=False),
     Column("version", Integer, nullable=False, default=1),
     Column("attempt", Integer, nullable=False, default=0),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from upscale_server.budget import numbered_padding
 from upscale_server.jobs.job import Job
 from upscale_server.models.added import path_of
 from upscale_server.settings import Settings
@@ -28,8 +29,9 @@ def wish_of(job: Job, settings: Settings) -> Wish:
         codec=asked.codec,
         crf=asked.crf,
         profile=asked.profile,
+        allow_partial=asked.allow_partial,
         max_bytes=None if asked.maximum_mb is None else int(asked.maximum_mb * 2**20),
-        padding=_padding_of(job.id) if asked.profile == "subnet" else 0,
+        padding=numbered_padding(job.number) if asked.profile == "subnet" else 0,
     )
 
 
@@ -46,8 +48,3 @@ def limits_of(settings: Settings) -> Limits:
     """Return the settings' limits as the plan takes them."""
     given = settings.limits
     return Limits(given.max_source_side, given.max_pixels, given.max_output_side)
-
-
-def _padding_of(job_id: str) -> int:
-    """Return bytes of a box that makes the output's size one of a kind; the same whenever the job is done again."""
-    return 8 + int(job_id[:4], 16)  # a box has a head of 8 bytes

@@ -131,7 +131,8 @@ class VideoInfo:
     `pixel_format` is the planar YUV format that frames are delivered in, `pixel_format_of_source` the stream's own.
     `interlaced` is what the header or the first frames say; `may_interlace` that later frames could be.
     `timed` is false when no packet has a time (elementary streams).
-    `display_matrix` is FFmpeg's nine integers, empty when there is none.
+    `display_matrix` is FFmpeg's nine integers, empty when there is none. `part_there` is how much the file has of what
+    its header declares, 1 where that is nothing.
     """
 
     path: str
@@ -163,6 +164,7 @@ class VideoInfo:
     streams: tuple[StreamInfo, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
+    part_there: float = 1.0
 
 
 @dataclass(slots=True)

@@ -11,13 +11,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull, UpscaleError
+from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull
 from upscale_server.jobs.folder import uploads_folder
-from upscale_server.jobs.job import Job, NewJob, Progress, State
+from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import get_logger
 from upscale_server.models.catalogue import LANCZOS, available
 from upscale_server.service.assembly import assembled
+from upscale_server.service.door import check_target
 from upscale_server.service.results import Results
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, check_url
@@ -117,6 +118,14 @@ class VideoService:
         """
         check_url(url, self._rules)
 
+    def check_asked(self, asked: Asked) -> None:
+        """Look at what is asked for without its source.
+
+        Raises:
+            TooManyPixels: whatever the source is, the output would be larger than the limits allow.
+        """
+        check_target(asked, self.settings.limits)
+
     def check_room(self) -> None:
         """Return where a job would be accepted now: asked before a long upload is taken in.
 
@@ -135,15 +144,10 @@ class VideoService:
         Raises:
             Draining, QueueFull: none is taken now.
             ModelsNotLoaded: the workers cannot be started, so that it would wait for ever.
+            TooManyPixels: as `check_asked`.
             Conflict: the Idempotency-Key was used for something else.
         """
-        self._check_open()
-        if new.asked.source.kind != "url" or self.settings.storage.kind == "local":
-            new = replace(new, home=self._name)  # its bytes are here, or the result will be asked for here
-        job = self._store.add(new, self.settings.jobs.room)
-        get_logger().info("job_accepted", job_id=job.id, source=new.asked.source.kind, profile=new.asked.profile)
-        self._runner.wake()
-        return job
+        return self.submit_all([new])[0]
 
     def submit_all(self, news: Sequence[NewJob]) -> list[Job]:
         """Accept several jobs or none.
@@ -151,20 +155,13 @@ class VideoService:
         Raises:
             As `submit`.
         """
-        counts = self.counts()
-        if len(news) > counts.left:
-            raise QueueFull(
-                f"{len(news)} jobs are asked for and {counts.left} places are left of {counts.room}, "
-                "see UPSCALE_JOBS__ROOM"
-            )
-        taken: list[Job] = []
-        try:
-            for new in news:
-                taken.append(self.submit(new))  # noqa: PERF401 - those taken before a failure are given back
-        except UpscaleError:
-            for job in taken:
-                self._runner.cancel(job.id)
-            raise
+        self._check_open()
+        for new in news:
+            self.check_asked(new.asked)
+        taken = self._store.add_all([self._at_home(new) for new in news], self.settings.jobs.room)
+        for job in taken:
+            get_logger().info("job_accepted", job_id=job.id, source=job.asked.source.kind, profile=job.asked.profile)
+        self._runner.wake()
         return taken
 
     def job(self, job_id: str, owner: str = "") -> Job:
@@ -207,7 +204,7 @@ class VideoService:
         return self._runner.pause(self.job(job_id, owner).id)
 
     def resume(self, job_id: str, owner: str = "") -> Job:
-        """Let a paused job go on."""
+        """Let a paused job go on; a pause that was only asked for is taken back."""
         self._check_open()
         return self._runner.resume(self.job(job_id, owner).id)
 
@@ -264,6 +261,12 @@ class VideoService:
         """Return how many jobs run and wait."""
         found = self._store.counts()
         return Counts(found["running"], found["queued"], found["paused"], self.settings.jobs.room)
+
+    def _at_home(self, new: NewJob) -> NewJob:
+        """Return a job that only this server does where its bytes are here, or its result will be asked for here."""
+        if new.asked.source.kind == "url" and self.settings.storage.kind != "local":
+            return new
+        return replace(new, home=self._name)
 
     def _check_open(self) -> None:
         if self.is_draining:

@@ -70,6 +70,9 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
 
+    def abort(self, key: str, upload_id: str) -> None:
+        """Give up a multipart upload that an attempt left; nothing happens where there is none."""
+
     def listed(self, prefix: str = "") -> Iterator[Stored]:
         """Yield the objects whose keys begin with `prefix`."""
 

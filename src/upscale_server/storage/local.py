@@ -95,6 +95,10 @@ class LocalStore:
         with naming_write_faults(path):
             path.unlink(missing_ok=True)
 
+    def abort(self, key: str, upload_id: str) -> None:
+        """Do nothing: there are no uploads in parts."""
+        del key, upload_id
+
     def listed(self, prefix: str = "") -> Iterator[Stored]:
         """Yield the objects whose keys begin with `prefix`, in the order of their keys."""
         for path in sorted(self.root.rglob("*")):

@@ -95,6 +95,10 @@ class S3Store:
 
         self._do(f"removing {key}", step, self._quick)
 
+    def abort(self, key: str, upload_id: str) -> None:
+        """Give up a multipart upload that an attempt left, so that its parts cost nothing any more."""
+        self._do("aborting an upload", partial(self._abort, check_key(key), upload_id), self._quick)
+
     def listed(self, prefix: str = "") -> Iterator[Stored]:
         """Yield the objects whose keys begin with `prefix`, page by page."""
         asked = {"Bucket": self._bucket, "Prefix": prefix}

@@ -72,6 +72,7 @@ def asked_by_fields(fields: NewJobFields, models: Collection[str], source: Sourc
         crf=fields.crf,
         maximum_mb=fields.maximum_optimized_size_mb,
         profile=fields.profile,
+        allow_partial=fields.allow_partial,
         file_name=file_name,
     )
 

@@ -32,6 +32,7 @@ def job_view(service: VideoService, job: Job, base_url: str, places: Mapping[str
     return JobView(
         id=job.id,
         state=job.state,
+        wanted=job.wanted or None,
         progress=ProgressView(
             phase=progress.phase,
             frames_done=progress.frames_done,

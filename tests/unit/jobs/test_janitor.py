@@ -19,7 +19,7 @@ from upscale_server.jobs.folder import JobFolder, uploads_folder
 from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Asked, Job, NewJob, Outcome, Source, State
 from upscale_server.jobs.parts import Parts
-from upscale_server.settings import Storage
+from upscale_server.settings import Jobs, Storage
 
 DAY = 86_400
 LONG_AGO = 100 * DAY
@@ -122,6 +122,20 @@ def test_work_that_a_retry_can_use_stays_for_a_day(parts: Parts, monkeypatch: py
     sweep(parts)
 
     assert not has_folder(parts, job)
+
+
+def test_oldest_work_of_failed_jobs_goes_when_it_is_over_budget(tmp_path: Path) -> None:
+    """What waits for a retry may not fill the disk; the newest stays, and what goes on is none of it."""
+    parts = parts_in(tmp_path, LocalLanes(), jobs=Jobs(kept_bytes=250))
+    older, newer, newest = (job_in(parts, "failed", {"retryable": True}) for _ in range(3))
+    paused = job_in(parts, "paused")
+    for job in (older, newer, newest, paused):
+        (JobFolder(parts.temp_dir, job.id).path / "source").write_bytes(bytes(100))
+
+    sweep(parts)
+
+    assert [False, True, True, True] == [has_folder(parts, job) for job in (older, newer, newest, paused)]
+    parts.store.close()
 
 
 def test_old_jobs_go_with_their_results(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

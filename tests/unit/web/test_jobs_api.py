@@ -45,6 +45,45 @@ def test_a_job_of_no_named_size_says_which_it_will_have(served: Served) -> None:
     assert "scale" not in boxed["asked"]
 
 
+def test_pause_that_is_asked_of_a_running_job_is_seen_and_taken_back(served: Served) -> None:
+    """The job says what is wanted of it until that is done; a resume before is no conflict."""
+    path = f"/v1/jobs/{served.client.post('/v1/jobs', json=JOB).json()['id']}"
+    assert served.service._store.claim(served.service._name, 1000)
+
+    asked, seen, back = (
+        ask.json() for ask in (
+            served.client.post(f"{path}/pause"), served.client.get(path), served.client.post(f"{path}/resume")
+        )
+    )  # fmt: skip
+
+    assert [("running", "paused"), ("running", "paused"), ("running", None)] == [
+        (job["state"], job["wanted"]) for job in (asked, seen, back)
+    ]
+
+
+def test_target_over_the_limits_is_refused_at_the_door(served: Served) -> None:
+    """413 with the setting, by address and before an upload is read; nothing is queued."""
+    asked = served.client.post("/v1/jobs", json={"payload_url": JOB["payload_url"], "target": "20000x20000"})
+    sent = served.post_raw("/v1/jobs?target=20000x20000", b"video", "video/mp4")
+
+    for reply in (asked, sent):
+        assert (413, "too_many_pixels") == (reply.status_code, reply.json()["code"])
+        assert "UPSCALE_LIMITS__MAX_OUTPUT_SIDE" in reply.json()["detail"]
+    assert 0 == served.service.counts().queued
+    assert [] == list(served.service.uploads.iterdir())
+
+
+def test_part_of_a_file_is_taken_only_where_it_is_asked_for(served: Served) -> None:
+    """A source that ends early fails its job by default; the field is a job's own and no documented call's."""
+    whole = served.client.post("/v1/jobs", json=JOB).json()
+    part = served.client.post("/v1/jobs", json={**JOB, "allow_partial": True}).json()
+    sent = served.post_raw("/v1/jobs?allow_partial=true", b"video", "video/mp4").json()
+    documented = served.client.post("/upscale-video", json={**VIDEO, "allow_partial": True})
+
+    assert [False, True, True] == [job["asked"]["allow_partial"] for job in (whole, part, sent)]
+    assert 400 == documented.status_code
+
+
 def test_the_list_comes_in_pages_and_by_state(served: Served) -> None:
     """Newest first; `next` leads on and is null at the end."""
     ids = [served.client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(3)]

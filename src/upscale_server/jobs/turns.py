@@ -1,0 +1,94 @@
+"""Which of the jobs in hand may keep the lanes busy: so many at once, and whoever was claimed first comes first.
+
+More are in hand than that, so that a bad source is told of while the lanes work on others. It claims nothing; that is
+the runner's business.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from upscale_server.settings import Settings
+
+SPARE = 2
+"""Jobs that have their turn besides those that keep the lanes busy: the desk joins and audits two at once."""
+AHEAD = 8
+"""Jobs that are fetched and planned while others have their turn; slow sources hold that many hands and no lane."""
+AHEAD_OF_OTHERS = 2
+"""The same where several servers share the queue and the results: what is fetched here is done here."""
+_LOOK_SECONDS = 0.2
+"""How often one who waits is asked whether it should stop; a turn that ends is noticed at once."""
+
+
+class Turns:
+    """The turns of one server; `lanes` tells how many lanes there are now."""
+
+    def __init__(self, lanes: Callable[[], int]) -> None:
+        self._lanes = lanes
+        self._changed = threading.Condition()
+        self._waiting: list[int] = []
+        self._taken = 0
+
+    @contextmanager
+    def taken(self, place: int, check: Callable[[], None]) -> Iterator[None]:
+        """Wait for a turn and have it; `check` may raise to give up waiting, and `place` is lower for who is first."""
+        self._wait(place, check)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= 1
+                self._changed.notify_all()
+
+    @property
+    def is_free(self) -> bool:
+        """Tell whether one that comes now has its turn at once."""
+        with self._changed:
+            return not self._waiting and self._taken < self._lanes() + SPARE
+
+    @property
+    def crowd(self) -> float:
+        """Return how many jobs share a lane now."""
+        return max(1, self._taken) / max(1, self._lanes())
+
+    def _wait(self, place: int, check: Callable[[], None]) -> None:
+        with self._changed:
+            self._waiting.append(place)
+        try:
+            while True:
+                check()
+                with self._changed:
+                    if place == min(self._waiting) and self._taken < self._lanes() + SPARE:
+                        self._taken += 1
+                        return
+                    self._changed.wait(_LOOK_SECONDS)
+        finally:
+            with self._changed:
+                self._waiting.remove(place)
+                self._changed.notify_all()
+
+
+def hands(settings: Settings, lanes: int, at_work: int, temp_dir: Path) -> int:
+    """Return how many jobs may be in hand: fewer are fetched ahead where the disk may not hold their sources.
+
+    Args:
+        settings: of the server.
+        lanes: that there are now.
+        at_work: jobs in hand now.
+        temp_dir: where their sources go.
+    """
+    least = lanes + SPARE
+    if at_work >= least and _free_bytes(temp_dir) < (at_work + 1) * settings.fetch.max_bytes:
+        return least
+    is_shared = bool(settings.database_url.get_secret_value()) and settings.storage.kind != "local"
+    return least + (AHEAD_OF_OTHERS if is_shared else AHEAD)
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():  # nobody has put anything there yet
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,71 @@
+"""Turns on the lanes: so many at once, in the order of the claims, and given up without a trace."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from tests.support.killing import wait_until
+from upscale_server.errors import Canceled
+from upscale_server.jobs.turns import AHEAD, AHEAD_OF_OTHERS, SPARE, Turns, hands
+from upscale_server.settings import Fetch, Settings, Storage
+
+
+def go_on() -> None:
+    """Have no reason to stop."""
+
+
+def give_up() -> None:
+    """Have one."""
+    raise Canceled("canceled")
+
+
+def test_whoever_was_claimed_first_comes_first() -> None:
+    """A slow source loses its place to nobody who was claimed later, once it is there."""
+    turns, came = Turns(lambda: 1), list[int]()
+
+    def take(place: int) -> None:
+        with turns.taken(place, go_on):
+            came.append(place)
+
+    with ExitStack() as first:
+        for place in range(1 + SPARE):
+            first.enter_context(turns.taken(place, go_on))
+        threads = [threading.Thread(target=take, args=(place,)) for place in (9, 7, 8)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(turns._waiting) == 3)
+        assert (False, []) == (turns.is_free, came)
+        assert 1 + SPARE == turns.crowd
+    for thread in threads:
+        thread.join(60)
+
+    assert came[0] == 7
+    assert (True, {7, 8, 9}) == (turns.is_free, set(came))
+
+
+def test_who_gives_up_waiting_holds_up_nobody() -> None:
+    """A cancelled job leaves the row; the one behind it is the next."""
+    turns = Turns(lambda: 1)
+    with pytest.raises(Canceled), turns.taken(1, give_up):
+        pass
+
+    with turns.taken(2, go_on):
+        assert 1 == turns.crowd
+
+
+def test_as_many_are_in_hand_as_the_disk_and_other_servers_allow(tmp_path: Path) -> None:
+    """Hands that fetch ahead are few where a source may be too large, or another server could do the job instead."""
+    here = Settings(state_dir=tmp_path)
+    shared = Settings(
+        state_dir=tmp_path, database_url=SecretStr("postgresql://127.0.0.1/x"), storage=Storage(kind="s3")
+    )
+    large = Settings(state_dir=tmp_path, fetch=Fetch(max_bytes=1 << 60))
+
+    assert 4 + SPARE + AHEAD == hands(here, 4, 0, tmp_path / "temp")
+    assert 4 + SPARE + AHEAD_OF_OTHERS == hands(shared, 4, 0, tmp_path)
+    assert 4 + SPARE == hands(large, 4, 4 + SPARE, tmp_path)
