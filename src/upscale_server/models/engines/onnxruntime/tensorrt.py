@@ -23,20 +23,19 @@ from upscale_server.models.engine_builds import Build
 from upscale_server.models.engine_cache import EngineCache, EngineKey
 from upscale_server.models.engines.onnxruntime.session import refuse_missing
 from upscale_server.models.engines.onnxruntime.upscaler import OnnxRuntimeUpscaler
+from upscale_server.models.engines.self_test import trial_size
 from upscale_server.models.tiling import TileNeeds, plan_tiles
 
 Opens = Callable[[ModelCard, EngineOptions, Path], Upscaler]
 """Loads a model with the engine of a folder, or fills the folder with one."""
 
-_SELF_TEST = (96, 160)
-"""The engine must also take the self-test's frame; see `engines.self_test`."""
 _DRIVER = Path("/proc/driver/nvidia")
 _FAULT = "fault.txt"
 
 
 def window_of(card: ModelCard, options: EngineOptions) -> tuple[int, int]:
     """Return the window (height, width) that frames of the options' size are cut into."""
-    height, width = options.frame_size or _SELF_TEST
+    height, width = options.frame_size or trial_size(card)
     needs = TileNeeds(card.receptive_field, options.max_tile_pixels, card.size_multiple, card.fixed_size)
     return plan_tiles(height, width, needs).window
 
@@ -59,7 +58,7 @@ def provider_options(card: ModelCard, options: EngineOptions, folder: Path) -> d
         return kept
     name = ort.InferenceSession(card.path, providers=["CPUExecutionProvider"]).get_inputs()[0].name
     window = window_of(card, options)
-    pairs = list(zip(window, _SELF_TEST, strict=True))
+    pairs = list(zip(window, trial_size(card), strict=True))  # the engine must also take the self-test's frame
     return kept | {
         "trt_profile_min_shapes": _shape(name, card, (min(pairs[0]), min(pairs[1]))),
         "trt_profile_opt_shapes": _shape(name, card, window),
