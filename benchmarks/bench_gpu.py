@@ -4,7 +4,13 @@
 
 The network is a luma ×2 of 64 channels and 16 layers with random weights: only its shape counts. The tasks run the
 built-in `fast`. Bounds: 1000 output MP/s from 1920x1080 to 3840x2160 decoded to nothing, and the documented frames a
-second of every task, file to file. The best of the rounds counts; each round runs every part once.
+second of every task, file to file. The best of the rounds counts; each round runs every part once. Lanes and batch are
+those that a plan measures here.
+
+On stdout one JSON object: `engine`, `lanes` and `batch`; `frames_per_second` and `output_megapixels_per_second` of
+`model_only`, `decode_to_null` and `file_to_file`; `tasks`, each with its `frames_per_second` and the `documented` ones;
+`model_only_by_engine`, the frames a second by which the engine was chosen. On a GPU it is kept in
+`benchmarks/results/gpu.json`, and the exit code is 1 where a bound does not hold.
 Without a GPU nothing is measured. `--engine onnxruntime --size 96x54` shows on any machine that the script runs.
 """
 
@@ -37,8 +43,10 @@ from upscale_server.media.types import Size, Tally
 from upscale_server.models.base import EngineOptions, Upscaler
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import card_of_file, find
+from upscale_server.models.choices import Choices, builds_beside
 from upscale_server.models.load import NETWORK_ENGINES, load_with
 from upscale_server.models.luma import FrameUpscaler
+from upscale_server.models.select import precision_named
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.pipeline import upscale_video
 from upscale_server.plan import Pass, Plan, make_plan
@@ -53,6 +61,7 @@ TASKS = {"SD2HD": 43.09, "SD24K": 12.54, "HD24K": 11.45, "4K28K": 2.37}
 """The documented frames a second."""
 SOURCES = {"SD2HD": Size(854, 480), "SD24K": Size(854, 480), "HD24K": Size(1920, 1080), "4K28K": Size(3840, 2160)}
 LANES = 2
+"""With which engines are compared with each other; what is measured then has the lanes that its plan found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,11 @@ class Setup:
     frames: int
     rounds: int
     size: Size
+
+    @property
+    def engines(self) -> str:
+        """Return where engines are kept that take minutes to build."""
+        return str(builds_beside(self.folder / "choices.json").folder)
 
     @property
     def is_gpu(self) -> bool:
@@ -118,9 +132,9 @@ def gpu_engines() -> tuple[list[str], str]:
 def _pace(setup: Setup) -> float:
     """Return frames a second of the network alone on an engine."""
     size = (setup.size.height, setup.size.width)
-    options = EngineOptions(lanes=LANES, frame_size=size, engines=str(setup.folder / "engines"))
+    options = EngineOptions(lanes=LANES, frame_size=size, engines=setup.engines)
     with closing(load_with(setup.card, setup.engine, options)) as upscaler:
-        return _model_only(setup, upscaler)
+        return _model_only(setup, upscaler, LANES)
 
 
 def measure(setup: Setup) -> dict[str, Any]:
@@ -129,13 +143,15 @@ def measure(setup: Setup) -> dict[str, Any]:
     plan = _plan(setup, clip, Wish(scale=2, model=setup.card.path))
     work: dict[str, Callable[[], float]] = {}
     with closing(_loaded(setup, plan, plan.passes[0])) as upscaler:
-        work["model_only"] = partial(_model_only, setup, upscaler)
+        work["model_only"] = partial(_model_only, setup, upscaler, plan.lanes)
         work["decode_to_null"] = partial(_to_null, plan, upscaler)
         rates = {name: max(do() for _ in range(setup.rounds)) for name, do in work.items()}
     rates["file_to_file"] = max(_file_to_file(setup, plan) for _ in range(setup.rounds))
     megapixels = plan.target.pixels / 1e6
     return {
         "engine": f"{plan.engine} {plan.precision}",
+        "lanes": plan.lanes,
+        "batch": plan.batch,
         "network": f"luma x2, {CHANNELS} channels, {LAYERS} layers",
         "size": f"{setup.size} to {plan.target}",
         "decoder": plan.decoder,
@@ -162,21 +178,22 @@ def _plan(setup: Setup, clip: Path, wish: Wish) -> Plan:
     preset = None if codec == "h264_nvenc" else "ultrafast"
     if (wish.task or "").endswith("8K"):  # H.264 ends at 4096 across on NVENC
         codec = "hevc_nvenc" if codec == "h264_nvenc" else codec
-    plan = make_plan(clip, replace(wish, engine=setup.engine, codec=codec, preset=preset, decoder="cuda"))
-    return replace(plan, lanes=LANES)
+    wish = replace(wish, engine=setup.engine, codec=codec, preset=preset, decoder="cuda")
+    path = setup.folder / "choices.json"
+    return make_plan(clip, wish, None, Choices(path, builds_beside(path)))
 
 
 def _loaded(setup: Setup, plan: Plan, one: Pass) -> Upscaler:
     size = (one.size_in.height, one.size_in.width)
-    engines = str(setup.folder / "engines")
-    return load_with(one.card, plan.engine, EngineOptions(lanes=LANES, frame_size=size, engines=engines))
+    options = EngineOptions(precision_named(plan.precision), plan.lanes, frame_size=size, engines=setup.engines)
+    return load_with(one.card, plan.engine, options)
 
 
-def _model_only(setup: Setup, upscaler: Upscaler) -> float:
+def _model_only(setup: Setup, upscaler: Upscaler, lanes: int) -> float:
     """Return frames a second of the network: pixels in and pixels out, as many calls at once as lanes."""
     frame = np.random.default_rng(0).integers(16, 236, (1, setup.size.height, setup.size.width), np.uint8)
     upscaler.upscale(frame)
-    with ThreadPoolExecutor(LANES) as pool:
+    with ThreadPoolExecutor(lanes) as pool:
         started = time.perf_counter()
         deque(pool.map(lambda _: upscaler.upscale(frame), range(setup.frames)), maxlen=0)
         return setup.frames / (time.perf_counter() - started)
@@ -188,8 +205,8 @@ def _to_null(plan: Plan, upscaler: Upscaler) -> float:
     started, made = time.perf_counter(), 0
     for segment in plan.segments:
         frames = decode_segment(plan.source, segment, Tally(), device=plan.decoder)
-        batches = prefetch(batched(frames, plan.batch), ahead=LANES)
-        done = map_in_order(upscale, batches, workers=plan.lanes, ahead=2 * LANES)
+        batches = prefetch(batched(frames, plan.batch), ahead=plan.lanes)
+        done = map_in_order(upscale, batches, workers=plan.lanes, ahead=2 * plan.lanes)
         made += sum(len(larger) for larger, _ in done)
     return made / (time.perf_counter() - started)
 

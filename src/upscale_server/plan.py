@@ -26,9 +26,10 @@ from upscale_server.media.types import FULL, LIMITED, Segment, Size, VideoInfo, 
 from upscale_server.model_choice import choose_model
 from upscale_server.models.base import Working
 from upscale_server.models.card import ModelCard
-from upscale_server.models.choices import Choices, Points
+from upscale_server.models.choices import Candidate, Choices, Points
 from upscale_server.models.ladder import precision_needed
-from upscale_server.models.select import lower_precisions, made_with, working_of
+from upscale_server.models.select import lower_precisions, made_with
+from upscale_server.models.ways import Way, settled_way, way_of
 from upscale_server.profiles import Profile, profile_named
 from upscale_server.whole import least_frames
 from upscale_server.wish import Limits, Wish
@@ -131,7 +132,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     _within_limits(fitted.canvas, limits or Limits(), "output")
     choice = choose_model(info, probed.index, wish.model)
     passes = _passes(info.size, fitted, choice.cards)
-    working = working_of(passes[0].card, wish.engine, wish.precision, info.size, choices)
+    working, pace = _way(passes[0], wish, choices)
     spec = _spec(info, fitted.canvas, profile)
     window, refused = kept_of(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
@@ -153,8 +154,8 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         refused=refused,
         segments=segments,
         last_duration=probed.index.last_duration,
-        lanes=1,
-        batch=_batch(info.size),
+        lanes=pace.lanes,
+        batch=pace.batch,
         decoder_threads=wish.threads,
         frame_count=frame_count,
         warnings=caveats_of(info, wish, fitted, passes[-1].size_out, (window, refused)),
@@ -164,6 +165,12 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         least_frames=least_frames(probed, wish, frame_count),
     )
     return _as_machine_allows(plan, wish, working, choices)
+
+
+def _way(one: Pass, wish: Wish, choices: Choices | None) -> Way:
+    """Return how the first network runs, measured or remembered where the wish leaves it open."""
+    asked = Candidate(wish.engine, wish.precision)
+    return (settled_way if wish.settled else way_of)(one.card, asked, one.size_in, choices)
 
 
 def _as_machine_allows(plan: Plan, wish: Wish, working: Working, choices: Choices | None) -> Plan:
@@ -253,8 +260,3 @@ def _frame_count(probed: Probed, segments: tuple[Segment, ...]) -> int:
         return probed.info.frame_count
     whole = Segment(0, segments[0].start_pts, segments[-1].end_pts, None)
     return sum(whole.holds(pts) for pts in probed.index.pts)
-
-
-def _batch(size: Size) -> int:
-    """Return frames per call: enough to fill a call of small pictures, few enough to keep memory flat."""
-    return max(1, min(8, 1_000_000 // size.pixels))

@@ -51,16 +51,10 @@ def models_folder(settings: Settings) -> Path:
 
 def choices_of(settings: Settings) -> Choices:
     """Return the memory of which engine was measured to be fastest, in the user's state folder."""
-    from upscale_server.models.choices import Choices
-    from upscale_server.models.engine_builds import EngineBuilds
-    from upscale_server.models.engine_cache import EngineCache
+    from upscale_server.models.choices import Choices, builds_beside
 
-    return Choices(settings.state_dir / "choices.json", EngineBuilds(EngineCache(engines_folder(settings))))
-
-
-def engines_folder(settings: Settings) -> Path:
-    """Return where engines are kept that take minutes to build."""
-    return settings.state_dir / "tensorrt"
+    path = settings.state_dir / "choices.json"
+    return Choices(path, builds_beside(path))
 
 
 def family_for_pictures(name: str | None) -> dict[int, ModelCard]:

@@ -166,7 +166,7 @@ def _facts_of_plan(job: Job, made: Plan) -> list[tuple[str, object]]:
         ("size", f"{made.source.size} to {made.target} (fit {made.fit}, picture {made.picture})"),
         ("passes", passes),
         ("model because", made.model_because),
-        ("engine", f"{made.engine}, precision {made.precision}, batch {made.batch}"),
+        ("engine", f"{made.engine}, precision {made.precision}, lanes {made.lanes}, batch {made.batch}"),
         ("encoder", f"{encoder.codec} crf {encoder.crf} preset {encoder.preset} {encoder.pixel_format}"),
         ("threads", encoder.threads),
         ("container", made.container),

@@ -5,6 +5,7 @@ Measuring and choosing belong to `models.select`.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,11 @@ from upscale_server.cli.loading import MEASURED_SIZE, choices_of, model_for, mod
 from upscale_server.cli.session import session_of
 
 if TYPE_CHECKING:
+    from upscale_server.media.types import Size
     from upscale_server.models.card import ModelCard
+    from upscale_server.models.pace import Pace
     from upscale_server.models.select import Measured
+    from upscale_server.settings import Settings
 
 app = typer.Typer(add_completion=False)
 
@@ -56,7 +60,10 @@ def bench(
     ] = MEASURED_SIZE,
     as_json: options.Json = False,
 ) -> None:
-    """Measure a model on every engine that is here, and remember the fastest right one for `--engine auto`."""
+    """Measure a model on every engine that is here, and remember the fastest right one for `--engine auto`.
+
+    For that one, it is also found out how many calls at once (lanes) and how many frames in each (batch) are fastest.
+    """
     from upscale_server.media.types import Size
     from upscale_server.models.choices import Candidate
     from upscale_server.models.select import candidates, fastest, measure, remember
@@ -67,11 +74,16 @@ def bench(
     measured = measure(card, candidates(card, Candidate("auto", "auto")), frame)
     remember(card, measured, frame, choices_of(settings))
     best = fastest(measured)
+    pace = None if best is None else _pace(card, best, frame, settings)
     for one in measured if as_json else ():
-        talk.result_json({"model": card.name, "scale": card.scale, **asdict(one), "chosen": one is best})
+        lanes_and_batch = asdict(pace) if pace and one is best else {}
+        record = {"model": card.name, "scale": card.scale, **asdict(one), "chosen": one is best, **lanes_and_batch}
+        talk.result_json(record)
     if not as_json:
         columns = ("engine", "precision", "ms", "LR MP/s", "dB from f32", "", "device")
-        talk.result_table(f"{card.name} ×{card.scale}", columns, [_row(one, best) for one in measured])
+        chosen = f"chosen: lanes {pace.lanes}, batch {pace.batch}" if pace else ""
+        rows = [_row(one, chosen if one is best else "") for one in measured]
+        talk.result_table(f"{card.name} ×{card.scale}", columns, rows)
 
 
 @app.command()
@@ -127,9 +139,19 @@ def _card(model: str | None, scale: int | None) -> ModelCard:
     return cards[wanted]
 
 
-def _row(one: Measured, best: Measured | None) -> tuple[str, ...]:
+def _pace(card: ModelCard, best: Measured, size: Size, settings: Settings) -> Pace:
+    """Measure and remember how many lanes, and frames in a call, are fastest for the chosen engine."""
+    from upscale_server.models.choices import Candidate
+    from upscale_server.models.pace import remember_pace
+    from upscale_server.models.ways import load_way, options_for
+
+    choices = choices_of(settings)
+    with closing(load_way(card, Candidate(best.engine, best.precision), size, choices)) as loaded:
+        return remember_pace(loaded, size, choices, options_for(size, choices))
+
+
+def _row(one: Measured, word: str) -> tuple[str, ...]:
     if one.fault:
         return one.engine, one.precision, "", "", "", one.fault, one.device
     rate = one.pixels / one.seconds / 1e6
-    word = "chosen" if one is best else ""
     return one.engine, one.precision, f"{one.seconds * 1e3:.1f}", f"{rate:.2f}", f"{one.psnr:.1f}", word, one.device

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import choices_of, engines_folder, load_pass
+from upscale_server.cli.loading import choices_of, load_pass
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
@@ -105,7 +105,7 @@ def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
         return make_plan(job.source, wished, limits_of(settings), choices)
 
     choices = choices_of(settings)
-    load = partial(load_pass, engines=str(engines_folder(settings)))
+    load = partial(load_pass, engines=str(choices.builds.folder) if choices.builds else "")
     kept = "run the same command again to go on from the finished segments"
     with InProcess(load, choices.points) as executor:
         run_each(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from upscale_server.models.engine_builds import EngineBuilds
+from upscale_server.models.engine_cache import EngineCache
 from upscale_server.models.remembered import Remembered
 from upscale_server.models.working_point import WorkingPoint
 
@@ -23,7 +24,7 @@ class Candidate:
 
 
 class Choices:
-    """The remembered choices of one state folder, and beside them the working points.
+    """The remembered choices of one state folder, and beside them the working points and the measured paces.
 
     With `builds`, engines that take minutes are built in the background and chosen from the next plan on.
     """
@@ -32,6 +33,7 @@ class Choices:
         self.builds = builds
         self._file = Remembered(path)
         self.points = Points(path.with_name("working_points.json"))
+        self.paces = Remembered(path.with_name("paces.json"))
 
     def recall(self, key: str) -> Candidate | None:
         """Return what was chosen under a key, or None where nothing readable is remembered."""
@@ -42,6 +44,11 @@ class Choices:
     def remember(self, key: str, chosen: Candidate, facts: dict[str, Any]) -> None:  # JSON values of many types
         """Keep a choice, and beside it the facts it was made from, for the person who reads the file."""
         self._file.put(key, {"engine": chosen.engine, "precision": chosen.precision, **facts})
+
+
+def builds_beside(path: Path) -> EngineBuilds:
+    """Return the built engines that are kept beside a memory of choices."""
+    return EngineBuilds(EngineCache(path.with_name("tensorrt")))
 
 
 class Points:

@@ -51,7 +51,9 @@ class EngineBuilds:
 
     def _build(self, key: EngineKey, build: Build) -> None:
         try:
-            with self._one_at_a_time, self._cache.building(key) as staging:
-                build(staging)
+            with self._one_at_a_time, self._cache.alone():
+                if self._cache.find(key) is None:  # another process may have built it meanwhile
+                    with self._cache.building(key) as staging:
+                        build(staging)
         except (UpscaleError, OSError, RuntimeError) as err:
             self._faults[key] = str(err)

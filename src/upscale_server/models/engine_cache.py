@@ -7,6 +7,7 @@ that a killed build left half, is removed and built again, and never handed to a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from typing import TypeVar
 from upscale_server.errors import StorageError, UpscaleError
 
 _SEAL = "sealed.json"
+_LOCK = ".lock"
 Opened = TypeVar("Opened")
 
 
@@ -65,6 +67,18 @@ class EngineCache:
     def discard(self, key: EngineKey) -> None:
         """Remove an engine."""
         shutil.rmtree(self._folder / key.name, ignore_errors=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process builds here; a lock that ends with its process.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def building(self, key: EngineKey) -> Iterator[Path]:

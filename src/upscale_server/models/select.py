@@ -26,10 +26,9 @@ from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import BUILTIN
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.device import cpu_computes_bf16, cpu_name, nvidia_gpus, usable_cores
-from upscale_server.models.engine_builds import EngineBuilds
 from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
 from upscale_server.models.extras import installed
-from upscale_server.models.load import ENGINES, NETWORK_ENGINES, TORCH_ENGINES, is_checkpoint, load, load_with
+from upscale_server.models.load import ENGINES, NETWORK_ENGINES, TORCH_ENGINES, is_checkpoint, load_with
 from upscale_server.models.trial import psnr
 
 MEASURED_PIXELS = 32_768
@@ -59,30 +58,6 @@ class Measured:
     fault: str = ""
 
 
-def working_of(
-    card: ModelCard, engine: str, precision: str, size: Size | None = None, choices: Choices | None = None
-) -> Working:
-    """Load a model as asked, or where that leaves a choice as chosen by measurement, and return how it works.
-
-    Args:
-        card: the model.
-        engine: as `load` takes it.
-        precision: the same.
-        size: of the frames to come; None with `choices` None.
-        choices: where measurements are remembered; None measures nothing.
-
-    Raises:
-        BadRequest: no such engine or precision, or an engine that cannot run the model.
-        ModelMissing, ModelInvalid: the file is gone, damaged or fails its self-test.
-        DeviceUnused, MissingExtra: the engine asked for does not work here.
-    """
-    wanted = Candidate(engine, precision_named(precision))
-    if size is not None and choices is not None:
-        wanted = choose(card, wanted, size, choices)
-    with closing(load(card, engine=wanted.engine, precision=precision_named(wanted.precision))) as upscaler:
-        return upscaler.working
-
-
 def choose(card: ModelCard, asked: Candidate, size: Size, choices: Choices) -> Candidate:
     """Return the fastest right way to run a model, remembered or measured now; what is asked where there is no choice.
 
@@ -90,16 +65,26 @@ def choose(card: ModelCard, asked: Candidate, size: Size, choices: Choices) -> C
         ModelMissing, ModelInvalid: the file is gone or damaged.
     """
     offered = candidates(card, asked)
-    if choices.builds is not None:
-        offered += _built(card, offered, size, choices.builds)
+    built = _built(card, offered, size, choices) if asked.engine == "auto" else ()
+    return _fastest_of(card, (*offered, *built), size, choices) or asked
+
+
+def choose_built(card: ModelCard, settled: Candidate, size: Size, choices: Choices) -> Candidate:
+    """Return TensorRT in the place of CUDA where its engine for these frames is built and faster; else what is settled.
+
+    For whoever settled on an engine by measurement: one that was asked for by name is not replaced.
+    """
+    return _fastest_of(card, (settled, *_built(card, (settled,), size, choices)), size, choices) or settled
+
+
+def _fastest_of(card: ModelCard, offered: tuple[Candidate, ...], size: Size, choices: Choices) -> Candidate | None:
     if len(offered) < 2:
-        return asked
-    key = _key(card, offered, size)
-    remembered = choices.recall(key)
+        return None
+    remembered = choices.recall(_key(card, offered, size))
     if remembered in offered:
         return remembered
     folder = "" if choices.builds is None else str(choices.builds.folder)
-    return remember(card, measure(card, offered, size, folder), size, choices) or asked
+    return remember(card, measure(card, offered, size, folder), size, choices)
 
 
 def remember(card: ModelCard, measured: Sequence[Measured], size: Size, choices: Choices) -> Candidate | None:
@@ -138,7 +123,7 @@ def measure(card: ModelCard, offered: Sequence[Candidate], size: Size, engines: 
     An engine that was built for one size, from the folder `engines`, is measured with whole frames, and so are all.
     """
     whole = any(one.engine == BUILT for one in offered)
-    lr = (trial_batch(card, (size.height, size.width) if whole else _window(card, size)) >> 8).astype(np.uint8)
+    lr = (trial_batch(card, (size.height, size.width) if whole else measured_window(card, size)) >> 8).astype(np.uint8)
     with ExitStack() as stack:
         options = EngineOptions(frame_size=(size.height, size.width), engines=engines)
         loaded = {one: _loaded(card, one, options, stack) for one in offered}
@@ -210,9 +195,10 @@ def _onnxruntime() -> Iterator[Candidate]:
     yield from (Candidate(name, "f32") for name in available_engines() if name != BUILT)
 
 
-def _built(card: ModelCard, offered: Sequence[Candidate], size: Size, builds: EngineBuilds) -> tuple[Candidate, ...]:
+def _built(card: ModelCard, offered: Sequence[Candidate], size: Size, choices: Choices) -> tuple[Candidate, ...]:
     """Return TensorRT where its engine for these frames is built; where CUDA works and it is not, begin to build it."""
-    if not any(one.engine == "cuda" for one in offered):
+    builds = choices.builds
+    if builds is None or not any(one.engine == "cuda" for one in offered):
         return ()
     from upscale_server.models.engines.onnxruntime import session, tensorrt  # noqa: PLC0415 - an extra
 
@@ -259,7 +245,7 @@ def _wrong(found: float) -> str:
     return f"{found:.1f} dB from f32; expected at least {LOWEST_SELF_TEST_PSNR:g}"
 
 
-def _window(card: ModelCard, size: Size) -> tuple[int, int]:
+def measured_window(card: ModelCard, size: Size) -> tuple[int, int]:
     """Return (height, width) of what is measured: the frame, or its shape with as many pixels as are measured."""
     affordable = max(_LEAST_MEASURED, MEASURED_MACS // max(1, card.macs_per_pixel))
     shrink = min(1.0, math.sqrt(min(MEASURED_PIXELS, affordable) / size.pixels))
@@ -278,13 +264,14 @@ def _key(card: ModelCard, offered: Sequence[Candidate], size: Size) -> str:
         cpu_name(),
         usable_cores(),
         nvidia_gpus(),
-        *_versions(),
+        *versions(),
         *(asdict(one) for one in offered),
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
 
-def _versions() -> Iterator[str]:
+def versions() -> Iterator[str]:
+    """Yield the versions of the runtimes that are here, which decide what is fastest."""
     for name in _VERSIONED:
         try:
             yield f"{name} {version(name)}"

@@ -38,7 +38,7 @@ class InProcess:
         keep_memory_flat()
         self._load = load
         self._points = points or Points()
-        self._loaded: dict[tuple[str, int, str, str], Upscaler] = {}
+        self._loaded: dict[tuple[object, ...], Upscaler] = {}
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Yield each segment's record as it is finished.
@@ -68,7 +68,7 @@ class InProcess:
         return finish_video(plan, done, work, observer)
 
     def _upscaler(self, plan: Plan, one: Pass) -> Upscaler:
-        key = (one.card.name, one.card.scale, plan.engine, plan.precision)
+        key = (one.card.path or one.card.name, one.card.scale, plan.engine, plan.precision, plan.lanes)
         if key not in self._loaded:
             self._loaded[key] = self._load(plan, one)
         return self._loaded[key]

@@ -13,6 +13,7 @@ from upscale_server.events import Event
 from upscale_server.media.types import Segment
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate
+from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan
 from upscale_server.wish import Limits, Wish
 
@@ -47,10 +48,20 @@ class SettleModel:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The networks that a lane holds from its start, and how they are run."""
+    """The networks that a lane process holds from its start, how they are run, and their pace at the commonest size."""
 
     cards: tuple[ModelCard, ...]
     way: Candidate
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FindPace:
+    """Find how many calls at once, and frames in each, are fastest with so many threads; answered with a `Pace`."""
+
+    settled: Settled
+    threads: int
+    choices: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ class FinishVideo:
     work: Path
 
 
-Order = Greet | SettleModel | LoadModels | RunSegment | MakePlan | FinishVideo
+Order = Greet | SettleModel | FindPace | LoadModels | RunSegment | MakePlan | FinishVideo
 
 
 @dataclass(frozen=True, slots=True)

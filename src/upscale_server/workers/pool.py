@@ -17,14 +17,16 @@ from upscale_server.logs import get_logger
 from upscale_server.models.base import Working
 from upscale_server.models.catalogue import LANCZOS
 from upscale_server.models.device import usable_cores
+from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan
 from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.crew import Crew, Seat
 from upscale_server.workers.job_executor import JobExecutor
-from upscale_server.workers.messages import Greet, LoadModels, MakePlan, Settled, SettleModel, Setup
+from upscale_server.workers.messages import FindPace, Greet, LoadModels, MakePlan, Settled, SettleModel, Setup
 from upscale_server.workers.needs import DOCUMENTED_LANES, PoolNeeds, lane_count, threads_of_a_lane
 from upscale_server.workers.status import LaneStatus, PoolStatus
+from upscale_server.workers.worker import WARM_SIZE
 
 _DESK_PROCESSES = 2
 """One probes while the other audits."""
@@ -92,7 +94,7 @@ class Pool:
         wish = self._completed(wish, settled, len(lanes.seats))
         # Engine and precision are both settled then, so nothing is measured: only what memory allowed is looked up.
         order = MakePlan(source, wish, limits, self._needs.choices if wish.settled else None)
-        return cast("Plan", self._desk.do(order, object(), ignore, stop))
+        return _at_pace_of(settled, cast("Plan", self._desk.do(order, object(), ignore, stop)))
 
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""
@@ -106,8 +108,9 @@ class Pool:
         """Settle the model, decide the number of lanes, and start them."""
         try:
             order = SettleModel(self._needs.model, self._needs.choices)
-            settled: Settled = self._desk.do(order, self, ignore, lambda: "closing" if self._closing.is_set() else "")
+            settled: Settled = self._desk.do(order, self, ignore, self._closing_reason)
             count = lane_count(self._needs, settled.way.engine)
+            settled = replace(settled, pace=self._pace_of(settled, threads_of_a_lane(self._needs, count)))
         except (Canceled, Draining):
             return
         except Exception as err:  # noqa: BLE001 - whatever it is, jobs must not wait for lanes that never come
@@ -125,6 +128,16 @@ class Pool:
             self._lanes = Crew(setups, self._needs.patience, LoadModels(settled))
             self._lanes.start()
             self._changed.notify_all()
+
+    def _pace_of(self, settled: Settled, threads: int) -> Pace | None:
+        """Have it measured how many calls at once suit a lane's network and cores, while nothing else runs."""
+        if self._needs.choices is None:
+            return None
+        order = FindPace(settled, threads, self._needs.choices)
+        return cast("Pace", self._desk.do(order, self, ignore, self._closing_reason))
+
+    def _closing_reason(self) -> str:
+        return "closing" if self._closing.is_set() else ""
 
     def _ready_for(self, stop: Stopping) -> tuple[Crew, Settled]:
         """Wait until it is known which lanes there are."""
@@ -163,3 +176,11 @@ class Pool:
             return LaneStatus(seat.setup.index, pid, seat.state)
         facts, model = seat.facts, self._settled.cards[0].name if self._settled else ""
         return LaneStatus(seat.setup.index, pid, seat.state, facts.engine, facts.device, facts.precision, model)
+
+
+def _at_pace_of(settled: Settled, plan: Plan) -> Plan:
+    """Return a plan for the lanes' own network at the pace that was measured for it; no byte depends on that."""
+    if settled.pace is None or plan.passes[0].card not in settled.cards or plan.engine != settled.way.engine:
+        return plan
+    pace = settled.pace.scaled(WARM_SIZE, plan.source.size)
+    return replace(plan, lanes=pace.lanes, batch=max(plan.batch, pace.batch))

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import signal
 from collections import OrderedDict
+from contextlib import closing
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -20,11 +23,13 @@ from upscale_server.media.types import Size
 from upscale_server.models.base import EngineOptions, Upscaler, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import family
-from upscale_server.models.choices import Candidate, Choices, Points
+from upscale_server.models.choices import Candidate, Choices, Points, builds_beside
 from upscale_server.models.ladder import at_working_point
 from upscale_server.models.load import load_with
 from upscale_server.models.luma import FrameUpscaler
-from upscale_server.models.select import choose, precision_named
+from upscale_server.models.pace import Pace, pace_of
+from upscale_server.models.select import BUILT, choose, precision_named
+from upscale_server.models.ways import options_for
 from upscale_server.models.working_point import WorkingPoint
 from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan, make_plan
@@ -33,6 +38,7 @@ from upscale_server.workers.held_pipe import HeldPipe, Telling
 from upscale_server.workers.memory import give_memory_back, keep_memory_flat
 from upscale_server.workers.messages import (
     Answer,
+    FindPace,
     FinishVideo,
     Greet,
     LoadModels,
@@ -44,8 +50,8 @@ from upscale_server.workers.messages import (
     Setup,
 )
 
-_WARM_SIZE = Size(854, 480)
-"""The nominal source of two tasks: a first job of that size finds its network compiled."""
+WARM_SIZE = Size(854, 480)
+"""The nominal source of two tasks: a first job of that size finds its network compiled; paces are measured at it."""
 
 _TASK_SCALES = (2, 4)
 """The enlargements that the documented tasks need of a family that has them."""
@@ -61,7 +67,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
     configure(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style), UnhinderedStderr())
     keep_memory_flat()
     held = HeldPipe(pipe)
-    bench = Bench(held, setup.threads, Choices(setup.choices).points if setup.choices else Points())
+    bench = Bench(held, setup.threads, setup.choices)
     for numbered in held.orders():
         telling = Telling(held)
         try:
@@ -79,12 +85,14 @@ def serve(pipe: Connection, setup: Setup) -> None:
 
 
 class Bench:
-    """What a worker process holds between orders: its loaded networks."""
+    """What a worker process holds between orders: its loaded networks, and the engines that it has begun to build."""
 
-    def __init__(self, held: HeldPipe, threads: int, points: Points) -> None:
+    def __init__(self, held: HeldPipe, threads: int, choices: Path | None) -> None:
         self._held = held
         self._threads = threads
-        self._points = points
+        self._builds = None if choices is None else builds_beside(choices)
+        self._points = Points() if choices is None else Choices(choices).points
+        self._settled: Settled | None = None
         self._residents: dict[tuple[object, ...], Upscaler] = {}
         self._guests: OrderedDict[tuple[object, ...], Upscaler] = OrderedDict()
 
@@ -97,20 +105,22 @@ class Bench:
                 finished: Finished = finish_video(plan, done, WorkDir(work, plan.digest), observer)
                 return finished
             case MakePlan(source, wish, limits, choices):
-                return make_plan(source, wish, limits, Choices(choices) if choices else None)
-            case SettleModel(model, choices):
-                return settle(model, Choices(choices) if choices else None)
+                return make_plan(source, wish, limits, Choices(choices, self._builds) if choices else None)
+            case SettleModel() | FindPace():
+                return _found_out(order)
             case LoadModels(settled):
                 return self._load_all(settled)
             case Greet():
                 return None
 
     def _load_all(self, settled: Settled) -> Working:
+        self._settled = settled
+        lanes = 1 if settled.pace is None else settled.pace.lanes
         for card in settled.cards:
             way = settled.way if card.path else Candidate("auto", "auto")
-            upscaler = self._load(card, way.engine, way.precision)
+            upscaler = load_with(card, way.engine, self._options(way.precision, WARM_SIZE, lanes))
             working = upscaler.working
-            warm_up(upscaler)
+            warm_up(upscaler, WARM_SIZE)
             # A plan names what was read back, not what was asked for: `auto` is never in one.
             self._residents[_key(card, working.engine, working.precision)] = upscaler
         return self._residents[next(iter(self._residents))].working
@@ -118,17 +128,40 @@ class Bench:
     def _run(self, order: RunSegment, observer: Observer) -> Done:
         plan = order.plan
         try:
-            passes = tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
-            upscale = FrameUpscaler(passes, plan.picture, plan.target, plan.source.colour)
+            upscale = FrameUpscaler(self._passes(plan, observer), plan.picture, plan.target, plan.source.colour)
             return upscale_segment(plan, order.segment, upscale, WorkDir(order.work, plan.digest), observer)
         except OutOfMemory:
             self._release()  # the job may go on in another precision, and that needs the room
+            self._warm_for_what_follows(plan, observer)
             raise
+
+    def _warm_for_what_follows(self, plan: Plan, observer: Observer) -> None:
+        """Load and run what the job goes on with, or without that the lane's own, before the next segment comes.
+
+        A network that does not load now is asked for again, and named, by the segment that needs it.
+        """
+        try:
+            if plan.lower_precisions:
+                lower = plan.in_precision(plan.lower_precisions[0])
+                for one, upscaler in zip(lower.passes, self._passes(lower, observer), strict=True):
+                    warm_up(upscaler, one.size_in)
+            elif self._settled is not None:
+                self._load_all(self._settled)
+        except UpscaleError as err:
+            get_logger().warning("lane_is_cold", cause=str(err))
+
+    def _passes(self, plan: Plan, observer: Observer) -> tuple[Upscaler, ...]:
+        """Return the networks of a plan; where they do not fit beside what else is held, that is let go."""
+        try:
+            return tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
+        except OutOfMemory:
+            self._release()
+            return tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
 
     def _at_working_point(self, plan: Plan, one: Pass, observer: Observer) -> Upscaler:
         """Return a network of a plan that answers too little memory by asking for less."""
         asked = WorkingPoint(plan.lanes, plan.batch, one.size_in.pixels, plan.precision, plan.lower_precisions)
-        return at_working_point(self._network(one.card, plan), one.size_in, asked, self._points, observer)
+        return at_working_point(self._network(one, plan), one.size_in, asked, self._points, observer)
 
     def _release(self) -> None:
         """Let go of every network, also of the lane's own; what is needed next is loaded again as a guest."""
@@ -137,21 +170,36 @@ class Bench:
         self._residents.clear()
         self._guests.clear()
 
-    def _network(self, card: ModelCard, plan: Plan) -> Upscaler:
+    def _network(self, one: Pass, plan: Plan) -> Upscaler:
         """Return a network of a plan: one of the lane's own, or a guest, of which the least recently used one goes."""
-        key = _key(card, plan.engine, plan.precision)
+        key = _key(one.card, plan.engine, plan.precision)
         if key in self._residents:
             return self._residents[key]
+        if plan.engine == BUILT:
+            key = (*key, one.size_in)  # it was built for frames of one size
         if key not in self._guests:
             while len(self._guests) >= _MOST_GUESTS:
                 self._guests.popitem(last=False)[1].close()
-            self._guests[key] = self._load(card, plan.engine, plan.precision if card.path else "auto")
+            options = self._options(plan.precision if one.card.path else "auto", one.size_in, plan.lanes)
+            self._guests[key] = load_with(one.card, plan.engine, options)
         self._guests.move_to_end(key)
         return self._guests[key]
 
-    def _load(self, card: ModelCard, engine: str, precision: str) -> Upscaler:
-        options = EngineOptions(precision_named(precision), threads=self._threads, between_tiles=self._held.check)
-        return load_with(card, engine, options)
+    def _options(self, precision: str, size: Size, lanes: int) -> EngineOptions:
+        return EngineOptions(
+            precision_named(precision),
+            lanes=lanes,
+            threads=self._threads,
+            frame_size=(size.height, size.width),
+            engines="" if self._builds is None else str(self._builds.folder),
+            between_tiles=self._held.check,
+        )
+
+
+def _found_out(order: SettleModel | FindPace) -> Settled | Pace:
+    if isinstance(order, FindPace):
+        return find_pace(order.settled, order.threads, Choices(order.choices))
+    return settle(order.model, Choices(order.choices) if order.choices else None)
 
 
 def settle(model: str | None, choices: Choices | None) -> Settled:
@@ -164,13 +212,22 @@ def settle(model: str | None, choices: Choices | None) -> Settled:
     cards = family(model)
     needed = tuple(cards[scale] for scale in _TASK_SCALES if scale in cards) or tuple(cards.values())
     asked = Candidate("auto", "auto")
-    return Settled(needed, choose(needed[0], asked, _WARM_SIZE, choices) if choices else asked)
+    return Settled(needed, choose(needed[0], asked, WARM_SIZE, choices) if choices else asked)
 
 
-def warm_up(upscaler: Upscaler) -> None:
-    """Run one gray frame of the commonest size, so that the first job waits for nothing."""
+def find_pace(settled: Settled, threads: int, choices: Choices) -> Pace:
+    """Return the pace of a server's first network at the commonest size, with as many threads as a lane has."""
+    card = settled.cards[0]
+    options = replace(options_for(WARM_SIZE, choices), threads=threads)
+    precision = precision_named(settled.way.precision)
+    with closing(load_with(card, settled.way.engine, replace(options, precision=precision))) as upscaler:
+        return pace_of(upscaler, WARM_SIZE, choices, options)
+
+
+def warm_up(upscaler: Upscaler, size: Size) -> None:
+    """Run one gray frame of a size, so that the first of a job waits for nothing."""
     colours = () if upscaler.card.domain == "luma" else (3,)
-    upscaler.upscale(np.full((1, _WARM_SIZE.height, _WARM_SIZE.width, *colours), 128, np.uint8))
+    upscaler.upscale(np.full((1, size.height, size.width, *colours), 128, np.uint8))
 
 
 def _key(card: ModelCard, engine: str, precision: str) -> tuple[object, ...]:

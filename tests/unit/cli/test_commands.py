@@ -459,8 +459,11 @@ def test_models_bench_shows_every_engine_and_remembers_the_fastest(
     records = [json.loads(line) for line in out]
     assert 0 == code
     assert "openvino" in {record["engine"] for record in records}
-    assert 1 == sum(record["chosen"] for record in records)
+    (chosen,) = (record for record in records if record["chosen"])
+    assert {"lanes", "batch"} <= chosen.keys()
     assert (tmp_path / "state" / "choices.json").is_file()
+    (pace,) = json.loads((tmp_path / "state" / "paces.json").read_text(encoding="utf-8")).values()
+    assert (chosen["engine"], chosen["lanes"], chosen["batch"]) == (pace["engine"], pace["lanes"], pace["batch"])
 
 
 @pytest.mark.parametrize(

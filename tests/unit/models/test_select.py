@@ -14,7 +14,7 @@ from tests.support import tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.errors import BadRequest
 from upscale_server.media.types import Size
-from upscale_server.models import catalogue, extras, select
+from upscale_server.models import catalogue, extras, pace, select, ways
 from upscale_server.models.base import EngineOptions, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices
@@ -101,24 +101,28 @@ def test_one_candidate_is_not_measured(card: ModelCard, tmp_path: Path, monkeypa
     monkeypatch.setattr(select, "measure", lambda *_: pytest.fail("measured"))
     choices = Choices(tmp_path / "choices.json")
 
-    working = select.working_of(card, "openvino", "f32", SIZE, choices)
+    working, _ = ways.way_of(card, EXACT, SIZE, choices)
+    plain, _ = ways.way_of(catalogue.find("lanczos", 2), AUTO, SIZE, choices)
 
     assert ("openvino", "f32") == (working.engine, working.precision)
-    assert "lanczos" == select.working_of(catalogue.find("lanczos", 2), "auto", "auto", SIZE, choices).engine
+    assert "lanczos" == plain.engine
     assert not (tmp_path / "choices.json").exists()
 
 
 def test_without_a_memory_nothing_is_measured(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library call takes what `load` takes."""
     monkeypatch.setattr(select, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(pace, "measure_pace", lambda *_: pytest.fail("measured"))
 
-    assert "openvino" == select.working_of(card, "auto", "auto").engine
+    working, usual = ways.way_of(card, AUTO, SIZE, None)
+
+    assert ("openvino", pace.Pace(1, 8)) == (working.engine, usual)
 
 
 def test_an_unknown_engine_is_refused_before_anything_is_measured(card: ModelCard, tmp_path: Path) -> None:
     """A misspelt name is not a wish for any engine."""
     with pytest.raises(BadRequest, match="engine is 'vulkan'"):
-        select.working_of(card, "vulkan", "auto", SIZE, Choices(tmp_path / "choices.json"))
+        ways.way_of(card, Candidate("vulkan", "auto"), SIZE, Choices(tmp_path / "choices.json"))
 
 
 def test_every_engine_that_is_here_is_measured_and_held_against_f32(card: ModelCard) -> None:
@@ -179,7 +183,7 @@ def test_a_heavy_network_is_measured_on_fewer_pixels(card: ModelCard) -> None:
     """Measuring costs seconds, whatever is measured."""
     heavy = replace(card, macs_per_pixel=16_000_000)
 
-    height, width = select._window(heavy, Size(1280, 720))
+    height, width = select.measured_window(heavy, Size(1280, 720))
 
     assert height * width == pytest.approx(4096, rel=0.05)
     assert width / height == pytest.approx(16 / 9, rel=0.05)
@@ -215,7 +219,7 @@ def test_what_was_measured_is_what_load_gives(card: ModelCard, tmp_path: Path) -
     """The names that are remembered are names that `load` takes."""
     chosen = select.choose(card, AUTO, SIZE, Choices(tmp_path / "choices.json"))
 
-    with closing(select.load(card, engine=chosen.engine, precision=select.precision_named(chosen.precision))) as loaded:
+    with closing(ways.load_way(card, chosen, SIZE, None)) as loaded:
         assert chosen == Candidate(loaded.working.engine, loaded.working.precision)
 
 

@@ -19,12 +19,22 @@ LOWEST_SELF_TEST_PSNR = 45.0
 WHITE = 65535
 """The test is made at 16 bits, where rounding to pixels hides nothing."""
 
-_SIZE = (96, 160)
+_SIZES = ((96, 160), (48, 80), (24, 40))
+_MOST_MACS = 20_000_000_000
+"""Multiplications of a test: more take seconds on two cores, and a smaller picture shows the same rounding."""
 
 
-def trial_batch(card: ModelCard, size: tuple[int, int] = _SIZE) -> Pixels:
-    """Return one textured frame of 16 bits, (height, width) as given or as the model fixes it."""
-    height, width = card.fixed_size or size
+def trial_size(card: ModelCard) -> tuple[int, int]:
+    """Return (height, width) of the test frame: the largest that costs little, in whole multiples, so nobody pads."""
+    affordable = (size for size in _SIZES if size[0] * size[1] * card.macs_per_pixel <= _MOST_MACS)
+    height, width = next(affordable, _SIZES[-1])
+    multiple = card.size_multiple
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
+def trial_batch(card: ModelCard, size: tuple[int, int] | None = None) -> Pixels:
+    """Return one textured frame of 16 bits, (height, width) as the model fixes it, as given, or as the test has it."""
+    height, width = card.fixed_size or size or trial_size(card)
     picture = textured_picture(height, width, 1 if card.domain == "luma" else 3)
     levels = np.rint(picture * WHITE).astype(np.uint16)[None]
     return levels[..., 0] if card.domain == "luma" else levels

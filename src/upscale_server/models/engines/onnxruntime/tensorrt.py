@@ -8,11 +8,15 @@ library, which must cost the build and not the server.
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+import pickle
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import onnxruntime as ort
 
@@ -23,20 +27,19 @@ from upscale_server.models.engine_builds import Build
 from upscale_server.models.engine_cache import EngineCache, EngineKey
 from upscale_server.models.engines.onnxruntime.session import refuse_missing
 from upscale_server.models.engines.onnxruntime.upscaler import OnnxRuntimeUpscaler
+from upscale_server.models.engines.self_test import trial_size
 from upscale_server.models.tiling import TileNeeds, plan_tiles
 
 Opens = Callable[[ModelCard, EngineOptions, Path], Upscaler]
 """Loads a model with the engine of a folder, or fills the folder with one."""
 
-_SELF_TEST = (96, 160)
-"""The engine must also take the self-test's frame; see `engines.self_test`."""
 _DRIVER = Path("/proc/driver/nvidia")
 _FAULT = "fault.txt"
 
 
 def window_of(card: ModelCard, options: EngineOptions) -> tuple[int, int]:
     """Return the window (height, width) that frames of the options' size are cut into."""
-    height, width = options.frame_size or _SELF_TEST
+    height, width = options.frame_size or trial_size(card)
     needs = TileNeeds(card.receptive_field, options.max_tile_pixels, card.size_multiple, card.fixed_size)
     return plan_tiles(height, width, needs).window
 
@@ -59,7 +62,7 @@ def provider_options(card: ModelCard, options: EngineOptions, folder: Path) -> d
         return kept
     name = ort.InferenceSession(card.path, providers=["CPUExecutionProvider"]).get_inputs()[0].name
     window = window_of(card, options)
-    pairs = list(zip(window, _SELF_TEST, strict=True))
+    pairs = list(zip(window, trial_size(card), strict=True))  # the engine must also take the self-test's frame
     return kept | {
         "trt_profile_min_shapes": _shape(name, card, (min(pairs[0]), min(pairs[1]))),
         "trt_profile_opt_shapes": _shape(name, card, window),
@@ -92,15 +95,39 @@ def in_a_process(card: ModelCard, options: EngineOptions, opens: Opens = open_in
 
 
 def _in_a_process(card: ModelCard, options: EngineOptions, opens: Opens, folder: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_build, args=(card, options, opens, folder), daemon=True)
-    process.start()
-    process.join()
-    if not process.exitcode:
+    # Not by multiprocessing: a server's workers are daemons, which may have no children there.
+    command = [sys.executable, "-c", f"import {__name__} as build; build.build_told()"]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=found) as process:  # noqa: S603 - our own
+        try:
+            pickle.dump((card, options, opens, folder), _given(process))
+            _given(process).flush()
+        except OSError:
+            pass  # it has ended already, and its exit code is told
+        code = process.wait()  # the pipe stays open so long: a child whose parent has gone sees its end
+    if not code:
         return
     told = folder / _FAULT
-    why = told.read_text(encoding="utf-8") if told.is_file() else f"exit code {process.exitcode}"
+    why = told.read_text(encoding="utf-8") if told.is_file() else f"exit code {code}"
     raise DeviceUnused(f"TensorRT could not build an engine for {card.name}: {why}")
+
+
+def _given(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdin is not None  # noqa: S101 - for the types: it was asked for
+    return process.stdin
+
+
+def build_told() -> None:
+    """Build what stands on stdin, in a process of its own; end at once when the parent does."""
+    card, options, opens, folder = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _build(card, options, opens, folder)
+
+
+def _end_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 1):  # not through the buffer, whose lock would be held when we end by ourselves
+        pass
+    os._exit(1)
 
 
 def _build(card: ModelCard, options: EngineOptions, opens: Opens, folder: Path) -> None:

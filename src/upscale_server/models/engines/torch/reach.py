@@ -26,9 +26,9 @@ SEEN = 1.0 / 1023
 _CHEAP = 32
 _LEAST = 4
 _MARGIN = 1.5
-_SIDE = 96
-"""LR pixels on each side of the cut, more than can be found."""
-_ROWS = 16
+_SIDE = 48
+"""LR pixels on each side of the cut: with the margin more than `FARTHEST`, so that what is farther changes nothing."""
+_ROWS = 8
 
 # By name, because architectures bring their own classes; everything else may look anywhere.
 _POINTWISE = frozenset(

@@ -29,11 +29,6 @@ from upscale_server.models.engines.torch.network import network_of
 from upscale_server.models.engines.torch.pixels import Work
 from upscale_server.models.trial import psnr
 
-_TRIAL = (96, 160)
-_SMALL_TRIAL = (48, 80)
-_COSTLY_TRIAL_MACS = 20_000_000_000
-"""A trial with more multiplications takes seconds on two cores; the small one shows the same."""
-
 
 class TorchUpscaler:
     """An `Upscaler` that runs checkpoints and our own family with torch; safe for any number of threads."""
@@ -125,7 +120,7 @@ class TorchUpscaler:
 
         With `auto` that may be f32 where others fail; `working` says so. An explicit precision passes or fails.
         """
-        batch = trial_batch(self._card, _trial_size(self._card))
+        batch = trial_batch(self._card)
         with devices.faults_are_named():
             expected = plain_result(self._card, plain_run(self._lanes[0].copy("f32")), batch)
         tried: dict[str, float] = {}
@@ -171,11 +166,3 @@ class TorchUpscaler:
         weights = next(module.parameters())
         devices.refuse_elsewhere(weights.device, self._device)
         return Working(self._engine, devices.device_name(weights.device), devices.precision_named(weights.dtype), found)
-
-
-def _trial_size(card: ModelCard) -> tuple[int, int]:
-    """Return (height, width) of the self-test; whole multiples, so that nobody pads and results can be compared."""
-    costly = _TRIAL[0] * _TRIAL[1] * card.macs_per_pixel > _COSTLY_TRIAL_MACS
-    height, width = _SMALL_TRIAL if costly else _TRIAL
-    multiple = card.size_multiple
-    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
