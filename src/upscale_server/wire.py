@@ -34,11 +34,7 @@ class UpscaleVideo(Shape):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {
-                    "payload_url": "https://example.com/video.mp4",
-                    "task_type": "HD24K",
-                    "maximum_optimized_size_mb": 100,
-                }
+                {"payload_url": "https://example.com/video.mp4", "task_type": "HD24K", "maximum_optimized_size_mb": 100}
             ]
         }
     )
