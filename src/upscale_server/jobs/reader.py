@@ -69,7 +69,8 @@ class JobReader:
             row = row_of(connection, job_id)
             if row.state != "queued":
                 return 0
-            sooner = or_(jobs.c.queued_at < row.queued_at, and_(jobs.c.queued_at == row.queued_at, jobs.c.id <= row.id))
+            at_once = and_(jobs.c.queued_at == row.queued_at, jobs.c.number <= row.number)
+            sooner = or_(jobs.c.queued_at < row.queued_at, at_once)
             query = select(func.count()).where(jobs.c.state == "queued", sooner)
             return int(connection.execute(query).scalar_one())
 
