@@ -99,8 +99,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
 
     Raises:
         AuditFailed: the output breaks a hard rule; the file stays in the work folder.
-        SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way; `SourceTruncated`
-            where the plan takes no part for the whole.
+        SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way.
     """
     steps: list[SteppedDown] = []
 
@@ -137,10 +136,6 @@ def upscale_as_planned(plan: Plan, executor: Executor, work_dir: Path, observer:
     if not any(one.times for one in in_order):
         raise SourceCorrupt(f"no frame of {plan.source.path} decodes")
     _tell_of_damage(plan, in_order, observer)
-    if any(
-        one.packets_failed or one.frames_damaged for one in in_order
-    ):  # without a fault they were none to begin with
-        check_enough(sum(len(one.times) for one in in_order), plan.least_frames)
     finished = executor.finish(plan, in_order, work, observer)
     return Result(finished.path, finished.audit, in_order, reused, plan)
 
@@ -268,6 +263,8 @@ def _tell_of_damage(plan: Plan, done: Sequence[Done], observer: Observer) -> Non
     damaged = sum(one.frames_damaged for one in done)
     if damaged:
         observer(Warned("frames_damaged", f"{damaged} frames were decoded with visible damage"))
+    if failed or damaged:  # what is missing without a fault was no frame to begin with
+        check_enough(plan.frame_count - missing, plan.least_frames)
     combed = sum(one.frames_deinterlaced for one in done)
     if combed and not plan.source.interlaced:
         observer(Warned("deinterlaced", f"{combed} frames in the middle of the source were interlaced and made whole"))

@@ -136,7 +136,6 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     spec = _spec(info, fitted.canvas, profile)
     window, refused = kept_of(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
-    frame_count = _frame_count(probed, segments)
     most = limit_of(profile.most_times_source.get(wish.scale or 0), info.byte_count, wish.max_bytes)
     plan = Plan(
         source=info,
@@ -157,12 +156,12 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         lanes=pace.lanes,
         batch=pace.batch,
         decoder_threads=wish.threads,
-        frame_count=frame_count,
+        frame_count=_frame_count(probed, segments),
         warnings=caveats_of(info, wish, fitted, passes[-1].size_out, (window, refused)),
         profile=profile.name,
         max_bytes=most,
         padding=fitting_padding(wish.padding, most),
-        least_frames=least_frames(probed, wish, frame_count),
+        least_frames=least_frames(probed, wish, _frame_count(probed, segments)),
     )
     return _as_machine_allows(plan, wish, working, choices)
 

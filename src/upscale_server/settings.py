@@ -140,7 +140,7 @@ class Workers(BaseModel):
     )
     release_seconds: float = Field(5.0, gt=0, description="how long a cancelled lane may take before it is killed")
     silent_seconds: float = Field(
-        300.0, gt=0, description="longest time without a finished frame before a lane counts as hung"
+        300.0, gt=0, description="longest time without a finished tile before a lane counts as hung"
     )
 
 

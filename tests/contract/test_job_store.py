@@ -235,7 +235,9 @@ def test_batch_is_stored_whole_or_not_at_all(store: JobStore) -> None:
         store.add_all([NewJob(ASKED)] * 3, room=2)
     assert 0 == store.counts()["queued"]
 
-    assert 2 == len({job.id for job in store.add_all([NewJob(ASKED)] * 2, room=2)})
+    taken = [job.id for job in store.add_all([NewJob(ASKED)] * 5, room=5)]
+    assert [1, 2, 3, 4, 5] == [store.place(job_id) for job_id in taken]
+    assert taken == [claimed(store).job.id for _ in taken], "in the order in which they were asked for"
 
 
 def test_job_whose_bytes_are_elsewhere_is_left_to_its_server(store: JobStore) -> None:

@@ -69,7 +69,7 @@ class JobReader:
 
     def places(self) -> dict[str, int]:
         """Return the places of all jobs that wait, 1 for the next one: one question for a whole list of them."""
-        query = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.queued_at, jobs.c.id)
+        query = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.queued_at, jobs.c.number)
         with self._database.reading() as connection:
             return {row.id: place for place, row in enumerate(connection.execute(query), 1)}
 

@@ -120,7 +120,7 @@ class JobStore(JobReader):
             silent = and_(jobs.c.state == "running", jobs.c.lease_until < writer.now, jobs.c.owner != owner)
             writer.lose(select(jobs).where(silent), self._attempts)
             ours = or_(jobs.c.home == "", jobs.c.home == owner)  # what lies on another server's disk is done there
-            waiting = select(jobs).where(jobs.c.state == "queued", ours).order_by(jobs.c.queued_at, jobs.c.id)
+            waiting = select(jobs).where(jobs.c.state == "queued", ours).order_by(jobs.c.queued_at, jobs.c.number)
             row = writer.next_readable(waiting)
             if row is None:
                 return None

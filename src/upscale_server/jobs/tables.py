@@ -52,6 +52,6 @@ jobs = Table(
     Column("fault", JSON(none_as_null=True)),
     Column("upload_id", Text),
     UniqueConstraint("key_id", "idempotency_key"),
-    Index("upscale_jobs_waiting", "state", "queued_at", "id"),
+    Index("upscale_jobs_waiting", "state", "queued_at", "number"),
     Index("upscale_jobs_listed", "created_at", "id"),
 )

@@ -154,10 +154,7 @@ def _describe(
         chapter_count=len(container.chapters()),
         streams=tuple(_stream_info(other) for other in container.streams if other.index != stream.index),
         metadata=dict(container.metadata),
-        warnings=(
-            *_warnings(facts, frames, index, stream, interlaced=interlaced),
-            *truncation,
-        ),
+        warnings=(*_warnings(facts, frames, index, stream, interlaced=interlaced), *truncation),
         part_there=part_there,
     )
 

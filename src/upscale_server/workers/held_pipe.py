@@ -20,6 +20,9 @@ from upscale_server.workers.messages import Answer, Heard, Hello, Numbered, Stop
 LEAST_SECONDS_BETWEEN = 0.1
 """Between two messages about progress: ten a second look smooth, and hundreds of lanes cost nothing."""
 
+MOST_SILENT_SECONDS = 1.0
+"""Between two signs of life where tiles go by and no frame ends; a setting may ask for one every few seconds."""
+
 
 class HeldPipe:
     """Orders in, events out; it starts its thread and lives as long as the process."""
@@ -30,6 +33,7 @@ class HeldPipe:
         self._sending = threading.Lock()
         self._newest_stop = 0
         self._current = 0
+        self._sent = time.monotonic()
         threading.Thread(target=self._listen, name="held-pipe", daemon=True).start()
         self.send(Hello(os.getpid()))
 
@@ -43,19 +47,24 @@ class HeldPipe:
     def send(self, message: Hello | Heard | Answer) -> None:
         """Say something; a server that is gone ends this process."""
         with self._sending:
+            self._sent = time.monotonic()
             try:
                 self._pipe.send(message)
             except OSError:
                 os._exit(0)
 
     def check(self) -> None:
-        """Raise where the current order was stopped: called between tiles and at every event.
+        """Raise where the current order was stopped, else be heard of: called between tiles and at every event.
+
+        A frame may take longer than a process may be silent; a tile does not.
 
         Raises:
             Canceled: it was.
         """
         if self._newest_stop >= self._current:
             raise Canceled("stopped")
+        if time.monotonic() - self._sent >= MOST_SILENT_SECONDS:
+            self.send(Heard(()))
 
     def _listen(self) -> None:
         while True:

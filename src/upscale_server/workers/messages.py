@@ -126,7 +126,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What happened since the last message."""
+    """What happened since the last message; nothing but that the process lives, where there are no events."""
 
     events: tuple[Event, ...]
 
