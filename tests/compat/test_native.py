@@ -166,8 +166,11 @@ def test_an_unknown_job_is_not_found(http: httpx.Client, method: str, path: str)
     assert (404, "not_found") == (reply.status_code, reply.json()["code"])
 
 
-def test_jobs_come_in_pages_newest_first(http: httpx.Client, done: dict[str, Any]) -> None:
+def test_jobs_come_in_pages_newest_first(
+    http: httpx.Client, client: Client, sources: Sources, done: dict[str, Any]
+) -> None:
     """`next` leads through all of them, and a state can be asked for."""
+    client.submit({"payload_url": sources.address("small.mp4"), "scale": 2})
     first = http.get("/v1/jobs", params={"limit": 1}).json()
     second = http.get("/v1/jobs", params={"limit": 1, "after": first["next"]}).json()
     finished = http.get("/v1/jobs", params={"state": "succeeded"}).json()

@@ -264,12 +264,17 @@ def test_hostile_file_is_named_and_the_desk_lives_on(pool: Pool, bad: object, tm
 def test_desk_killed_while_planning_is_replaced(pool: Pool, clip: Path) -> None:
     """A file that brings a decoder down once costs a second look."""
     killed: list[int] = []
+    pids = [seat.resident.pid for seat in pool._desk.seats if seat.resident and seat.resident.pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot be done before it is killed
 
     def stop() -> str:
         busy = [seat.resident.pid for seat in pool._desk.seats if seat.state == "busy" and seat.resident]
         if busy and busy[0] and not killed:
             killed.append(busy[0])
             kill(busy[0])
+            for pid in set(pids) - set(killed):
+                os.kill(pid, signal.SIGCONT)
         return ""
 
     plan = pool.plan(clip, WISH, Limits(), stop)
