@@ -44,6 +44,10 @@ PAIRS = [("lanczos", "lanczos-x2"), ("lanczos", "lanczos-x3")] + [
 ]
 PAIRS += [("torch", name) for name in ("built-in", *tiny_checkpoints.CHECKPOINTS)]
 PAIRS += [("torch-cuda", name) for name in ("built-in", "compact-x2", "esrgan-x4", "span-x2")]
+PAIRS += [("cuda", name) for name in ("built-in", "nearest-x4-rgb", "fixed-shape", "nhwc", "convolutional-x3-resize")]
+PAIRS += [("tensorrt", name) for name in ("built-in", "nearest-x4-rgb")]  # each shape takes minutes to build
+
+ON_GPU = ("torch-cuda", "cuda", "tensorrt")
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)
@@ -52,8 +56,10 @@ def upscaler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     engine, name = request.param
     if not installed(engine):
         pytest.skip(f"the packages of engine {engine} are not installed")
-    if engine == "torch-cuda" and not nvidia_gpus():
+    if engine in ON_GPU and not nvidia_gpus():
         pytest.skip("there is no NVIDIA GPU here")
+    if engine in {"cuda", "tensorrt"} and not _has_provider(engine):
+        pytest.skip(f"the installed ONNX Runtime has no {engine}")
     if name == "built-in":
         card = next(card for card in catalogue.available() if card.path)
     elif name.startswith("lanczos"):
@@ -65,6 +71,12 @@ def upscaler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         card = catalogue.find(str(NETWORKS[name](tmp_path_factory.mktemp("models") / f"{name}.onnx")), 2)
     with closing(load(card, engine=engine, lanes=2, threads=2)) as loaded:
         yield loaded
+
+
+def _has_provider(engine: str) -> bool:
+    from upscale_server.models.engines.onnxruntime.session import available_engines  # noqa: PLC0415 - an extra
+
+    return engine in available_engines()
 
 
 def _pictures(upscaler: Upscaler, count: int, height: int, width: int, bits: int = 8) -> Pixels:
@@ -162,8 +174,8 @@ def test_working_tells_what_runs(upscaler: Upscaler) -> None:
     """Engine, device and precision are named and the self-test has passed."""
     working = upscaler.working
 
-    assert working.engine in {"lanczos", "openvino", "onnxruntime", "torch", "torch-cuda"}
-    assert working.device.startswith("GPU" if working.engine == "torch-cuda" else "CPU")
+    assert working.engine in {"lanczos", "openvino", "onnxruntime", "torch", *ON_GPU}
+    assert working.device.startswith("GPU" if working.engine in ON_GPU else "CPU")
     assert working.precision in {"bf16", "f16", "f32", "integer"}
     assert working.self_test_psnr >= 45.0
 

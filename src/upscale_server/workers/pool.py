@@ -94,7 +94,7 @@ class Pool:
         wish = self._completed(wish, settled, len(lanes.seats))
         # Engine and precision are both settled then, so nothing is measured: only what memory allowed is looked up.
         order = MakePlan(source, wish, limits, self._needs.choices if wish.settled else None)
-        return _at_pace_of(settled, cast("Plan", self._desk.do(order, object(), ignore, stop)))
+        return at_pace_of(settled, cast("Plan", self._desk.do(order, object(), ignore, stop)))
 
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""
@@ -178,7 +178,7 @@ class Pool:
         return LaneStatus(seat.setup.index, pid, seat.state, facts.engine, facts.device, facts.precision, model)
 
 
-def _at_pace_of(settled: Settled, plan: Plan) -> Plan:
+def at_pace_of(settled: Settled, plan: Plan) -> Plan:
     """Return a plan for the lanes' own network at the pace that was measured for it; no byte depends on that."""
     if settled.pace is None or plan.passes[0].card not in settled.cards or plan.engine != settled.way.engine:
         return plan

@@ -25,6 +25,7 @@ from tests.support.cramped import Cramped
 from tests.support.tiny_models import Form
 from upscale_server import __version__
 from upscale_server.cli.main import run
+from upscale_server.models.device import nvidia_gpus
 from upscale_server.models.extras import installed
 
 Captured = pytest.CaptureFixture[str]
@@ -411,7 +412,27 @@ def test_doctor_tries_the_default_model_and_the_encoders(
     assert "self-test" in checks["default model"]["found"]
     assert "libx264" in checks["encoders"]["found"]
     assert "ok" == checks["state folder"]["verdict"]
-    assert ("torch 2." if installed("torch") else "not installed") in checks["torch"]["found"]
+    assert "; CPU: " in checks["OpenVINO and device"]["found"]
+    assert "f32" in checks["OpenVINO and device"]["found"]
+    for name, engine, word in (
+        ("ONNX Runtime", "onnxruntime", "engines onnxruntime"),
+        ("torch", "torch", "engines torch"),
+    ):
+        assert (word if installed(engine) else "not installed") in checks[name]["found"]
+
+
+@pytest.mark.parametrize("engine", ["cuda", "tensorrt", "torch-cuda"])
+def test_a_gpu_that_is_asked_for_and_not_here_fails_the_plan(engine: str, bundled_clip: Path, capfd: Captured) -> None:
+    """One line that says what is missing; no plan on another engine, and nothing on stdout."""
+    if nvidia_gpus():
+        pytest.skip("there is a GPU here")
+
+    code, out, err = _upscale("plan", bundled_clip, "--engine", engine, capfd=capfd)
+
+    assert code not in {0, 70}
+    assert [] == out
+    assert err[0].startswith(("upscale: missing_extra: ", "upscale: device_unused: "))
+    assert engine in err[0]
 
 
 def test_doctor_says_when_the_state_folder_cannot_be_used(

@@ -152,6 +152,18 @@ def test_a_wanted_engine_is_built_once_while_the_caller_goes_on(cache: EngineCac
     assert (1, "") == (len(begun), builds.fault(KEY))
 
 
+def test_what_another_process_builds_is_waited_for_and_not_built_twice(cache: EngineCache) -> None:
+    """Two processes of a server want the same engine: the second finds it when its turn comes."""
+    builds = EngineBuilds(cache)
+
+    with cache.alone():
+        builds.offer(KEY, lambda _: pytest.fail("built twice"))
+        _built(cache)
+    builds.wait()
+
+    assert (True, "") == (builds.offer(KEY, _fill), builds.fault(KEY))
+
+
 def test_a_build_that_failed_is_told_and_not_repeated(cache: EngineCache) -> None:
     """A device that cannot build does not try at every plan."""
     builds, begun = EngineBuilds(cache), []
@@ -246,7 +258,9 @@ def test_the_faster_engine_is_taken_from_the_plan_after_its_build(
 
     engines = {"openvino": _Slow(1000), "cuda": _Slow(100), "tensorrt": Cramped()}
     others = (Candidate("openvino", "f32"), Candidate("cuda", "f32"))
-    monkeypatch.setattr(select, "candidates", lambda *_: others)
+    monkeypatch.setattr(
+        select, "candidates", lambda _card, asked: others if asked.engine == "auto" else tuple({asked} & set(others))
+    )
     monkeypatch.setattr(session, "available_engines", lambda: ("onnxruntime", "cuda", "tensorrt"))
     monkeypatch.setattr(tensorrt, "in_a_process", lambda *_: build)
     monkeypatch.setattr(select, "load_with", lambda _card, engine, _options: engines[engine])
@@ -259,3 +273,6 @@ def test_the_faster_engine_is_taken_from_the_plan_after_its_build(
 
     assert [Candidate("cuda", "f32")] * 2 == before
     assert [Candidate("tensorrt", "f32")] * 2 == after
+    # Asked for by name, CUDA is not replaced; settled on by measurement, it is.
+    assert others[1] == select.choose(card, others[1], Size(56, 40), choices)
+    assert after[0] == select.choose_built(card, others[1], Size(56, 40), choices)

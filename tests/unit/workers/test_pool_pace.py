@@ -1,0 +1,62 @@
+"""A server's plans have the lanes that its lane processes loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.clip_spec import Clip, Picture
+from tests.support.clip_writer import write_clip
+from upscale_server.models.choices import Candidate, Choices
+from upscale_server.models.pace import Pace
+from upscale_server.plan import Plan, make_plan
+from upscale_server.wish import Wish
+from upscale_server.workers import worker
+from upscale_server.workers.messages import Settled
+from upscale_server.workers.pool import at_pace_of
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Give a plan without anything measured."""
+    source = write_clip(Clip(pictures=(Picture(),)), tmp_path_factory.mktemp("clip") / "clip.mp4")
+    return make_plan(source, Wish(model="fast", scale=2, engine="openvino", precision="f32", threads=1))
+
+
+def test_a_plan_gets_the_measured_lanes_and_as_many_pixels_in_a_call(plan: Plan) -> None:
+    """No byte depends on it: the digest, under which unfinished work is found, stays."""
+    settled = Settled((plan.passes[0].card,), Candidate("openvino", "f32"), Pace(2, 4))
+
+    found = at_pace_of(settled, plan)
+
+    expected = 4 * worker.WARM_SIZE.pixels // plan.source.size.pixels
+    assert (1, 2, expected) == (plan.lanes, found.lanes, found.batch)
+    assert plan.digest == found.digest
+
+
+@pytest.mark.parametrize("pace", [None, Pace(2, 4)])
+def test_a_plan_for_something_else_stays_as_it_is(plan: Plan, pace: Pace | None) -> None:
+    """Another model or engine was not measured."""
+    other = replace(plan.passes[0].card, name="other")
+
+    assert plan == at_pace_of(Settled((other,), Candidate("openvino", "f32"), pace), plan)
+    assert plan == at_pace_of(Settled((plan.passes[0].card,), Candidate("cuda", "f32"), pace), plan)
+
+
+def test_a_server_measures_with_the_threads_of_a_lane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan
+) -> None:
+    """Two streams pay on eight cores and not on one: what is measured is what a lane has."""
+    asked: list[tuple[object, int]] = []
+
+    def remember(_upscaler: object, size: object, _choices: object, options: worker.EngineOptions) -> Pace:
+        asked.append((size, options.threads))
+        return Pace(2, 4)
+
+    monkeypatch.setattr("upscale_server.models.pace.remember_pace", remember)
+    settled = Settled((plan.passes[0].card,), Candidate("openvino", "f32"))
+
+    assert Pace(2, 4) == worker.find_pace(settled, 1, Choices(tmp_path / "choices.json"))
+    assert [(worker.WARM_SIZE, 1)] == asked
