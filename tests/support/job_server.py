@@ -9,6 +9,7 @@ FOLDER/made.txt, so that a test can see what was done twice.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from upscale_server.plan import Plan
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.wish import Limits, Wish
 
+_STUCK_SECONDS = 60.0
+"""A server has a second of work: one that takes a minute says where its threads stand, and ends."""
 UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 
 
@@ -106,6 +109,7 @@ def main() -> None:
     for moment in sys.argv[2:]:
         child = os.fork()
         if not child:
+            faulthandler.dump_traceback_later(_STUCK_SECONDS, exit=True)
             serve(Path(sys.argv[1]), moment)
             os._exit(0)
         _, status = os.waitpid(child, 0)
