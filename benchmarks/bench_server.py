@@ -96,11 +96,14 @@ def control(folder: Path) -> dict[str, Any]:
 
 def overhead(folder: Path) -> dict[str, Any]:
     """Return a job's seconds over those of the command, in turns; the first of each warms up and does not count."""
-    by_command = _command_seconds(folder, ROUNDS + 1)
+    by_command, precision = _by_command(folder, ROUNDS + 1)
     with started(folder, "overhead") as (_, client, source):
         by_server = [_job_seconds(client, f"{source}/work.mp4") for _ in range(ROUNDS + 1)]
+        plan = client.job(next(iter(client.jobs()))["id"])["plan"]
     ratio = statistics.median(by_server[1:]) / statistics.median(by_command[1:])
     return {
+        "command_precision": precision,
+        "server_precision": plan["precision"],
         "command_seconds": [round(one, 2) for one in by_command[1:]],
         "server_seconds": [round(one, 2) for one in by_server[1:]],
         "ratio": round(ratio, 3),
@@ -168,15 +171,16 @@ def _run_many(client: Client, address: str, count: int) -> None:
         one.join()
 
 
-def _command_seconds(folder: Path, count: int) -> list[float]:
-    """Return the seconds of each of several equal videos in one run of the command, which loads its model once."""
+def _by_command(folder: Path, count: int) -> tuple[list[float], str]:
+    """Return the seconds of each of several equal videos in one run of the command, and what it computed in."""
     batch = folder / "batch"
     batch.mkdir()
     for place in range(count):
         (batch / f"{place}.mp4").symlink_to(folder / "work.mp4")
     command = [*COMMAND, "video", str(batch), "-o", str(folder / "by-command"), "--scale", "2", "--json", "-y"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [float(json.loads(line)["seconds"]) for line in said.splitlines()]
+    ran = [json.loads(line) for line in said.splitlines()]
+    return [float(one["seconds"]) for one in ran], str(ran[0]["precision"])
 
 
 def _job_seconds(client: Client, address: str) -> float:
