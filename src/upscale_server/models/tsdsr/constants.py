@@ -85,7 +85,7 @@ def fix_constants(
         timestep: other than 1000 only to show that it matters.
     """
     with torch.no_grad():
-        conditioning = transformer.time_text_embed(torch.tensor([timestep]), pooled)
+        conditioning = transformer.time_text_embed(torch.tensor([timestep], device=pooled.device), pooled)
         active = torch.nn.functional.silu(conditioning)
         transformer.context_embedder = _FixedPrompt(transformer.context_embedder(prompt))
         for block in transformer.transformer_blocks:
