@@ -1,4 +1,7 @@
-"""TSD-SR for tests: the golden fixture (whole where it is there, else the part we keep) and models of any options."""
+"""TSD-SR for tests: the golden fixture (whole where it is there, else our part) and models of any options.
+
+It needs the extra `[tsdsr]`; whoever imports it has skipped before where that is missing.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.tsdsr_networks import TINY, random_networks
 from upscale_server.events import Observer, ignore
-from upscale_server.models.extras import installed
+from upscale_server.models.tsdsr.loading import card_of, load_tsdsr
+from upscale_server.models.tsdsr.model import Tsdsr, TsdsrFacts
+from upscale_server.models.tsdsr.networks import Networks
 from upscale_server.models.tsdsr.options import TsdsrOptions
 
 PART = Path(__file__).parents[1] / "golden" / "tsdsr"
 WHOLE = Path(__file__).parents[3] / "shared" / "fixtures" / "tsdsr"
 ENOUGH_MEMORY = 4 << 30
-
-
-def need_torch() -> None:
-    """Skip, and say so, where the extra is not installed."""
-    if not installed("tsdsr"):
-        pytest.skip("the extra [tsdsr] is not installed", allow_module_level=True)
 
 
 def whole() -> Path:
@@ -81,18 +82,13 @@ def cases() -> dict[str, Case]:
 
 
 @functools.cache
-def networks_of(dtype: str) -> Any:  # torch has no types here
+def networks_of(dtype: str) -> Networks:
     """Return the fixture's networks; loaded once for all tests."""
-    from upscale_server.models.tsdsr.loading import load_tsdsr
-
     return load_tsdsr(cases()["x4_48x40"].options(dtype=dtype))._networks
 
 
-def model_of(networks: Any, options: TsdsrOptions, observer: Observer = ignore, tile_batch: int = 4) -> Any:
+def model_of(networks: Networks, options: TsdsrOptions, observer: Observer = ignore, tile_batch: int = 4) -> Tsdsr:
     """Return TSD-SR with networks that are loaded already."""
-    from upscale_server.models.tsdsr.loading import card_of
-    from upscale_server.models.tsdsr.model import Tsdsr, TsdsrFacts
-
     facts = TsdsrFacts(
         transformer=True, vae=True, device="cpu", dtype=str(networks.vae.dtype), mode=options.mode, sha256s=(),
         tile_batch=options.tile_batch or tile_batch, memory_bytes=options.memory_bytes or ENOUGH_MEMORY,
@@ -107,12 +103,8 @@ def tiny_options(**changed: object) -> TsdsrOptions:
 
 
 @functools.cache
-def tiny_networks() -> Any:  # torch has no types here
+def tiny_networks() -> Networks:
     """Return random networks of the smallest shape that has every layer."""
-    import torch
-
-    from benchmarks.tsdsr_networks import TINY, random_networks
-
     return random_networks(TINY, torch.device("cpu"), torch.float32)
 
 
