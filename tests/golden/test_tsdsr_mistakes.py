@@ -26,6 +26,8 @@ from tests.support.tsdsr import PART
 from upscale_server.media.types import Size
 from upscale_server.models.tsdsr import colour, pixels, prediction, stages, vae, vae_tiles
 
+pytestmark = pytest.mark.integration
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 TILED = ("x2_150x117_tile", "mode")
 

@@ -22,6 +22,8 @@ from upscale_server.media.types import Size
 from upscale_server.models.tsdsr import colour, pixels
 from upscale_server.models.tsdsr.tiles import weights as tile_weights
 
+pytestmark = pytest.mark.integration
+
 NAMES = ("x4_48x40", "x2_96x64", "x2_33x57_round", "x2_150x117_tile", "x2_150x117_vae")
 RESULTS = [(name, "sample", align) for name in NAMES for align in ("none", "wavelet", "adain")]
 RESULTS += [(name, "mode", align) for name in NAMES for align in ("none", "wavelet")]

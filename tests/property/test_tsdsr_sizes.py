@@ -176,6 +176,9 @@ def test_what_fits_is_foretold_before_any_work() -> None:
     assert memory.fitting(picture, begin, COSTS, 6 << 30).on_host
     with pytest.raises(OutOfMemory, match="3840x2160 needs"):
         memory.fitting(picture, begin, COSTS, 64 << 20)
+    memory.require_host(COSTS.maps_bytes(picture), 8 << 30)
+    with pytest.raises(OutOfMemory, match="of the machine's memory"):
+        memory.require_host(COSTS.maps_bytes(picture), 7 << 30)
 
 
 @pytest.mark.parametrize("changed", [{"latent_tile": 17}, {"latent_tile": 8}, {"latent_overlap": 64}])

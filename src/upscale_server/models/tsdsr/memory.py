@@ -125,6 +125,19 @@ def fitting(geometry: Geometry, point: Point, costs: Costs, budget: int) -> Poin
     return point
 
 
+def require_host(needed: int, free: int) -> None:
+    """Demand room for maps in the machine's memory.
+
+    Raises:
+        OutOfMemory: there is less.
+    """
+    if needed > free:
+        raise OutOfMemory(
+            f"the VAE's maps need {needed / 2**30:.1f} GiB of the machine's memory; {free / 2**30:.1f} GiB are free",
+            hint="take a smaller picture or factor",
+        )
+
+
 def _down(point: Point, smaller: Callable[[Point], Point | None]) -> Iterator[Point]:
     at: Point | None = point
     while at is not None:

@@ -22,9 +22,9 @@ from upscale_server.models.base import Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.tsdsr import geometry as sizes
 from upscale_server.models.tsdsr import pixels
-from upscale_server.models.tsdsr.device import repeatable
+from upscale_server.models.tsdsr.device import host_free_bytes, repeatable, told_out_of_memory
 from upscale_server.models.tsdsr.geometry import Geometry
-from upscale_server.models.tsdsr.memory import STRIP_VALUES, Point, fitting
+from upscale_server.models.tsdsr.memory import STRIP_VALUES, Point, fitting, require_host
 from upscale_server.models.tsdsr.networks import Networks
 from upscale_server.models.tsdsr.options import Mode, TsdsrOptions
 from upscale_server.models.tsdsr.stages import Made, Request, Stages
@@ -132,7 +132,7 @@ class Tsdsr:
         geometry = self.geometry(Size(rgb.shape[1], rgb.shape[0]), view.factor, view.process_size)
         request = Request(geometry, noise_of(geometry, view.seed), full_precision=exact)
         as_reference = self._options.mode == "reference"
-        with self._one, repeatable(self._loaded().vae.device):
+        with self._one, repeatable(self._loaded().vae.device), told_out_of_memory():
             stages, device = self._stages(geometry), self._loaded().vae.device
             given = pixels.to_bytes(rgb, white) if as_reference else rgb
             values = pixels.values_of(given, 255 if as_reference else white, device)
@@ -162,12 +162,15 @@ class Tsdsr:
         networks, size = self._loaded(), geometry.padded
         if size not in self._points:
             begin = Point(self._facts.tile_batch, self._options.latent_tile, _STRIPS[self._options.vae_tiling])
-            self._keep(size, fitting(geometry, begin, networks.costs, self._facts.memory_bytes))
+            point = fitting(geometry, begin, networks.costs, self._facts.memory_bytes)
+            self._keep(size, point)
 
         def tell(point: Point) -> None:
             self._keep(size, point)
             self._observer(SteppedDown(NAME, str(size), str(point)))
 
+        if self._points[size].on_host:
+            require_host(networks.costs.maps_bytes(geometry), host_free_bytes())
         return Stages(networks, self._options, self._points[size], tell)
 
     def _keep(self, size: Size, point: Point) -> None:
