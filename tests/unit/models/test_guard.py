@@ -173,3 +173,33 @@ def test_frames_smaller_than_a_block_are_guarded() -> None:
     _, redone = upscale_guarded(_Faulty({0: np.zeros((2, 2), np.uint8)}), lr, bits=8)
 
     assert [0] == [index for index, _ in redone]
+
+
+class _Generative(_Faulty):
+    """The same, by a model that invents."""
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(name="generative", scale=2, domain="luma", generative=True)
+
+
+def test_a_generative_model_need_not_look_like_its_input() -> None:
+    """Its black picture is taken as it is; the same from another model is computed again."""
+    lr = _levels(_pictures()["noise"])
+    spoiled = {0: np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8)}
+
+    invented, redone = upscale_guarded(_Generative(spoiled), lr, bits=8)
+
+    assert () == redone
+    assert 0 == invented.max()
+    assert [0] == [index for index, _ in upscale_guarded(_Faulty(spoiled), lr, bits=8)[1]]
+
+
+def test_a_generative_model_that_is_not_finite_is_redone() -> None:
+    """Broken values are broken in any model."""
+    generative = _Generative({0: None})
+
+    _, redone = upscale_guarded(generative, _levels(_pictures()["noise"]), bits=8)
+
+    assert ((0, "values are not finite"),) == redone
+    assert 1 == generative.exact_calls
