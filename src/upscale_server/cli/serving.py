@@ -43,8 +43,8 @@ def model_of(settings: Settings) -> str | None:
     Raises:
         ModelMissing: there is no such file or name; only the lanes open it.
     """
-    from upscale_server.cli.loading import models_folder
     from upscale_server.models.added import path_of
+    from upscale_server.models.at_hand import models_folder
     from upscale_server.models.catalogue import MODEL_SUFFIXES, family
 
     meant = path_of(settings.model_path or None, models_folder(settings))
