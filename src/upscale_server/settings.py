@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, Vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from upscale_server.errors import BadRequest
+from upscale_server.image_settings import ImageSettings
 
 PREFIX = "UPSCALE_"
 
@@ -202,6 +203,7 @@ class Settings(BaseSettings):
     jobs: Jobs = Field(default_factory=Jobs, description="how jobs wait and are held")
     workers: Workers = Field(default_factory=Workers, description="the resident worker processes")
     subnet: Subnet = Field(default_factory=Subnet, description="the face for the Vidaio subnet")
+    image: ImageSettings = Field(default_factory=ImageSettings, description="the image server")
 
     @field_validator("temp_dir", "output_dir", mode="before")
     @classmethod

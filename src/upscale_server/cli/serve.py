@@ -15,6 +15,7 @@ from upscale_server.cli.session import session_of
 from upscale_server.errors import BadRequest
 
 VIDEO_PORT = 29115
+IMAGE_PORT = 8090
 
 app = typer.Typer(name="serve", help="Start a server.", no_args_is_help=True)
 
@@ -79,6 +80,47 @@ def video(
         return
     with doors.listening(host, port) as door:
         serving.serve_video(settings, door, host)
+
+
+@app.command("image")
+def image(
+    context: typer.Context,
+    host: _Host = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = IMAGE_PORT,
+    upscale: Annotated[
+        int | None, typer.Option("--upscale", help="Factor of a request that names none: 2 or 4. Default: 2.")
+    ] = None,
+    process_size: Annotated[
+        int | None,
+        typer.Option("--process-size", help="Processing size of a request that names none: 64 to 256. Default: 128."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=64, help="Processes on the port. Default: 1.", metavar="N")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="auto, tsdsr, a model's name or a file. Default: auto.", metavar="MODEL"),
+    ] = None,
+    allow_open: _AllowOpen = False,
+    api_key_file: _KeyFile = None,
+    temp_dir: _TempDir = None,
+    output_dir: _OutputDir = None,
+) -> None:
+    """Start the image server."""
+    from upscale_server.cli import serving, serving_image
+    from upscale_server.web.auth import Keys
+
+    keys = None if api_key_file is None else doors.keys_in(api_key_file)
+    settings = serving.with_flags(
+        session_of(context).settings, temp_dir=temp_dir, output_dir=output_dir, api_keys=keys
+    )  # fmt: skip
+    settings = serving_image.with_image_flags(
+        settings, upscale=upscale, process_size=process_size, workers=workers, model=model
+    )  # fmt: skip
+    has_keys = Keys.of(settings.api_keys.get_secret_value()).needed
+    doors.check_open(host, has_keys=has_keys, allowed=allow_open)
+    with doors.listening(host, port) as door:
+        serving_image.serve_image(settings, door, host)
 
 
 @app.command("miner")

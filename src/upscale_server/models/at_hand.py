@@ -78,9 +78,15 @@ def family_for_pictures(name: str | None) -> dict[int, ModelCard]:
 class Models:
     """Loaded models by card, engine and precision; a context manager that releases them."""
 
-    def __init__(self, choices: Choices | None = None) -> None:
-        """Hold nothing yet; with `choices`, what is left to `auto` is measured once, at a size that stands for all."""
+    def __init__(self, choices: Choices | None = None, *, threads: int = 0) -> None:
+        """Hold nothing yet.
+
+        Args:
+            choices: where it is given, what is left to `auto` is measured once, at a size that stands for all.
+            threads: cores for each model, 0 for all that this process may use.
+        """
         self._choices = choices
+        self._threads = threads
         self._loaded: dict[tuple[str, int, str, str], Upscaler] = {}
 
     def get(self, card: ModelCard, engine: str, precision: str) -> Upscaler:
@@ -99,7 +105,8 @@ class Models:
         key = (card.path or card.name, card.scale, engine, precision)
         if key not in self._loaded:
             found = asked if self._choices is None else choose(card, asked, Size.parse(MEASURED_SIZE), self._choices)
-            self._loaded[key] = load(card, engine=found.engine, precision=precision_named(found.precision))
+            wanted = precision_named(found.precision)
+            self._loaded[key] = load(card, engine=found.engine, precision=wanted, threads=self._threads)
         return self._loaded[key]
 
     def close(self) -> None:
