@@ -45,6 +45,7 @@ _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 _HEAD_BYTES = 8192
+_COUNTED_BYTES = 1 << 20
 
 _KNOWN_BUT_CLOSED = {
     b"8BPS": "a Photoshop document", b"%PDF": "a PDF", b"%!PS": "PostScript", b"\xff\x0a": "JPEG XL",
@@ -173,7 +174,7 @@ def _damage(name: str, err: Exception) -> SourceError:
 
 def _read(image: Image.Image, name: str, content: bytes) -> Picture:
     kind = "JPEG" if image.format == "MPO" else str(image.format)
-    frame_count = int(getattr(image, "n_frames", 1))
+    frames = _frames_of(image, len(content))
     deep = image_deep.is_deep(image, content[:_HEAD_BYTES])
     declared = image.size
     image.load()
@@ -183,9 +184,19 @@ def _read(image: Image.Image, name: str, content: bytes) -> Picture:
     picture = to_picture(image, image_deep.decode(content, kind) if deep else None, expect_deep=deep)
     picture = _upright(picture, read_orientation(image))
     picture = replace(picture, format=kind, attachments=read_attachments(image, picture.attachments, content))
-    if frame_count > 1:
-        picture = picture.warn("frames_dropped", f"the source has {frame_count} frames or pages; the first is used")
+    if frames:
+        picture = picture.warn("frames_dropped", f"the source has {frames} frames or pages; the first is used")
     return picture
+
+
+def _frames_of(image: Image.Image, byte_count: int) -> str:
+    """Say how many frames there are where there are several; counting walks the file, so a large one is not counted.
+
+    A GIF of 256 MB can hold 17 million frames and a TIFF 2 million pages: counting them takes minutes.
+    """
+    if not getattr(image, "is_animated", False):
+        return ""
+    return str(getattr(image, "n_frames", 1)) if byte_count <= _COUNTED_BYTES else "several"
 
 
 def _upright(picture: Picture, orientation: int) -> Picture:

@@ -22,6 +22,7 @@ from upscale_server.media.image_write import check_writable, encode, encode_png_
 from upscale_server.media.picture import Picture, to_byte
 from upscale_server.media.types import Plane, Size
 from upscale_server.pipeline_image import upscale_image
+from upscale_server.service.memory_check import check_memory
 from upscale_server.service.picture_models import Ask, PictureModels
 from upscale_server.settings import Limits
 
@@ -80,6 +81,8 @@ def make(content: bytes, name: str, wish: Wish, models: PictureModels, limits: L
     began = time.monotonic()
     try:
         picture = load_bytes(content, name, partial(_check, name=name, wish=wish, limits=limits))
+        deep = picture.bits == 16 or wish.bits == 16 or picture.alpha is not None
+        check_memory(picture.size.times(wish.ask.factor), deep=deep)
         read = time.monotonic()
         larger = _larger(_widened(picture) if wish.bits == 16 else picture, wish, models)
         done = time.monotonic()
