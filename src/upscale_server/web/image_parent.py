@@ -136,8 +136,8 @@ class Parent:
     def _bury(self, seat: _Seat) -> None:
         """Note the end of a process that nobody asked to end."""
         del self._seats[seat.index]
+        seat.process.join()  # only then is there an exit code
         code = seat.process.exitcode
-        seat.process.join()
         seat.pipe.close()
         fate = self._fates[seat.index]
         fate.deaths = 1 if seat.is_ready else fate.deaths + 1
