@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, Vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from upscale_server.errors import BadRequest
-from upscale_server.image_settings import ImageSettings
+from upscale_server.image_settings import ImageSettings, Tsdsr
 
 PREFIX = "UPSCALE_"
 
@@ -204,6 +204,7 @@ class Settings(BaseSettings):
     workers: Workers = Field(default_factory=Workers, description="the resident worker processes")
     subnet: Subnet = Field(default_factory=Subnet, description="the face for the Vidaio subnet")
     image: ImageSettings = Field(default_factory=ImageSettings, description="the image server")
+    tsdsr: Tsdsr = Field(default_factory=Tsdsr, description="TSD-SR, the diffusion model for stills")
 
     @field_validator("temp_dir", "output_dir", mode="before")
     @classmethod
@@ -212,7 +213,7 @@ class Settings(BaseSettings):
         return None if given == "" else given
 
 
-RESERVED_GROUPS = ("RAY__", "TSDSR__")
+RESERVED_GROUPS = ("RAY__",)
 """Documented names of parts that are not there yet; an environment may hold them already."""
 
 

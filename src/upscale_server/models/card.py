@@ -20,6 +20,7 @@ class ModelCard:
     `value_range` is what white (255 of 8 bits) is in the model's own input: 1.0 or 255.0.
     `tiling` is empty where cutting a picture does no harm, else it says why it is discouraged.
     `path` is empty for models without weights (`lanczos`).
+    `generative` is a model that invents detail: its result need not look like its input, averaged down.
     """
 
     name: str
@@ -47,3 +48,4 @@ class ModelCard:
     licence: str = "unknown"
     trained_device: str = ""
     byte_count: int = 0
+    generative: bool = False

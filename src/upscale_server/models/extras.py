@@ -12,10 +12,22 @@ from types import MappingProxyType
 from upscale_server.errors import MissingExtra
 
 _EXTRAS: Mapping[str, str] = MappingProxyType(
-    {"onnxruntime": "onnxruntime", "cuda": "cuda", "tensorrt": "cuda", "torch": "torch", "torch-cuda": "torch"}
+    {
+        "onnxruntime": "onnxruntime",
+        "cuda": "cuda",
+        "tensorrt": "cuda",
+        "torch": "torch",
+        "torch-cuda": "torch",
+        "tsdsr": "tsdsr",
+    }
 )
 _PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"onnxruntime": ("onnxruntime",), "cuda": ("onnxruntime",), "torch": ("torch", "spandrel", "safetensors")}
+    {
+        "onnxruntime": ("onnxruntime",),
+        "cuda": ("onnxruntime",),
+        "torch": ("torch", "spandrel", "safetensors"),
+        "tsdsr": ("torch", "diffusers", "peft", "transformers", "safetensors"),
+    }
 )
 
 

@@ -2,6 +2,8 @@
 
 It compares arrays; what a redone frame means for a job is told by the caller.
 
+A generative model invents: there only finite values are asked for.
+
 The rule: means over blocks of 8x8 LR pixels, of input and output, differ by at most a bound, on average over the frame
 and in the worst block. A super-resolution network moves light by a pixel or two, so a block keeps its mean within a
 level on natural pictures. What it loses beyond grows with the difference between neighbouring pixels: over checkers,
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upscale_server.errors import UpscaleError
-from upscale_server.models.base import Pixels, Upscaler
+from upscale_server.models.base import Pixels, Upscaled, Upscaler
 
 FARTHEST_ON_AVERAGE = 5.0 / 255.0
 """Of white, over a frame without texture: five times what natural pictures show."""
@@ -46,13 +48,14 @@ def upscale_guarded(upscaler: Upscaler, lr: Pixels, *, bits: int) -> tuple[Pixel
     """
     upscaled = upscaler.upscale(lr, bits=bits)
     white = (1 << bits) - 1
-    faults = _faults(lr, upscaled.pixels, upscaled.finite, white)
+    alike = not upscaler.card.generative
+    faults = _faults(lr, upscaled, white, alike=alike)
     if not faults:
         return upscaled.pixels, ()
     pixels = upscaled.pixels.copy()
     for index, _ in faults:
         again = upscaler.upscale(lr[index : index + 1], bits=bits, exact=True)
-        still = _faults(lr[index : index + 1], again.pixels, again.finite, white)
+        still = _faults(lr[index : index + 1], again, white, alike=alike)
         if still:
             raise UpscaleError(
                 f"frame {index} of the batch is wrong even in f32: {still[0][1]}",
@@ -62,18 +65,17 @@ def upscale_guarded(upscaler: Upscaler, lr: Pixels, *, bits: int) -> tuple[Pixel
     return pixels, faults
 
 
-def _faults(
-    lr: NDArray[np.generic], hr: NDArray[np.generic], finite: NDArray[np.bool_], white: int
-) -> tuple[tuple[int, str], ...]:
-    """Return index and fault of each frame that has one."""
-    found = ((index, _fault(lr[index], hr[index], bool(finite[index]), white)) for index in range(len(lr)))
+def _faults(lr: NDArray[np.generic], upscaled: Upscaled, white: int, *, alike: bool) -> tuple[tuple[int, str], ...]:
+    """Return index and fault of each frame that has one; only where `alike` must a result look like its input."""
+    broken = dict.fromkeys(np.flatnonzero(~upscaled.finite).tolist(), "values are not finite")
+    if not alike:
+        return tuple(broken.items())
+    found = ((index, broken.get(index) or _unlike(lr[index], hr, white)) for index, hr in enumerate(upscaled.pixels))
     return tuple((index, fault) for index, fault in found if fault)
 
 
-def _fault(lr: NDArray[np.generic], hr: NDArray[np.generic], finite: bool, white: int) -> str:  # noqa: FBT001 - a fact
-    """Say what is wrong with a frame; an empty text means nothing."""
-    if not finite:
-        return "values are not finite"
+def _unlike(lr: NDArray[np.generic], hr: NDArray[np.generic], white: int) -> str:
+    """Say how a frame differs from its input; an empty text means that it does not."""
     average, worst = block_difference(lr, hr)
     allowed = FARTHEST_ON_AVERAGE * white + FARTHEST_BY_TEXTURE * texture(lr)
     if average > allowed or worst > FARTHEST_BLOCK * white:
