@@ -32,7 +32,8 @@ from benchmarks.bench_server import _below
 from benchmarks.machine import save
 from tests.support.image_served import running_images
 from upscale_server.media.png import encode_png
-from upscale_server.service.picture_models import Ask, FamilyModels
+from upscale_server.service.picture_facts import Ask
+from upscale_server.service.picture_models import FamilyModels
 from upscale_server.service.picture_work import Wish, make
 from upscale_server.settings import Limits, Settings
 

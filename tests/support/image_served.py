@@ -26,7 +26,8 @@ from upscale_server.image_settings import ImageSettings
 from upscale_server.media.types import Size
 from upscale_server.models.base import Upscaler
 from upscale_server.service.image import ImageService, Opener
-from upscale_server.service.picture_models import Ask, Facts, PictureModels, open_models
+from upscale_server.service.picture_facts import Ask, Facts
+from upscale_server.service.picture_models import PictureModels, open_models
 from upscale_server.settings import Settings
 from upscale_server.web.image_app import create_app
 from upscale_server.web.serve import server_of

@@ -10,24 +10,14 @@ from typing import Annotated
 
 import typer
 
-from upscale_server.cli import doors
+from upscale_server.cli import doors, serve_image, serve_options
 from upscale_server.cli.session import session_of
 from upscale_server.errors import BadRequest
 
 VIDEO_PORT = 29115
-IMAGE_PORT = 8090
 
 app = typer.Typer(name="serve", help="Start a server.", no_args_is_help=True)
 
-_Host = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every network of this machine.")]
-_AllowOpen = Annotated[
-    bool,
-    typer.Option("--allow-open", help="Let other machines in without an API key, which otherwise stops the start."),
-]
-_KeyFile = Annotated[
-    Path | None,
-    typer.Option("--api-key-file", help="File of API keys that callers must give, one a line.", metavar="FILE"),
-]
 _MaxWorkers = Annotated[
     int | None,
     typer.Option("--max-workers", min=1, max=64, help="Most lanes; the device may hold fewer.", metavar="N"),
@@ -35,14 +25,6 @@ _MaxWorkers = Annotated[
 _ModelPath = Annotated[
     str | None,
     typer.Option("--model-path", help="A model's name or an ONNX file. Default: the built-in one.", metavar="MODEL"),
-]
-_TempDir = Annotated[
-    Path | None,
-    typer.Option("--temp-dir", help="Folder for unfinished work. Default: in the state folder.", metavar="FOLDER"),
-]
-_OutputDir = Annotated[
-    Path | None,
-    typer.Option("--output-dir", help="Folder for results. Default: in the state folder.", metavar="FOLDER"),
 ]
 
 
@@ -54,14 +36,14 @@ def serve() -> None:
 @app.command("video")
 def video(
     context: typer.Context,
-    host: _Host = "127.0.0.1",
+    host: serve_options.Host = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = VIDEO_PORT,
-    allow_open: _AllowOpen = False,
-    api_key_file: _KeyFile = None,
+    allow_open: serve_options.AllowOpen = False,
+    api_key_file: serve_options.KeyFile = None,
     max_workers: _MaxWorkers = None,
     model_path: _ModelPath = None,
-    temp_dir: _TempDir = None,
-    output_dir: _OutputDir = None,
+    temp_dir: serve_options.TempDir = None,
+    output_dir: serve_options.OutputDir = None,
     check: Annotated[bool, typer.Option("--check", help="Say what it would start with, and stop.")] = False,
 ) -> None:
     """Start the video server."""
@@ -82,45 +64,7 @@ def video(
         serving.serve_video(settings, door, host)
 
 
-@app.command("image")
-def image(
-    context: typer.Context,
-    host: _Host = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = IMAGE_PORT,
-    upscale: Annotated[
-        int | None, typer.Option("--upscale", help="Factor of a request that names none: 2 or 4. Default: 2.")
-    ] = None,
-    process_size: Annotated[
-        int | None,
-        typer.Option("--process-size", help="Processing size of a request that names none: 64 to 256. Default: 128."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=64, help="Processes on the port. Default: 1.", metavar="N")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="auto, tsdsr, a model's name or a file. Default: auto.", metavar="MODEL"),
-    ] = None,
-    allow_open: _AllowOpen = False,
-    api_key_file: _KeyFile = None,
-    temp_dir: _TempDir = None,
-    output_dir: _OutputDir = None,
-) -> None:
-    """Start the image server."""
-    from upscale_server.cli import serving, serving_image
-    from upscale_server.web.auth import Keys
-
-    keys = None if api_key_file is None else doors.keys_in(api_key_file)
-    settings = serving.with_flags(
-        session_of(context).settings, temp_dir=temp_dir, output_dir=output_dir, api_keys=keys
-    )  # fmt: skip
-    settings = serving_image.with_image_flags(
-        settings, upscale=upscale, process_size=process_size, workers=workers, model=model
-    )  # fmt: skip
-    has_keys = Keys.of(settings.api_keys.get_secret_value()).needed
-    doors.check_open(host, has_keys=has_keys, allowed=allow_open)
-    with doors.listening(host, port) as door:
-        serving_image.serve_image(settings, door, host)
+app.command("image")(serve_image.image)
 
 
 @app.command("miner")
@@ -130,7 +74,7 @@ def miner(
         str, typer.Option("--server-url", help="The video server that does the work.", metavar="URL")
     ] = f"http://127.0.0.1:{VIDEO_PORT}",
     api_key: Annotated[str | None, typer.Option("--api-key", help="Its API key.", metavar="KEY")] = None,
-    host: _Host = "0.0.0.0",  # noqa: S104 - validators come from anywhere; they are checked by signature
+    host: serve_options.Host = "0.0.0.0",  # noqa: S104 - validators come from anywhere; they are checked by signature
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the Axon.")] = 8091,
     allow_open: Annotated[
         bool,

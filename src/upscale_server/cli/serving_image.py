@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from upscale_server import __version__
 from upscale_server.cli import doors, talk
 from upscale_server.cli.serving import level_of, url_of
-from upscale_server.errors import BadProcessSize, BadScale, ModelMissing
+from upscale_server.errors import BadProcessSize, BadRequest, BadScale, ModelMissing
 from upscale_server.logs import configure_server, get_logger
 
 if TYPE_CHECKING:
@@ -38,16 +38,43 @@ def with_image_flags(settings: Settings, **flags: object) -> Settings:
     return settings.model_copy(update={"image": settings.image.model_copy(update=given)})
 
 
+def with_tsdsr_flags(settings: Settings, **flags: object) -> Settings:
+    """Return the settings with the flags for TSD-SR that were given.
+
+    Raises:
+        BadRequest: a value is not on offer.
+    """
+    from pydantic import ValidationError
+
+    given = {
+        name: str(value) if isinstance(value, Path) else value for name, value in flags.items() if value is not None
+    }
+    try:
+        changed = type(settings.tsdsr).model_validate({**settings.tsdsr.model_dump(), **given})
+    except ValidationError as err:
+        first = err.errors()[0]
+        flag = f"--{str(first['loc'][0]).replace('_', '-')}"
+        raise BadRequest(f"{flag} is {first['input']!r}: {first['msg'].lower()}") from err
+    return settings.model_copy(update={"tsdsr": changed})
+
+
 def check_model(settings: Settings) -> None:
     """Refuse a model that is not there, before anything is made; only the processes open it.
 
     Raises:
         ModelMissing: there is no such name or file.
+        BadRequest: TSD-SR's tile and overlap do not go together.
     """
     from upscale_server.models.at_hand import family_for_pictures, model_for
+    from upscale_server.models.tsdsr.files import require_files
+    from upscale_server.service.tsdsr_models import options_of
 
     asked = settings.image.model
+    options = options_of(settings)
     if asked == "auto":
+        return
+    if asked == "tsdsr":
+        require_files(options)
         return
     meant = model_for("auto", asked, settings)
     if meant is not None and Path(meant).suffix:

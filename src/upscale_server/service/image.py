@@ -16,7 +16,8 @@ from typing import Protocol
 from upscale_server.errors import Draining, ModelsNotLoaded, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.service.assembly import make_folders
-from upscale_server.service.picture_models import Facts, PictureModels, open_models
+from upscale_server.service.picture_facts import Facts
+from upscale_server.service.picture_models import PictureModels, open_models
 from upscale_server.service.picture_results import PictureResults
 from upscale_server.service.picture_work import Made, Wish, make
 from upscale_server.settings import Settings

@@ -6,51 +6,28 @@ It opens models and says what they are; pictures go through them in `picture_wor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
 from upscale_server.errors import BadRequest
 from upscale_server.events import Observer
 from upscale_server.geometry import passes_for
+from upscale_server.logs import get_logger
 from upscale_server.media.types import Size
 from upscale_server.models.at_hand import Models, choices_of, family_for_pictures, model_for
 from upscale_server.models.base import Upscaler
 from upscale_server.models.device import usable_cores
 from upscale_server.models.ladder import at_working_point
 from upscale_server.models.working_point import WorkingPoint
+from upscale_server.service import tsdsr_models
+from upscale_server.service.picture_facts import Ask, Facts
 from upscale_server.settings import Settings
 
 FACTORS = (2, 4)
+AUTO = "auto"
 
 _DTYPES = {"f16": "torch.float16", "bf16": "torch.bfloat16", "f32": "torch.float32"}
 _GPU_ENGINES = ("cuda", "tensorrt", "torch-cuda")
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a caller wants of a picture: its factor, the processing size, and a seed for a model that takes one."""
-
-    factor: int
-    process_size: int
-    seed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What runs, as `/health` and `/info` tell it.
-
-    `dtype` is in torch's spelling, which callers know; `process_size_matters` is false where a network takes any size.
-    """
-
-    name: str
-    transformer: bool
-    vae: bool
-    device: str
-    dtype: str
-    engine: str
-    process_size_matters: bool
-    details: tuple[tuple[str, str], ...] = ()
 
 
 class PictureModels(Protocol):
@@ -74,17 +51,19 @@ class PictureModels(Protocol):
 class FamilyModels:
     """A family of networks that take a picture of any size: the built-in one, or a model of the user's."""
 
-    def __init__(self, settings: Settings, name: str | None) -> None:
+    def __init__(self, settings: Settings, name: str | None, details: tuple[tuple[str, str], ...] = ()) -> None:
         """Load every pass that a request may need.
 
         Args:
             settings: for the user's folders, and how many processes share the cores.
             name: a model's name or file; None is the built-in one.
+            details: further facts, such as why it was chosen.
 
         Raises:
             ModelMissing, ModelInvalid: it is not there, damaged, or fails its self-test.
         """
         choices = choices_of(settings)
+        self._details = details
         self._points = choices.points
         self._models = Models(choices, threads=max(1, usable_cores() // settings.image.workers))
         try:
@@ -112,7 +91,7 @@ class FamilyModels:
             dtype=_DTYPES.get(working.precision, working.precision),
             engine=working.engine,
             process_size_matters=False,
-            details=(("device", working.device), *passes),
+            details=(("device", working.device), *passes, *self._details),
         )
 
     def at(self, ask: Ask, size: Size, observer: Observer) -> Sequence[Upscaler]:
@@ -136,13 +115,22 @@ class FamilyModels:
 
 
 def open_models(settings: Settings) -> PictureModels:
-    """Load what the settings ask for.
+    """Load what the settings ask for; `auto` is TSD-SR where it can be, else the built-in family.
 
     Raises:
         ModelMissing, ModelInvalid: it is not there, damaged, or fails its self-test.
+        MissingExtra, DeviceUnused, OutOfMemory: TSD-SR is meant and cannot be loaded.
     """
     asked = settings.image.model
-    return FamilyModels(settings, None if asked == "auto" else asked)
+    if asked == tsdsr_models.NAME:
+        return tsdsr_models.open_tsdsr(settings, chosen_for_gpu=False)
+    if asked != AUTO:
+        return FamilyModels(settings, asked)
+    why_not = tsdsr_models.why_not(settings)
+    if not why_not:
+        return tsdsr_models.open_tsdsr(settings, chosen_for_gpu=True)
+    get_logger().info("tsdsr_not_chosen", why=why_not)
+    return FamilyModels(settings, None, (("tsdsr", f"not chosen: {why_not}"),))
 
 
 def _title(upscaler: Upscaler) -> str:

@@ -23,7 +23,8 @@ from upscale_server.media.picture import Picture, to_byte
 from upscale_server.media.types import Plane, Size
 from upscale_server.pipeline_image import upscale_image
 from upscale_server.service.memory_check import check_memory
-from upscale_server.service.picture_models import Ask, PictureModels
+from upscale_server.service.picture_facts import Ask
+from upscale_server.service.picture_models import PictureModels
 from upscale_server.settings import Limits
 
 FORMATS = {"png": (".png", "image/png"), "webp": (".webp", "image/webp"), "jpeg": (".jpg", "image/jpeg")}

@@ -11,7 +11,8 @@ from starlette.requests import Request
 
 from upscale_server.errors import BadProcessSize, BadRequest, BadScale
 from upscale_server.image_settings import ImageSettings
-from upscale_server.service.picture_models import FACTORS, Ask
+from upscale_server.service.picture_facts import Ask
+from upscale_server.service.picture_models import FACTORS
 from upscale_server.service.picture_work import FORMATS, Wish
 from upscale_server.web.faults import shorten
 

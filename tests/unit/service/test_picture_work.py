@@ -14,7 +14,8 @@ from upscale_server.errors import OutOfMemory, TooManyPixels
 from upscale_server.media import image_deep
 from upscale_server.media.types import Size
 from upscale_server.service import memory_check
-from upscale_server.service.picture_models import Ask, FamilyModels, PictureModels
+from upscale_server.service.picture_facts import Ask
+from upscale_server.service.picture_models import FamilyModels, PictureModels
 from upscale_server.service.picture_work import Made, Wish, make
 from upscale_server.settings import Limits
 
