@@ -11,7 +11,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import pytest
@@ -105,9 +105,6 @@ def test_the_documented_python_program_runs_as_it_is(
             return httpx.post(
                 url.replace(DOCUMENTED, images.url), files=files, params=params, timeout=LONG_SECONDS, trust_env=False
             )
-
-        def __enter__(self) -> Self:
-            return self
 
     monkeypatch.setitem(sys.modules, "requests", Requests("requests"))
     exec(compile(PYTHON, "document", "exec"), {})  # noqa: S102 - the document's own program
@@ -288,6 +285,9 @@ def test_the_documented_defaults_stand_in_the_script_and_in_the_help() -> None:
         (("--workers", "0"), 2, "--workers"),
         (("--model", "gone.onnx"), 4, "model_missing: there is no model file gone.onnx"),
         (("--model", "gone"), 4, "model_missing: "),
+        (("--model", "tsdsr"), 4, "model_missing: TSD-SR's weights are not all there: UPSCALE_TSDSR__SD3_DIR"),
+        (("--mode", "fast"), 2, "bad_request: --mode is 'fast'"),
+        (("--latent-overlap", "64"), 2, "bad_request: latent overlap is 64"),
         (("--host", "0.0.0.0"), 2, "host 0.0.0.0 can be reached"),  # noqa: S104 - refused here
     ],
 )
