@@ -65,12 +65,11 @@ def check_model(settings: Settings) -> None:
         ModelMissing: there is no such name or file.
         BadRequest: TSD-SR's tile and overlap do not go together.
     """
-    from upscale_server.models.at_hand import family_for_pictures, model_for
+    from upscale_server.models.at_hand import family_for_pictures, model_for, tsdsr_options
     from upscale_server.models.tsdsr.files import require_files
-    from upscale_server.service.tsdsr_models import options_of
 
     asked = settings.image.model
-    options = options_of(settings)
+    options = tsdsr_options(settings)
     if asked == "auto":
         return
     if asked == "tsdsr":

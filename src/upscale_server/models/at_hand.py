@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from upscale_server.models.base import Upscaler
     from upscale_server.models.card import ModelCard
     from upscale_server.models.choices import Choices
+    from upscale_server.models.tsdsr.options import TsdsrOptions
     from upscale_server.settings import Settings
 
 _FOR_PICTURES = ("quality-clean", "fast-clean")
@@ -73,6 +74,17 @@ def family_for_pictures(name: str | None) -> dict[int, ModelCard]:
     here = {card.name for card in available()}
     chosen = name or next((one for one in _FOR_PICTURES if one in here), None)
     return dict(family(chosen))
+
+
+def tsdsr_options(settings: Settings) -> TsdsrOptions:
+    """Return how TSD-SR is asked to run.
+
+    Raises:
+        BadRequest: a tile and its overlap do not go together.
+    """
+    from upscale_server.models.tsdsr.options import TsdsrOptions  # noqa: PLC0415 - as above
+
+    return TsdsrOptions(**settings.tsdsr.model_dump())
 
 
 class Models:

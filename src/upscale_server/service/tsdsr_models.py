@@ -12,11 +12,11 @@ from upscale_server.errors import MissingExtra
 from upscale_server.events import Observer
 from upscale_server.logs import log_event
 from upscale_server.media.types import Size
+from upscale_server.models.at_hand import tsdsr_options
 from upscale_server.models.base import Upscaler
 from upscale_server.models.device import nvidia_gpus
 from upscale_server.models.extras import require
 from upscale_server.models.tsdsr.files import missing
-from upscale_server.models.tsdsr.options import TsdsrOptions
 from upscale_server.service.picture_facts import Ask, Facts
 from upscale_server.settings import Settings
 
@@ -105,22 +105,13 @@ class TsdsrModels:
         self._loaded.close()
 
 
-def options_of(settings: Settings) -> TsdsrOptions:
-    """Return how TSD-SR is asked to run.
-
-    Raises:
-        BadRequest: a tile and its overlap do not go together.
-    """
-    return TsdsrOptions(**settings.tsdsr.model_dump())
-
-
 def why_not(settings: Settings) -> str:
     """Return why `auto` is not TSD-SR here; empty where it is.
 
     Raises:
-        BadRequest: as `options_of`.
+        BadRequest: as `tsdsr_options`.
     """
-    absent = missing(options_of(settings))
+    absent = missing(tsdsr_options(settings))
     if absent:
         return f"its weights are not all there: {', '.join(absent[:3])}"
     if settings.tsdsr.device == "auto" and not nvidia_gpus():
@@ -147,4 +138,4 @@ def open_tsdsr(settings: Settings, *, chosen_for_gpu: bool) -> TsdsrModels:
     if chosen_for_gpu and settings.tsdsr.device == "auto":
         chosen = settings.tsdsr.model_copy(update={"device": "cuda"})
         settings = settings.model_copy(update={"tsdsr": chosen})
-    return TsdsrModels(load_tsdsr(options_of(settings), log_event))
+    return TsdsrModels(load_tsdsr(tsdsr_options(settings), log_event))

@@ -10,8 +10,9 @@ import pytest
 from tests.support.image_served import image_settings
 from upscale_server.errors import BadRequest, MissingExtra, ModelMissing
 from upscale_server.image_settings import Tsdsr
+from upscale_server.models.at_hand import tsdsr_options
 from upscale_server.service import picture_models, tsdsr_models
-from upscale_server.service.tsdsr_models import TsdsrModels, open_tsdsr, options_of, why_not
+from upscale_server.service.tsdsr_models import TsdsrModels, open_tsdsr, why_not
 from upscale_server.settings import Settings
 
 FILES = (
@@ -113,7 +114,7 @@ def test_tsdsr_by_name_is_that_or_nothing(tmp_path: Path) -> None:
 def test_a_tile_and_its_overlap_must_go_together(tmp_path: Path) -> None:
     """Checked before anything is loaded."""
     with pytest.raises(BadRequest, match="latent overlap is 64"):
-        options_of(image_settings(tmp_path, tsdsr=Tsdsr(latent_overlap=64)))
+        tsdsr_options(image_settings(tmp_path, tsdsr=Tsdsr(latent_overlap=64)))
 
 
 def test_the_real_model_behind_the_seam(tmp_path: Path, repository: Path) -> None:
