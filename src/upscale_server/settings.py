@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, Vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from upscale_server.errors import BadRequest
+from upscale_server.image_settings import ImageSettings, Tsdsr
 
 PREFIX = "UPSCALE_"
 
@@ -157,37 +158,6 @@ class Subnet(BaseModel):
     )
 
 
-class Tsdsr(BaseModel):
-    """TSD-SR: where its weights are and how it runs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sd3_dir: str = Field("", description="folder of Stable Diffusion 3 Medium in diffusers' layout")
-    lora_dir: str = Field("", description="folder of TSD-SR's `transformer.safetensors` and `vae.safetensors`")
-    embeddings_dir: str = Field("", description="folder of `prompt_embeds.pt` and `pool_embeds.pt`")
-    mode: Literal["exact", "reference"] = Field(
-        "exact", description="`exact` never stretches; `reference` is the official script's geometry and rounding"
-    )
-    align: Literal["wavelet", "adain", "none"] = Field("wavelet", description="how a result gets its source's colours")
-    posterior: Literal["mean", "sample"] = Field(
-        "mean", description="`mean` has no noise; `sample` takes a seed's, 0 where a request has none"
-    )
-    latent_tile: int = Field(64, ge=16, le=384, multiple_of=2, description="side of a tile, latent pixels")
-    latent_overlap: int = Field(8, ge=0, description="overlap of tiles, latent pixels; less than the tile")
-    vae_tiling: Literal["auto", "on", "off"] = Field(
-        "auto", description="strips of the VAE, without seams: from a size upward, narrow ones always, or never"
-    )
-    device: str = Field("auto", description="`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="number format; `auto` is bfloat16 on a GPU and float32 on a CPU"
-    )
-    memory_bytes: int = Field(
-        0, ge=0, description="most memory used beside the weights; 0 means what is free when they are loaded"
-    )
-    prompt_sha256: str = Field("", description="SHA-256 that `prompt_embeds.pt` must have; empty accepts any")
-    pooled_sha256: str = Field("", description="SHA-256 that `pool_embeds.pt` must have; empty accepts any")
-
-
 class Settings(BaseSettings):
     """All settings; each is an environment variable `UPSCALE_NAME`, a nested one `UPSCALE_GROUP__NAME`."""
 
@@ -236,6 +206,7 @@ class Settings(BaseSettings):
     jobs: Jobs = Field(default_factory=Jobs, description="how jobs wait and are held")
     workers: Workers = Field(default_factory=Workers, description="the resident worker processes")
     subnet: Subnet = Field(default_factory=Subnet, description="the face for the Vidaio subnet")
+    image: ImageSettings = Field(default_factory=ImageSettings, description="the image server")
     tsdsr: Tsdsr = Field(default_factory=Tsdsr, description="TSD-SR, the diffusion model for stills")
 
     @field_validator("temp_dir", "output_dir", mode="before")

@@ -139,7 +139,7 @@ def _torch() -> tuple[Verdict, str, str]:
 
 def _default_model() -> tuple[Verdict, str, str]:
     """Load the default model as a job would, and tell how it really works here."""
-    from upscale_server.cli.loading import Models
+    from upscale_server.models.at_hand import Models
     from upscale_server.models.catalogue import family
 
     cards = family(None)

@@ -19,11 +19,11 @@ from upscale_server.errors import TooManyPixels
 from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
-    from upscale_server.cli.loading import Models
     from upscale_server.events import Event, Observer
     from upscale_server.geometry import Fitted, Target
     from upscale_server.media.picture import Picture
     from upscale_server.media.types import Size
+    from upscale_server.models.at_hand import Models
     from upscale_server.models.base import Upscaler
     from upscale_server.models.choices import Points
 
@@ -62,8 +62,8 @@ def image(
     as_json: options.Json = False,
 ) -> None:
     """Upscale pictures; depth, transparency, profile and metadata are kept."""
-    from upscale_server.cli.loading import Models, choices_of
     from upscale_server.geometry import target_of
+    from upscale_server.models.at_hand import Models, choices_of
 
     settings = session_of(context).settings
     wish = _Wish(target_of(task, to, scale, fit), model, engine, precision, quality, overwrite, as_json)
@@ -87,10 +87,10 @@ def _suffixes() -> Suffixes:
 
 
 def _upscale(job: Job, wish: _Wish, models: Models, settings: Settings) -> None:
-    from upscale_server.cli.loading import choices_of, family_for_pictures, model_for
     from upscale_server.geometry import fit_to, passes_for
     from upscale_server.media.image import load
     from upscale_server.media.image_write import check_writable, container_of, encode, fitted
+    from upscale_server.models.at_hand import choices_of, family_for_pictures, model_for
     from upscale_server.pipeline_image import upscale_image
 
     check(job, overwrite=wish.overwrite)

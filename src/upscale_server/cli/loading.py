@@ -1,73 +1,15 @@
-"""Models for one command: each is found by name, loaded once, and released at the end.
+"""The model of one pass of a plan, loaded as the plan says.
 
-Which engine can run a card is decided in `models`; this module only remembers what is loaded.
+Models that a user names are found and held by `models.at_hand`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from upscale_server.models.base import Upscaler
-    from upscale_server.models.card import ModelCard
-    from upscale_server.models.choices import Choices
     from upscale_server.plan import Pass, Plan
-    from upscale_server.settings import Settings
-
-_FOR_PICTURES = ("quality-clean", "fast-clean")
-"""The families for sources without compression noise, best first; stills use them when nothing is asked for."""
-
-MEASURED_SIZE = "1920x1080"
-"""What engines are measured at where sizes differ from picture to picture, and by `upscale models bench`."""
-
-
-def model_for(engine: str, model: str | None, settings: Settings) -> str | None:
-    """Return the model that is meant: a name, or the file of one that was added.
-
-    `--engine lanczos` alone names the model of the same name.
-
-    Raises:
-        ModelMissing: a name, not a file, that nothing has.
-    """
-    from upscale_server.models.added import path_of
-    from upscale_server.models.catalogue import available, no_such_model
-
-    if model is None:
-        return "lanczos" if engine == "lanczos" else None
-    folder = models_folder(settings)
-    found = path_of(model, folder)
-    ours = {text for card in available() for text in (card.name, f"{card.name}-x{card.scale}")}
-    if found == model and model not in ours and not Path(model).suffix:
-        raise no_such_model(model, sorted(path.stem for path in folder.glob("*.json")))
-    return found
-
-
-def models_folder(settings: Settings) -> Path:
-    """Return where the models that the user added are."""
-    return settings.state_dir / "models"
-
-
-def choices_of(settings: Settings) -> Choices:
-    """Return the memory of which engine was measured to be fastest, in the user's state folder."""
-    from upscale_server.models.choices import Choices, builds_beside
-
-    path = settings.state_dir / "choices.json"
-    return Choices(path, builds_beside(path))
-
-
-def family_for_pictures(name: str | None) -> dict[int, ModelCard]:
-    """Return the cards of a family by scale; without a name the best one for clean pictures that is here.
-
-    Raises:
-        ModelMissing: no such model.
-    """
-    from upscale_server.models.catalogue import available, family
-
-    here = {card.name for card in available()}
-    chosen = name or next((one for one in _FOR_PICTURES if one in here), None)
-    return dict(family(chosen))
 
 
 def load_pass(plan: Plan, one: Pass, engines: str = "") -> Upscaler:
@@ -83,45 +25,3 @@ def load_pass(plan: Plan, one: Pass, engines: str = "") -> Upscaler:
     size = (one.size_in.height, one.size_in.width)
     precision = precision_named(plan.precision if one.card.path else "auto")
     return load_with(one.card, plan.engine, EngineOptions(precision, plan.lanes, frame_size=size, engines=engines))
-
-
-class Models:
-    """Loaded models by card, engine and precision; a context manager that releases them."""
-
-    def __init__(self, choices: Choices | None = None) -> None:
-        """Hold nothing yet; with `choices`, what is left to `auto` is measured once, at a size that stands for all."""
-        self._choices = choices
-        self._loaded: dict[tuple[str, int, str, str], Upscaler] = {}
-
-    def get(self, card: ModelCard, engine: str, precision: str) -> Upscaler:
-        """Return a loaded model.
-
-        Raises:
-            BadRequest: no such engine or precision, or one that cannot run this model.
-            ModelMissing, ModelInvalid: its file is gone, damaged or fails its self-test.
-        """
-        from upscale_server.media.types import Size
-        from upscale_server.models.choices import Candidate
-        from upscale_server.models.load import load
-        from upscale_server.models.select import choose, precision_named
-
-        asked = Candidate(engine, precision_named(precision))
-        key = (card.path or card.name, card.scale, engine, precision)
-        if key not in self._loaded:
-            found = asked if self._choices is None else choose(card, asked, Size.parse(MEASURED_SIZE), self._choices)
-            self._loaded[key] = load(card, engine=found.engine, precision=precision_named(found.precision))
-        return self._loaded[key]
-
-    def close(self) -> None:
-        """Release the models; safe to call twice."""
-        for upscaler in self._loaded.values():
-            upscaler.close()
-        self._loaded.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import choices_of
 from upscale_server.cli.outputs import Job, jobs_of
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import interruptible, run_each, session_of
 from upscale_server.cli.video import audit_record, limits_of, muxer_of, suffixes_for
 from upscale_server.errors import AuditFailed
+from upscale_server.models.at_hand import choices_of
 
 if TYPE_CHECKING:
     from upscale_server.audit import Audit
@@ -68,7 +68,7 @@ def plan(
     as_json: options.Json = False,
 ) -> None:
     """Show what `upscale video` would do with the same options, and do nothing."""
-    from upscale_server.cli.loading import model_for
+    from upscale_server.models.at_hand import model_for
     from upscale_server.wish import Wish
 
     settings = session_of(context).settings

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import MEASURED_SIZE, choices_of, model_for, models_folder
 from upscale_server.cli.session import session_of
+from upscale_server.models.at_hand import MEASURED_SIZE, choices_of, model_for, models_folder
 
 if TYPE_CHECKING:
     from upscale_server.media.types import Size

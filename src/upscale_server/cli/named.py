@@ -13,11 +13,21 @@ from typing import NoReturn
 from upscale_server.cli.main import main
 from upscale_server.settings import PREFIX
 
+IMAGE_GROUP = "IMAGE__"
+"""What stands between the prefix and the name of a setting of the image server."""
+
 
 def serve_video(constants: Mapping[str, object]) -> NoReturn:
     """Run `upscale serve video` with a script's constants and the arguments of this process."""
     fill_in(constants, os.environ)
     sys.argv[1:1] = ["serve", "video"]
+    main()
+
+
+def serve_image(constants: Mapping[str, object]) -> NoReturn:
+    """Run `upscale serve image` with a script's constants and the arguments of this process."""
+    fill_in({f"{IMAGE_GROUP}{name}": value for name, value in constants.items()}, os.environ)
+    sys.argv[1:1] = ["serve", "image"]
     main()
 
 

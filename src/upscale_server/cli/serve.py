@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from upscale_server.cli import doors
+from upscale_server.cli import doors, serve_image, serve_options
 from upscale_server.cli.session import session_of
 from upscale_server.errors import BadRequest
 
@@ -18,15 +18,6 @@ VIDEO_PORT = 29115
 
 app = typer.Typer(name="serve", help="Start a server.", no_args_is_help=True)
 
-_Host = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every network of this machine.")]
-_AllowOpen = Annotated[
-    bool,
-    typer.Option("--allow-open", help="Let other machines in without an API key, which otherwise stops the start."),
-]
-_KeyFile = Annotated[
-    Path | None,
-    typer.Option("--api-key-file", help="File of API keys that callers must give, one a line.", metavar="FILE"),
-]
 _MaxWorkers = Annotated[
     int | None,
     typer.Option("--max-workers", min=1, max=64, help="Most lanes; the device may hold fewer.", metavar="N"),
@@ -34,14 +25,6 @@ _MaxWorkers = Annotated[
 _ModelPath = Annotated[
     str | None,
     typer.Option("--model-path", help="A model's name or an ONNX file. Default: the built-in one.", metavar="MODEL"),
-]
-_TempDir = Annotated[
-    Path | None,
-    typer.Option("--temp-dir", help="Folder for unfinished work. Default: in the state folder.", metavar="FOLDER"),
-]
-_OutputDir = Annotated[
-    Path | None,
-    typer.Option("--output-dir", help="Folder for results. Default: in the state folder.", metavar="FOLDER"),
 ]
 
 
@@ -53,14 +36,14 @@ def serve() -> None:
 @app.command("video")
 def video(
     context: typer.Context,
-    host: _Host = "127.0.0.1",
+    host: serve_options.Host = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = VIDEO_PORT,
-    allow_open: _AllowOpen = False,
-    api_key_file: _KeyFile = None,
+    allow_open: serve_options.AllowOpen = False,
+    api_key_file: serve_options.KeyFile = None,
     max_workers: _MaxWorkers = None,
     model_path: _ModelPath = None,
-    temp_dir: _TempDir = None,
-    output_dir: _OutputDir = None,
+    temp_dir: serve_options.TempDir = None,
+    output_dir: serve_options.OutputDir = None,
     check: Annotated[bool, typer.Option("--check", help="Say what it would start with, and stop.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Say first what it starts with.")] = False,
 ) -> None:
@@ -82,6 +65,9 @@ def video(
         serving.serve_video(settings, door, host, is_shown=show)
 
 
+app.command("image")(serve_image.image)
+
+
 @app.command("miner")
 def miner(
     context: typer.Context,
@@ -89,7 +75,7 @@ def miner(
         str, typer.Option("--server-url", help="The video server that does the work.", metavar="URL")
     ] = f"http://127.0.0.1:{VIDEO_PORT}",
     api_key: Annotated[str | None, typer.Option("--api-key", help="Its API key.", metavar="KEY")] = None,
-    host: _Host = "0.0.0.0",  # noqa: S104 - validators come from anywhere; they are checked by signature
+    host: serve_options.Host = "0.0.0.0",  # noqa: S104 - validators come from anywhere; they are checked by signature
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the Axon.")] = 8091,
     allow_open: Annotated[
         bool,

@@ -44,8 +44,8 @@ def model_of(settings: Settings) -> str | None:
     Raises:
         ModelMissing: there is no such file or name; only the lanes open it.
     """
-    from upscale_server.cli.loading import models_folder
     from upscale_server.models.added import path_of
+    from upscale_server.models.at_hand import models_folder
     from upscale_server.models.catalogue import MODEL_SUFFIXES, family
 
     meant = path_of(settings.model_path or None, models_folder(settings))
@@ -132,12 +132,12 @@ def serve_video(settings: Settings, door: socket.socket, host: str, *, is_shown:
     from upscale_server.web.serve import serve
     from upscale_server.web.video_app import create_app
 
-    settings = settings.model_copy(update={"model_path": model_of(settings) or "", "log_level": _level_of(settings)})
+    settings = settings.model_copy(update={"model_path": model_of(settings) or "", "log_level": level_of(settings)})
     with doors.only_one(settings.state_dir / "video"):
         if is_shown:
             show_start(settings, talk.say)
         configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
-        url = _url_of(host, door)
+        url = url_of(host, door)
         get_logger().info("server_starting", server="video", version=__version__, url=url, process=os.getpid())
         service = VideoService(settings)
         with _Start(service, url) as start:
@@ -157,14 +157,14 @@ def serve_miner(settings: Settings, face: Miner) -> None:
     from upscale_server.subnet.axon import serve
 
     with doors.only_one(face.state_dir):
-        configure_server(_level_of(settings), settings.log_style, settings.state_dir / "server.log")
+        configure_server(level_of(settings), settings.log_style, settings.state_dir / "server.log")
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         serve(face, stop)
 
 
-def _level_of(settings: Settings) -> LogLevel:
+def level_of(settings: Settings) -> LogLevel:
     """Return how much a server tells: what happens, unless it was said otherwise."""
     return settings.log_level if "log_level" in settings.model_fields_set else "info"
 
@@ -217,6 +217,7 @@ class _Start:
         self._thread.join()
 
 
-def _url_of(host: str, door: socket.socket) -> str:
+def url_of(host: str, door: socket.socket) -> str:
+    """Return the address that a server answers at."""
     port = door.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host or '0.0.0.0'}:{port}"  # noqa: S104 - only named

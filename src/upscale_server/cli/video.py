@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
-from upscale_server.cli.loading import choices_of, load_pass
+from upscale_server.cli.loading import load_pass
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
 from upscale_server.errors import AuditFailed, BadRequest, SourceError, StorageError, UnsupportedFormat
 from upscale_server.events import both
 from upscale_server.logs import log_event
+from upscale_server.models.at_hand import choices_of
 from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def video(
     as_json: options.Json = False,
 ) -> None:
     """Upscale videos. Stopped work goes on where it was when the same command is given again."""
-    from upscale_server.cli.loading import model_for
+    from upscale_server.models.at_hand import model_for
     from upscale_server.wish import Wish
 
     settings = session_of(context).settings

@@ -7,6 +7,7 @@ It holds names and numbers only; turning an error into a reply or an exit code b
     ├── BadRequest                    bad_request         400   2
     │   ├── UnknownTask               unknown_task
     │   ├── BadScale                  bad_scale
+    │   ├── BadProcessSize            bad_process_size
     │   ├── BadUrl                    bad_url
     │   │   └── BadScheme             bad_scheme
     │   ├── MissingExtra              missing_extra
@@ -57,6 +58,7 @@ from __future__ import annotations
 
 from upscale_server.errors.base import UpscaleError
 from upscale_server.errors.requests import (
+    BadProcessSize,
     BadRequest,
     BadScale,
     BadScheme,
@@ -112,6 +114,7 @@ from upscale_server.errors.work import (
 
 __all__ = [
     "AuditFailed",
+    "BadProcessSize",
     "BadRequest",
     "BadScale",
     "BadScheme",

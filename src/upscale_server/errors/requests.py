@@ -28,6 +28,12 @@ class BadScale(BadRequest):
     code = "bad_scale"
 
 
+class BadProcessSize(BadRequest):
+    """The processing size is not one that the image server offers."""
+
+    code = "bad_process_size"
+
+
 class MissingExtra(BadRequest):
     """An optional package is needed and not installed; the message names the extra."""
 

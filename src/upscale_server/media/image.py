@@ -6,10 +6,13 @@ may claim. It scales nothing; what a format cannot hold is named in the picture'
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,7 @@ _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 _HEAD_BYTES = 8192
+_COUNTED_BYTES = 1 << 20
 
 _KNOWN_BUT_CLOSED = {
     b"8BPS": "a Photoshop document", b"%PDF": "a PDF", b"%!PS": "PostScript", b"\xff\x0a": "JPEG XL",
@@ -67,20 +71,38 @@ def load(path: Path, *, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) 
         SourceTruncated: the file ends too early.
         SourceCorrupt: the file does not decode.
     """
-    content = _content_of(path)
+    check = partial(check_size, name=str(path), max_pixels=max_pixels, max_side=max_side)
+    return load_bytes(_content_of(path), str(path), check)
+
+
+def load_bytes(content: bytes, name: str, check: Callable[[Size], None]) -> Picture:
+    """Read a picture from the bytes of a file; see `load`.
+
+    Args:
+        content: the whole file.
+        name: what it is called in messages.
+        check: is given the size that the header names, before anything is decoded, and refuses by raising.
+
+    Raises:
+        NotMedia, UnsupportedFormat, TooManyPixels, SourceTruncated, SourceCorrupt: as `load`.
+    """
+    if not content:
+        raise NotMedia(f"source {name} is empty")
     with warnings.catch_warnings():
         # Pillow warns about sizes and odd headers on stderr; sizes are refused below, the rest is no news.
         warnings.simplefilter("ignore")
         try:
-            with _opened(path, content) as image:
-                _check_size(Size(*image.size), path, max_pixels, max_side)
-                return _read(image, path, content)
+            with _opened(name, content) as image:
+                check(Size(*image.size))
+                return _read(image, name, content)
         except SourceError:
             raise
         except Image.DecompressionBombError as err:
-            raise _too_large(f"source {path} holds more pixels than can be opened", max_pixels) from err
+            raise TooManyPixels(
+                f"source {name} holds more pixels than can be opened, see UPSCALE_LIMITS__MAX_IMAGE_PIXELS"
+            ) from err
         except _DAMAGE as err:
-            raise _damage(path, err) from err
+            raise _damage(name, err) from err
 
 
 def save(picture: Picture, path: Path, *, quality: int | None = None) -> Picture:
@@ -109,61 +131,72 @@ def _content_of(path: Path) -> bytes:
         kind = "a directory" if path.is_dir() else "no regular file"
         raise SourceNotFound(f"source {path} is {kind}; expected a picture file")
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as err:
         raise SourceNotFound(f"source {path} cannot be read: {(err.strerror or str(err)).lower()}") from err
-    if not content:
-        raise NotMedia(f"source {path} is empty")
-    return content
 
 
-def _opened(path: Path, content: bytes) -> Image.Image:
+def _opened(name: str, content: bytes) -> Image.Image:
     try:
-        return Image.open(path, formats=FORMATS)
+        return Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as err:
-        kind = next((name for magic, name in _KNOWN_BUT_CLOSED.items() if content.startswith(magic)), "")
+        kind = next((known for magic, known in _KNOWN_BUT_CLOSED.items() if content.startswith(magic)), "")
         if content[4:8] == b"ftyp":
             kind = _BRANDS.get(content[8:12], "a video")
         if kind:
-            raise UnsupportedFormat(f"source {path} is {kind}; expected one of {', '.join(FORMATS)}") from err
-        raise NotMedia(f"source {path} is no picture that can be read; expected {', '.join(FORMATS)}") from err
+            raise UnsupportedFormat(f"source {name} is {kind}; expected one of {', '.join(FORMATS)}") from err
+        raise NotMedia(f"source {name} is no picture that can be read; expected {', '.join(FORMATS)}") from err
 
 
-def _check_size(size: Size, path: Path, max_pixels: int, max_side: int) -> None:
+def check_size(size: Size, *, name: str, max_pixels: int, max_side: int) -> None:
+    """Refuse a picture that is larger than the limits.
+
+    Raises:
+        TooManyPixels: with the limit and its setting.
+    """
     if size.pixels > max_pixels:
-        raise _too_large(f"source {path} is {size} ({size.pixels / 1e6:.1f} MP)", max_pixels)
+        raise TooManyPixels(
+            f"source {name} is {size} ({size.pixels / 1e6:.1f} MP); the limit is {max_pixels / 1e6:.1f} MP, "
+            "see UPSCALE_LIMITS__MAX_IMAGE_PIXELS"
+        )
     if max(size.width, size.height) > max_side:
         raise TooManyPixels(
-            f"source {path} is {size}; the limit is {max_side} pixels a side, see UPSCALE_LIMITS__MAX_SOURCE_SIDE"
+            f"source {name} is {size}; the limit is {max_side} pixels a side, see UPSCALE_LIMITS__MAX_SOURCE_SIDE"
         )
 
 
-def _too_large(what: str, max_pixels: int) -> TooManyPixels:
-    return TooManyPixels(f"{what}; the limit is {max_pixels / 1e6:.1f} MP, see UPSCALE_LIMITS__MAX_IMAGE_PIXELS")
-
-
-def _damage(path: Path, err: Exception) -> SourceError:
+def _damage(name: str, err: Exception) -> SourceError:
     text = str(err).lower()
     if isinstance(err, EOFError) or "truncated" in text or "not enough" in text:
-        return SourceTruncated(f"source {path} ends before its picture is complete")
-    return SourceCorrupt(f"source {path} does not decode: {text or type(err).__name__}")
+        return SourceTruncated(f"source {name} ends before its picture is complete")
+    return SourceCorrupt(f"source {name} does not decode: {text or type(err).__name__}")
 
 
-def _read(image: Image.Image, path: Path, content: bytes) -> Picture:
+def _read(image: Image.Image, name: str, content: bytes) -> Picture:
     kind = "JPEG" if image.format == "MPO" else str(image.format)
-    frame_count = int(getattr(image, "n_frames", 1))
+    frames = _frames_of(image, len(content))
     deep = image_deep.is_deep(image, content[:_HEAD_BYTES])
     declared = image.size
     image.load()
     if image.size[0] * image.size[1] > declared[0] * declared[1]:
         # An icon's directory may name another size than the picture inside it has.
-        raise SourceCorrupt(f"source {path} declares {declared} and holds {image.size}")
+        raise SourceCorrupt(f"source {name} declares {declared} and holds {image.size}")
     picture = to_picture(image, image_deep.decode(content, kind) if deep else None, expect_deep=deep)
     picture = _upright(picture, read_orientation(image))
     picture = replace(picture, format=kind, attachments=read_attachments(image, picture.attachments, content))
-    if frame_count > 1:
-        picture = picture.warn("frames_dropped", f"the source has {frame_count} frames or pages; the first is used")
+    if frames:
+        picture = picture.warn("frames_dropped", f"the source has {frames} frames or pages; the first is used")
     return picture
+
+
+def _frames_of(image: Image.Image, byte_count: int) -> str:
+    """Say how many frames there are where there are several; counting walks the file, so a large one is not counted.
+
+    A GIF of 256 MB can hold 17 million frames and a TIFF 2 million pages: counting them takes minutes.
+    """
+    if not getattr(image, "is_animated", False):
+        return ""
+    return str(getattr(image, "n_frames", 1)) if byte_count <= _COUNTED_BYTES else "several"
 
 
 def _upright(picture: Picture, orientation: int) -> Picture:

@@ -60,6 +60,7 @@ def _route(method: str, path: str, route: Json, address: str) -> str:
     if len(content) > 1:
         parts.append(f"<p>Also taken: {_text(', '.join(kind for kind in content if kind != 'application/json'))}</p>")
     parts += [_example(method, f"{address}{path}", one["value"]) for one in taken.get("examples", {}).values()]
+    parts += [f"<pre>{_text(one.replace('{address}', address))}</pre>" for one in route.get("x-commands", [])]
     return "".join(parts)
 
 

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from upscale_server.logs import get_logger
-from upscale_server.service import VideoService
+from upscale_server.web.app import Service
 from upscale_server.web.guard import HEAD_BYTES, GuardedProtocol
 
 KEEP_ALIVE_SECONDS = 15
@@ -26,10 +26,10 @@ LAST_ANSWERS_SECONDS = 15
 """How long answers may take to be read when everything else has stopped."""
 
 
-class _Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """uvicorn, with our order of ending."""
 
-    def __init__(self, config: uvicorn.Config, service: VideoService) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
 
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
         """Note a signal. It is not raised again at the end, so that a drained server exits with 0."""
         del frame
         if self.should_exit:
-            # Nothing is lost by it: a job goes on from its finished segments, and our children end with us.
+            # Nothing durable is lost by it: a job goes on from its finished segments, and our children end with us.
             os._exit(128 + sig)
         get_logger().info("stopping", signal=sig)
         self.should_exit = True
@@ -69,9 +69,14 @@ def serve(app: FastAPI, door: socket.socket) -> None:
 
 def server_of(app: FastAPI) -> uvicorn.Server:
     """Return the server that has not begun yet; setting its `should_exit` does what a first signal does."""
+    return DrainingServer(config_of(app), app.state.service)
+
+
+def config_of(app: FastAPI) -> uvicorn.Config:
+    """Return how uvicorn serves an application of ours."""
     logger = logging.getLogger("uvicorn")
     logger.handlers, logger.propagate = [_ToOurLog(logging.WARNING)], False
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         http=GuardedProtocol,
         ws="none",
@@ -86,4 +91,3 @@ def server_of(app: FastAPI) -> uvicorn.Server:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
     )
-    return _Server(config, app.state.service)

@@ -16,23 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from anyio import CancelScope
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import BadRequest, DiskFull, SourceTooLarge
+from upscale_server.web.form import MOST_FIELDS, Form, boundary_of, frame_bytes, read_form
 
 _WRITE_BYTES = 1 << 20
 """Bytes that are gathered before a thread writes them."""
 SPARE_BYTES = 64 << 20
 """Left free on the disk: uploads side by side each write a MiB past their look at it, and jobs need room, too."""
-_MOST_PARTS = 32
-_FIELD_BYTES = 8192
-_PART_HEAD_BYTES = 8192
-_FRAME_BYTES = _MOST_PARTS * (_FIELD_BYTES + _PART_HEAD_BYTES)
-"""What a form may hold besides the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +127,9 @@ async def received(request: Request, folder: Path, max_bytes: int) -> AsyncItera
     sink = _Sink(folder / secrets.token_hex(16), max_bytes)
     await run_in_threadpool(sink.check_room, announced)
     try:
-        form = await _form(request, sink) if _boundary(request) else await _whole(request, sink)
+        file_name, fields = await (_form(request, sink) if boundary_of(request) else _whole(request, sink))
         digest = await _settled(sink)
-        yield Received(sink.path, sink.byte_count, digest, form.file_name, form.fields)
+        yield Received(sink.path, sink.byte_count, digest, file_name, fields)
     except BaseException:
         with CancelScope(shield=True):  # gigabytes are not removed in an instant, and not left behind either
             await run_in_threadpool(sink.discard)
@@ -161,121 +155,27 @@ def _announced(request: Request, max_bytes: int) -> int:
     announced = request.headers.get("content-length", "")
     if not announced.isdigit():
         return 0
-    if int(announced) > max_bytes + _FRAME_BYTES:
+    if int(announced) > max_bytes + frame_bytes(MOST_FIELDS):
         raise SourceTooLarge(f"the upload has {announced} bytes; the limit is {max_bytes}, UPSCALE_FETCH__MAX_BYTES")
     return int(announced)
 
 
-def _boundary(request: Request) -> bytes | None:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data":
-        return None
-    boundary = options.get(b"boundary", b"")
-    if not 1 <= len(boundary) <= 70:
-        raise BadRequest(f"the form's boundary has {len(boundary)} characters; expected 1 to 70 (RFC 2046)")
-    return boundary
-
-
-async def _whole(request: Request, sink: _Sink) -> _Form:
+async def _whole(request: Request, sink: _Sink) -> tuple[str, dict[str, str]]:
     async for chunk in request.stream():
         sink.take(chunk)
         await sink.write()
-    return _Form(sink)
+    return "", {}
 
 
-async def _form(request: Request, sink: _Sink) -> _Form:
-    form = _Form(sink)
-    parser = MultipartParser(_boundary(request) or b"", form.callbacks())  # type: ignore[arg-type]  # a typed dict
-    seen = 0
-    try:
-        async for chunk in request.stream():
-            seen += len(chunk)
-            parser.write(chunk)
-            if seen > sink.byte_count + _FRAME_BYTES + len(chunk):
-                raise BadRequest(f"the form has more than {_FRAME_BYTES} bytes besides its file")
-            await sink.write()
-        parser.finalize()
-    except MultipartParseError as err:
-        raise BadRequest(f"the form is malformed: {str(err)[:200].lower()}") from err
-    if not form.is_ended:
-        raise BadRequest("the form ends before its last boundary")
-    return form
+async def _form(request: Request, sink: _Sink) -> tuple[str, dict[str, str]]:
+    names: list[str] = []
 
+    def one_file(field_name: str, file_name: str) -> _Sink:
+        names.append(file_name)
+        if field_name != "file" or len(names) > 1:
+            raise BadRequest(f"the form's file {len(names)} is in field {field_name[:64]!r}; expected one, in `file`")
+        return sink
 
-class _Form:
-    """Takes a form apart as it arrives: one file, and short fields."""
-
-    def __init__(self, sink: _Sink) -> None:
-        self._sink = sink
-        self.fields: dict[str, str] = {}
-        self.file_name = ""
-        self.is_ended = False
-        self._parts = self._files = 0
-        self._head: dict[bytes, bytes] = {}
-        self._name, self._value = bytearray(), bytearray()
-        self._head_bytes = 0
-        self._field: str | None = None
-        self._content = bytearray()
-
-    def callbacks(self) -> dict[str, Any]:
-        """Return what the parser calls."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._head_part(self._name, data[start:end]),
-            "on_header_value": lambda data, start, end: self._head_part(self._value, data[start:end]),
-            "on_header_end": self._head_line,
-            "on_headers_finished": self._head_done,
-            "on_part_data": lambda data, start, end: self._take(data[start:end]),
-            "on_part_end": self._end,
-            "on_end": self._finish,
-        }
-
-    def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise BadRequest(f"the form has more than {_MOST_PARTS} parts")
-        self._head, self._head_bytes = {}, 0
-        self._content = bytearray()
-
-    def _head_part(self, kept: bytearray, content: bytes) -> None:
-        self._head_bytes += len(content)
-        if self._head_bytes > _PART_HEAD_BYTES:
-            raise BadRequest(f"a part of the form has a head of more than {_PART_HEAD_BYTES} bytes")
-        kept += content
-
-    def _head_line(self) -> None:
-        self._head[bytes(self._name).lower()] = bytes(self._value)
-        self._name, self._value = bytearray(), bytearray()
-
-    def _head_done(self) -> None:
-        _, options = parse_options_header(self._head.get(b"content-disposition", b""))
-        name = options.get(b"name", b"").decode("utf-8", "replace")
-        if b"filename" not in options:
-            self._field = name
-            return
-        self._field = None
-        self._files += 1
-        if name != "file" or self._files > 1:
-            raise BadRequest(f"the form's file {self._files} is in field {name[:64]!r}; expected one, in `file`")
-        self.file_name = options[b"filename"].decode("utf-8", "replace")
-
-    def _take(self, content: bytes) -> None:
-        if self._field is None:
-            self._sink.take(content)
-            return
-        self._content += content
-        if len(self._content) > _FIELD_BYTES:
-            raise BadRequest(f"field {self._field[:64]} has more than {_FIELD_BYTES} bytes")
-
-    def _end(self) -> None:
-        if self._field is None:
-            return
-        if self._field in self.fields:
-            raise BadRequest(f"field {self._field[:64]} is there twice")
-        try:
-            self.fields[self._field] = self._content.decode()
-        except UnicodeDecodeError as err:
-            raise BadRequest(f"field {self._field[:64]} is not UTF-8") from err
-
-    def _finish(self) -> None:
-        self.is_ended = True
+    form = Form(one_file)
+    await read_form(request, form, sink.write)
+    return "".join(names), form.fields

@@ -1,0 +1,78 @@
+"""One of the image server's processes: loads its models, serves from the shared door, and ends with its parent.
+
+Starting it again when it dies is `image_parent`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from multiprocessing.connection import Connection
+
+from upscale_server.logs import configure_server, get_logger
+from upscale_server.models.device import nvidia_gpus
+from upscale_server.service.image import ImageService
+from upscale_server.settings import Settings
+from upscale_server.web.image_app import create_app
+from upscale_server.web.image_told import Told
+from upscale_server.web.shared_door import serve_shared
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def serve(settings: Settings, door: socket.socket, pipe: Connection, index: int) -> None:
+    """Serve until a signal or the parent's death, then drain.
+
+    Args:
+        settings: all of them.
+        door: the listening socket that all processes share.
+        pipe: to the parent; it closes when the parent dies.
+        index: which of the processes this is, from 0.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says how to end
+    _take_a_gpu(index)
+    configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
+    threading.Thread(target=_end_with_parent, args=(pipe,), name="parent", daemon=True).start()
+    service = ImageService(settings, told=lambda: _tell(pipe, service))
+    alone = settings.image.workers == 1
+    serve_shared(create_app(service), door, lambda: 0 if alone else service.counts.running + service.counts.waiting)
+    get_logger().info("process_stopped", index=index, process=os.getpid())
+    # Not a return: a picture that outlasted the drain would hold the process until it is done.
+    os._exit(0)
+
+
+def gpu_for(index: int, visible: str | None, count: int) -> str | None:
+    """Return the GPUs that a process may see, so that several processes spread over several GPUs; None leaves all.
+
+    Args:
+        index: of the process.
+        visible: CUDA_VISIBLE_DEVICES as it is set, None where it is not.
+        count: GPUs of the machine.
+    """
+    known = [str(number) for number in range(count)] if visible is None else visible.split(",")
+    return known[index % len(known)].strip() if len(known) > 1 else None
+
+
+def _take_a_gpu(index: int) -> None:
+    chosen = gpu_for(index, os.environ.get(VISIBLE), len(nvidia_gpus()))
+    if chosen is not None:
+        os.environ[VISIBLE] = chosen
+
+
+def _tell(pipe: Connection, service: ImageService) -> None:
+    facts = service.facts
+    told = Told(facts.name, facts.engine, facts.device) if facts else Told(fault=service.fault)
+    try:
+        pipe.send(told)
+    except OSError:
+        get_logger().warning("parent_gone")
+
+
+def _end_with_parent(pipe: Connection) -> None:
+    try:
+        pipe.recv()
+    except (EOFError, OSError):
+        get_logger().warning("parent_gone")
+        os.kill(os.getpid(), signal.SIGTERM)

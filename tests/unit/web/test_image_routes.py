@@ -1,0 +1,422 @@
+"""The routes of the image server: what is asked, what is refused, who waits, and what is left behind."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+
+from tests.support.image_served import (
+    WAIT_SECONDS,
+    Gate,
+    ImagesServed,
+    image_settings,
+    opened,
+    picture_file,
+    serving_images,
+)
+from upscale_server.errors import ModelInvalid
+from upscale_server.service.picture_models import PictureModels, open_models
+from upscale_server.settings import Limits, Settings
+
+WHOLE = picture_file(300, 300)
+CUT = WHOLE[: len(WHOLE) // 2]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImagesServed]:
+    """Give a server for the tests that change nothing of it."""
+    limits = Limits(max_image_pixels=100_000, max_source_side=2000, max_output_side=4000)
+    small = {"max_bytes": 200_000, "batch_bytes": 500_000, "batch_files": 5}
+    settings = image_settings(tmp_path_factory.mktemp("images"), image=small, limits=limits)
+    with serving_images(settings) as served:
+        yield served
+
+
+def everything_under(folder: Path) -> list[Path]:
+    """Return the files in the folders of a server, without what it keeps for itself."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != "links.key"]
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 37), (37, 1), (17, 23), (64, 48)])
+def test_output_is_exactly_input_times_the_factor(images: ImagesServed, factor: int, width: int, height: int) -> None:
+    """Every size, thin ones too; the header says what the file holds."""
+    reply = images.upscale(picture_file(width, height), upscale=factor)
+
+    assert 200 == reply.status_code, reply.text
+    assert f"{width * factor}x{height * factor}" == reply.headers["x-output-size"]
+    assert (width * factor, height * factor) == opened(reply.content).size
+
+
+def test_the_picture_is_the_enlarged_one(images: ImagesServed) -> None:
+    """What comes back, made small again, is what was sent."""
+    sent = picture_file(64, 48)
+
+    reply = images.upscale(sent)
+
+    small = opened(reply.content).resize((64, 48), Image.Resampling.BOX)
+    difference = np.abs(np.asarray(small).astype(int) - np.asarray(opened(sent)).astype(int))
+    assert difference.mean() < 2  # of 255: a gradient enlarged and made small moves by the kernels' edges alone
+
+
+def test_the_same_request_gives_the_same_bytes(images: ImagesServed) -> None:
+    """Twice the same, although pictures share threads."""
+    sent = picture_file(64, 48, mode="RGBA")
+
+    replies = [images.upscale(sent, upscale=4).content for _ in range(3)]
+
+    assert 1 == len(set(replies))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ({"upscale": 3}, "bad_scale", "upscale is 3; expected 2 or 4"),
+        ({"upscale": "two"}, "bad_scale", 'upscale is "two"; expected 2 or 4'),
+        ({"upscale": "-2"}, "bad_scale", "expected 2 or 4"),
+        ({"process_size": 63}, "bad_process_size", "process_size is 63; expected 64 to 256"),
+        ({"process_size": 257}, "bad_process_size", "process_size is 257; expected 64 to 256"),
+        ({"process_size": ""}, "bad_process_size", "expected 64 to 256"),
+        ({"format": "gif"}, "bad_request", "expected one of png, webp, jpeg"),
+        ({"bits": 12}, "bad_request", "expected 8, or 16 with png"),
+        ({"bits": 16, "format": "jpeg"}, "bad_request", "expected 8, or 16 with png"),
+        ({"seed": 1}, "bad_request", "draws nothing by chance"),
+        ({"seed": "x"}, "bad_request", "a whole number"),
+        ({"sharpen": 1}, "bad_request", 'field "sharpen" does not exist'),
+    ],
+)
+def test_a_wrong_word_is_a_400_with_its_code(images: ImagesServed, words: dict[str, Any], code: str, says: str) -> None:
+    """Each value that is not on offer is named, with what was expected."""
+    reply = images.upscale(picture_file(), **words)
+
+    assert (400, code) == (reply.status_code, reply.json()["code"])
+    assert says in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_the_ends_of_process_size_are_on_offer(images: ImagesServed, size: int) -> None:
+    """64 and 256 themselves."""
+    assert 200 == images.upscale(picture_file(), process_size=size).status_code
+
+
+def test_words_may_be_fields_of_the_form(images: ImagesServed) -> None:
+    """`-F upscale=4` does what `?upscale=4` does; both at once are refused."""
+    files = {"file": ("in.png", picture_file(10, 10))}
+
+    assert "40x40" == images.client.post("/upscale", files=files, data={"upscale": "4"}).headers["x-output-size"]
+    twice = images.client.post("/upscale", files=files, data={"upscale": "4"}, params={"upscale": 4})
+    assert (400, True) == (twice.status_code, "there twice" in twice.json()["detail"])
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"no picture at all", 415, "not_media"),
+        (b"", 415, "not_media"),
+        (b"%PDF-1.7 and so on", 415, "unsupported_format"),
+        (CUT, 422, "source_truncated"),
+        (picture_file(400, 400), 413, "too_many_pixels"),
+        (picture_file(2001, 4), 413, "too_many_pixels"),
+        (bytes(200_001), 413, "source_too_large"),
+    ],
+)
+def test_what_cannot_be_enlarged_is_named(images: ImagesServed, content: bytes, status: int, code: str) -> None:
+    """Status and code of the table; the file's name is in the words."""
+    reply = images.upscale(content, "some/where/cat.png")
+
+    assert (status, code) == (reply.status_code, reply.json()["code"]), reply.text
+    assert "cat.png" in reply.json()["detail"] or code == "source_too_large"
+    assert "some/where" not in reply.json()["detail"]
+
+
+def test_what_would_become_too_large_is_refused_on_the_header(images: ImagesServed) -> None:
+    """A side of the result beyond the limit, of a file whose pixels are not even there."""
+    whole = picture_file(1500, 10)
+    head = whole[: whole.index(b"IDAT") + 20]
+
+    reply = images.upscale(head, upscale=4)
+
+    assert (413, "too_many_pixels") == (reply.status_code, reply.json()["code"])
+    assert "would become 6000x40" in reply.json()["detail"]
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(images: ImagesServed) -> None:
+    """A file of a few kilobytes that holds a hundred megapixels."""
+    output = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(output, "PNG")
+
+    reply = images.upscale(output.getvalue())
+
+    assert (413, "too_many_pixels") == (reply.status_code, reply.json()["code"])
+
+
+def test_a_body_that_is_no_form_says_how_to_send_one(images: ImagesServed) -> None:
+    """A raw body, a form without the file, the file in another field, two files."""
+    raw = images.client.post("/upscale", content=picture_file(), headers={"Content-Type": "image/png"})
+    empty = images.client.post("/upscale", data={"upscale": "2"}, files={})
+    other = images.client.post("/upscale", files={"image": ("in.png", picture_file())})
+    two = images.client.post("/upscale", files=[("file", ("a.png", b"a")), ("file", ("b.png", b"b"))])
+
+    assert [400] * 4 == [one.status_code for one in (raw, empty, other, two)]
+    assert "curl -F 'file=@input.png'" in raw.json()["hint"]
+    assert "expected one, in `file`" in other.json()["detail"]
+    assert "expected one, in `file`" in two.json()["detail"]
+
+
+def test_a_batch_of_good_corrupt_huge_and_empty_files(images: ImagesServed) -> None:
+    """One bad picture is one entry with an error, in its place; the others are files that can be read."""
+    sent = [
+        ("a.png", picture_file(10, 10)),
+        ("b.png", CUT),
+        ("c.png", picture_file(400, 400)),
+        ("d.png", b""),
+        ("e.jpg", picture_file(8, 6, "JPEG")),
+    ]
+
+    reply = images.client.post("/upscale_batch", files=[("files", one) for one in sent], params={"upscale": 4})
+    body = reply.json()
+
+    assert (200, 5, 2) == (reply.status_code, body["total"], body["successful"])
+    assert [name for name, _ in sent] == [one["filename"] for one in body["results"]]
+    assert [None, "source_truncated", "too_many_pixels", "not_media", None] == [
+        one.get("code") for one in body["results"]
+    ]
+    for one, size in ((body["results"][0], "40x40"), (body["results"][4], "32x24")):
+        file = Path(one["temp_path"])
+        assert size == one["output_size"]
+        assert "x".join(map(str, opened(file.read_bytes()).size)) == size
+        assert file.stat().st_size / 2**20 == one["file_size_mb"]
+        fetched = images.client.get(one["url"])
+        assert (file.read_bytes(), "image/png") == (fetched.content, fetched.headers["content-type"])
+
+
+def test_a_picture_of_a_batch_that_is_too_large_is_one_error(images: ImagesServed) -> None:
+    """Its bytes are let go as they come, and the next one is read."""
+    sent = [("big.bin", bytes(300_000)), ("a.png", picture_file(4, 4))]
+
+    body = images.client.post("/upscale_batch", files=[("files", one) for one in sent]).json()
+
+    assert ["source_too_large", None] == [one.get("code") for one in body["results"]]
+    assert 1 == body["successful"]
+
+
+def test_a_batch_is_bounded_as_a_whole(images: ImagesServed) -> None:
+    """Too many files, and too many bytes together."""
+    many = images.client.post("/upscale_batch", files=[("files", (f"{n}.png", b"x")) for n in range(6)])
+    heavy = images.client.post("/upscale_batch", files=[("files", (f"{n}.png", bytes(190_000))) for n in range(4)])
+
+    assert (400, True) == (many.status_code, "UPSCALE_IMAGE__BATCH_FILES" in many.json()["detail"])
+    assert (413, True) == (heavy.status_code, "UPSCALE_IMAGE__BATCH_BYTES" in heavy.json()["detail"])
+
+
+def test_a_link_that_was_changed_or_is_over_gives_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another name under the same signature is refused; after its time the link and then the file are gone."""
+    with serving_images(image_settings(tmp_path, image={"result_seconds": 60})) as images:
+        files = [("files", ("a.png", picture_file(4, 4)))]
+        one, two = (images.client.post("/upscale_batch", files=files).json()["results"][0] for _ in range(2))
+        swapped = one["url"].replace(Path(one["temp_path"]).name, Path(two["temp_path"]).name)
+
+        assert 403 == images.client.get(swapped).status_code
+        now = Path(one["temp_path"]).stat().st_mtime
+        monkeypatch.setattr("time.time", lambda: now + 61)
+        assert 410 == images.client.get(one["url"]).status_code
+        assert 2 == images.service.results.sweep()
+
+    assert [] == everything_under(tmp_path)
+
+
+def test_failed_requests_leave_nothing(tmp_path: Path) -> None:
+    """Neither a broken form nor a refused picture nor a refused word leaves a file, and uploads touch the disk."""
+    large = picture_file(1200, 1200, "BMP")  # more than is kept in memory
+    with serving_images(image_settings(tmp_path, limits=Limits(max_image_pixels=1000))) as images:
+        for _ in range(5):
+            assert 413 == images.upscale(large).status_code
+            assert 400 == images.upscale(large, upscale=7).status_code
+            assert 413 == images.client.post("/upscale", files={"file": ("a", large)}).status_code
+            broken = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + large
+            reply = images.client.post(
+                "/upscale", content=broken, headers={"Content-Type": "multipart/form-data; boundary=b"}
+            )
+            assert (400, "the form ends before its last boundary") == (reply.status_code, reply.json()["detail"])
+
+        assert [] == everything_under(tmp_path)
+        assert {"waiting": 0, "running": 0} == {
+            name: images.client.get("/stats").json()[name] for name in ("waiting", "running")
+        }
+
+
+def test_many_requests_leave_no_file(tmp_path: Path) -> None:
+    """Sixty pictures and ten batches; only the batches' results are there, and they are named in the answers."""
+    with serving_images(image_settings(tmp_path)) as images:
+        for _ in range(60):
+            assert 200 == images.upscale(picture_file(8, 8)).status_code
+        files = [("files", ("a.png", picture_file(8, 8))), ("files", ("b.png", b"no"))]
+        answers = [images.client.post("/upscale_batch", files=files).json() for _ in range(10)]
+
+        kept = {one["results"][0]["temp_path"] for one in answers}
+        assert kept == {str(path) for path in everything_under(tmp_path)}
+
+
+def gated(opened_with: list[Gate]) -> Any:  # noqa: ANN401 - an opener
+    """Return an opener whose models wait at a gate that is put into the list."""
+
+    def opener(settings: Settings) -> PictureModels:
+        gate = Gate(open_models(settings))
+        opened_with.append(gate)
+        return gate
+
+    return opener
+
+
+@pytest.fixture
+def gate_and_images(tmp_path: Path) -> Iterator[tuple[Gate, ImagesServed]]:
+    """Give a server of two places whose pictures wait at a gate."""
+    gates: list[Gate] = []
+    settings = image_settings(tmp_path, image={"room": 2, "running": 1, "drain_seconds": 30})
+    with serving_images(settings, gated(gates)) as images:
+        while images.client.get("/health").status_code != 200:
+            threading.Event().wait(0.01)
+        try:
+            yield gates[0], images
+        finally:
+            gates[0].open.set()
+
+
+def test_a_full_room_answers_429_and_the_others_are_served(gate_and_images: tuple[Gate, ImagesServed]) -> None:
+    """Two inside, the third is told when to come back; health answers meanwhile; then both get their picture."""
+    gate, images = gate_and_images
+    with ThreadPoolExecutor(2) as callers:
+        inside = [callers.submit(images.upscale, picture_file()) for _ in range(2)]
+        assert gate.entered.acquire(timeout=WAIT_SECONDS)
+        while images.client.get("/health").json()["waiting"] + images.client.get("/health").json()["running"] < 2:
+            threading.Event().wait(0.01)
+
+        refused = images.upscale(picture_file())
+        health = images.client.get("/health")
+        gate.open.set()
+
+        assert (429, "rate_limited") == (refused.status_code, refused.json()["code"])
+        assert int(refused.headers["retry-after"]) > 0
+        assert (200, 1, 1) == (health.status_code, health.json()["running"], health.json()["waiting"])
+        assert [200, 200] == [one.result(WAIT_SECONDS).status_code for one in inside]
+
+
+def test_a_client_that_hangs_up_gives_its_turn_away(gate_and_images: tuple[Gate, ImagesServed]) -> None:
+    """The picture of one who left before his turn is never begun, and his place is free again."""
+    gate, images = gate_and_images
+    with ThreadPoolExecutor(1) as callers:
+        first = callers.submit(images.upscale, picture_file())
+        assert gate.entered.acquire(timeout=WAIT_SECONDS)
+        with pytest.raises(httpx.ReadTimeout):
+            images.client.post("/upscale", files={"file": ("a.png", picture_file())}, timeout=httpx.Timeout(5, read=1))
+        while images.client.get("/health").json()["waiting"]:
+            threading.Event().wait(0.01)
+        gate.open.set()
+
+        assert 200 == first.result(WAIT_SECONDS).status_code
+        assert (1, 0) == (images.service.counts.done, images.service.counts.failed)
+
+
+def test_a_server_that_stops_finishes_what_it_accepted(gate_and_images: tuple[Gate, ImagesServed]) -> None:
+    """The picture under way is answered; a new one is told that the server is stopping."""
+    gate, images = gate_and_images
+    with ThreadPoolExecutor(1) as callers:
+        inside = callers.submit(images.upscale, picture_file())
+        assert gate.entered.acquire(timeout=WAIT_SECONDS)
+        stopping = threading.Thread(target=images.service.stop)
+        stopping.start()
+        while not images.service.is_draining:
+            threading.Event().wait(0.01)
+
+        late = images.upscale(picture_file())
+        gate.open.set()
+        stopping.join(WAIT_SECONDS)
+
+        assert (503, "draining") == (late.status_code, late.json()["code"])
+        assert "retry-after" in late.headers
+        assert 200 == inside.result(WAIT_SECONDS).status_code
+
+
+def test_until_the_models_are_loaded_the_documented_words_are_said(tmp_path: Path) -> None:
+    """503 "Models not loaded" from POST, 503 from health with the fields that callers read; then all is well."""
+    may_load, told = threading.Event(), threading.Event()
+
+    def opener(settings: Settings) -> PictureModels:
+        assert may_load.wait(WAIT_SECONDS)
+        models = open_models(settings)
+        told.set()
+        return models
+
+    with serving_images(image_settings(tmp_path), opener) as images:
+        posts = [images.upscale(picture_file()), images.client.post("/upscale_batch")]
+        health, alive, ready = (images.client.get(path) for path in ("/health", "/livez", "/readyz"))
+        info = images.client.get("/info").json()
+        may_load.set()
+        assert told.wait(WAIT_SECONDS)
+        while images.client.get("/readyz").status_code != 200:
+            threading.Event().wait(0.01)
+
+        assert [(503, "Models not loaded", True)] * 2 == [
+            (one.status_code, one.json()["detail"], "retry-after" in one.headers) for one in posts
+        ]
+        nothing = {"transformer": False, "vae": False, "device": None, "dtype": None}
+        assert (503, nothing) == (health.status_code, health.json()["models_loaded"])
+        assert (200, 503) == (alive.status_code, ready.status_code)
+        assert (None, None) == (info["model"], info["device"])
+        assert 200 == images.upscale(picture_file()).status_code
+
+
+def test_models_that_cannot_be_loaded_are_a_503_with_the_reason(tmp_path: Path) -> None:
+    """The reason is in the hint, of every answer that needs models."""
+
+    def opener(settings: Settings) -> PictureModels:
+        raise ModelInvalid(f"{settings.image.model} is damaged")
+
+    with serving_images(image_settings(tmp_path), opener) as images:
+        while images.service.fault is None:
+            threading.Event().wait(0.01)
+        reply = images.upscale(picture_file())
+
+    assert (503, "Models not loaded") == (reply.status_code, reply.json()["detail"])
+    assert "lanczos is damaged" in reply.json()["hint"]
+
+
+def test_keys_guard_everything_but_probes_and_links(tmp_path: Path) -> None:
+    """As on the video server; a batch's link carries its own signature."""
+    settings = image_settings(tmp_path, api_keys=SecretStr("open-sesame"))
+    with serving_images(settings) as images:
+        key = {"X-API-Key": "open-sesame"}
+        batch = images.client.post("/upscale_batch", files=[("files", ("a.png", picture_file()))], headers=key)
+
+        assert [401] * 3 == [
+            images.upscale(picture_file()).status_code,
+            *(images.client.get(path).status_code for path in ("/info", "/stats")),
+        ]
+        assert [200] * 3 == [images.client.get(path).status_code for path in ("/health", "/livez", "/readyz")]
+        assert 200 == images.client.get(batch.json()["results"][0]["url"]).status_code
+
+
+def test_a_page_of_a_stranger_cannot_drive_it(images: ImagesServed) -> None:
+    """Another Origin and another Host are refused where no key is needed."""
+    files = {"file": ("in.png", picture_file())}
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        assert 403 == images.client.post("/upscale", files=files, headers=headers).status_code
+
+
+def test_the_documentation_shows_calls_that_can_be_copied(images: ImagesServed) -> None:
+    """Each documented call stands there with this server's address."""
+    page = images.client.get("/docs").text
+
+    assert f"curl -X POST &quot;{images.url}/upscale?upscale=2&amp;process_size=128&quot;" in page
+    assert f"curl {images.url}/health" in page
+    assert 200 == images.client.get("/openapi.json").status_code
