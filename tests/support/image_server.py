@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -38,6 +38,7 @@ class StandIn:
     running: int = 0
     most: int = 0
     served: int = 0
+    connections: list[socket.socket] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -54,6 +55,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+    def setup(self) -> None:
+        """Note the connection, which must not outlive the server."""
+        super().setup()
+        self.state.connections.append(self.connection)
 
     def do_GET(self) -> None:
         """Answer the control routes."""
@@ -197,6 +203,9 @@ def standing_in(*script: Answer, port: int = 0) -> Iterator[StandIn]:
         finally:
             server.shutdown()
             thread.join()
+            for connection in state.connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 if __name__ == "__main__":

@@ -158,11 +158,15 @@ def image(
 
 
 def _single(picture: Path, output: Path | None) -> Job:
-    from upscale_server.cli.outputs import Suffixes, jobs_of
+    from upscale_server.cli.outputs import Suffixes, check, jobs_of
+    from upscale_server.client.images import format_of
 
     if picture.is_dir():
         raise BadRequest(f"{picture} is a folder", hint="give it with --batch")
-    return jobs_of([picture], output, Suffixes(found=(), written_as={}, otherwise=".png"))[0]
+    job = jobs_of([picture], output, Suffixes(found=(), written_as={}, otherwise=".png"))[0]
+    check(job, overwrite=True)
+    format_of(job.output)
+    return job
 
 
 def _finish(work: Callable[[], bool]) -> None:

@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -74,7 +74,7 @@ class Missed(Exception):
 
 
 class ImageServer:
-    """Talks to one image server. Safe to use from several threads.
+    """Talks to one image server; a context manager. Safe to use from several threads.
 
     Args:
         base_url: its address, such as `http://127.0.0.1:8090`.
@@ -161,6 +161,12 @@ class ImageServer:
     def close(self) -> None:
         """Close the connections; safe to call twice."""
         self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def missed_by(response: httpx.Response) -> Missed:
