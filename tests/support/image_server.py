@@ -1,7 +1,7 @@
 """A small image server that keeps the documented contract and misbehaves on demand; it enlarges by repeating pixels.
 
-It stands in for ours where a test needs faults or many processes; `python -m tests.support.image_server PORT` starts
-one in a process of its own.
+It stands in for ours where a test needs faults or many processes; `python -m tests.support.image_server PORT
+well|never|busy|loading [FILE...]` starts one in a process of its own.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ Answer = Callable[["Handler"], None]
 
 @dataclass(slots=True)
 class StandIn:
-    """A running stand-in: `script` holds how the next uploads are answered, in order; then all go well."""
+    """A running stand-in: `script` holds how the next uploads are answered, in order, `otherwise` all after them."""
 
     url: str = ""
     script: deque[Answer] = field(default_factory=deque)
+    otherwise: Answer = field(default_factory=lambda: well)
+    files: set[str] = field(default_factory=set)
     asked: list[dict[str, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    health_status: int = 200
     running: int = 0
     most: int = 0
     served: int = 0
@@ -70,8 +73,12 @@ class Handler(BaseHTTPRequestHandler):
             "/readyz": {"ready": True},
         }
         path = urlsplit(self.path).path
+        own = {"port": self.server.server_address[1], "running": self.state.running, "served": self.state.served}
         if path in bodies:
-            self.reply(200, json.dumps(bodies[path] | {"port": self.server.server_address[1]}).encode())
+            status = self.state.health_status if path == "/health" else 200
+            self.reply(status, json.dumps(bodies[path] | own).encode())
+        elif path.removeprefix("/files/") in self.state.files:
+            self.reply(200, b"a result", "image/png")
         else:
             problem(404, "not_found")(self)
 
@@ -82,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         with state.lock:
             state.running += 1
             state.most = max(state.most, state.running)
-            answer = state.script.popleft() if state.script else well
+            answer = state.script.popleft() if state.script else state.otherwise
             state.asked.append({name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()})
             state.keys.append(self.headers.get("authorization", ""))
         try:
@@ -208,8 +215,16 @@ def standing_in(*script: Answer, port: int = 0) -> Iterator[StandIn]:
                     connection.shutdown(socket.SHUT_RDWR)
 
 
+def never(handler: Handler) -> None:
+    """Take the picture and never answer."""
+    del handler
+    threading.Event().wait()
+
+
 if __name__ == "__main__":
     with standing_in(port=int(sys.argv[1])) as running:
+        running.otherwise = {"well": well, "never": never, "busy": busy, "loading": loading}[sys.argv[2]]
+        running.files.update(sys.argv[3:])
         sys.stderr.write(f"ready at {running.url}\n")
         sys.stderr.flush()
         threading.Event().wait()

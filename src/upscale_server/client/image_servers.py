@@ -181,11 +181,13 @@ class ImageServers:
         with self._changed:
             now = time.monotonic()
             member.running -= 1
-            member.tried = True
+            first, member.tried = not member.tried, True
             member.last = miss.error if miss is not None else None
             if miss is not None and miss.kind is Miss.DOWN:
                 member.misses += 1
-                member.heard = now if miss.began else member.heard
+                # A proxy that has nobody behind it is somebody, once: its workers get the patience of a restart.
+                if miss.began or (miss.answered and first):
+                    member.heard = now
                 member.rests_until = now + min(_LONGEST_REST_SECONDS, 0.125 * 2 ** min(member.misses, 8))
             else:
                 member.misses, member.heard = 0, now

@@ -64,13 +64,17 @@ class Miss(Enum):
 class Missed(Exception):
     """A picture did not come back; `error` says why in the words of our error tree."""
 
-    def __init__(self, kind: Miss, error: UpscaleError, *, seconds: float = 0.0, began: bool = True) -> None:
+    def __init__(
+        self, kind: Miss, error: UpscaleError, *, seconds: float = 0.0, began: bool = True, answered: bool = True
+    ) -> None:
         super().__init__(error.detail)
         self.kind = kind
         self.error = error
         self.seconds = seconds
         self.began = began
-        """False where not even a connection was made, so that the picture cannot be what broke it."""
+        """False where no server had the picture in its hands, so that it cannot be what broke it."""
+        self.answered = answered
+        """False where nobody spoke HTTP."""
 
 
 class ImageServer:
@@ -126,7 +130,7 @@ class ImageServer:
             raise Missed(Miss.BROKEN, late) from err
         except (httpx.TransportError, httpx.DecodingError) as err:
             began = not isinstance(err, httpx.ConnectError | httpx.ConnectTimeout)
-            raise Missed(Miss.DOWN, self._unreachable(err, began=began), began=began) from err
+            raise Missed(Miss.DOWN, self._unreachable(err, began=began), began=began, answered=False) from err
 
     def _send(self, source: Path, part: Path, wish: Wish) -> Received:
         kind = mimetypes.guess_type(source.name)[0] or "application/octet-stream"
@@ -176,8 +180,8 @@ def missed_by(response: httpx.Response) -> Missed:
     seconds = _retry_after(response)
     if status == 429 or (status == 503 and (error.retryable if ours else seconds > 0)):
         return Missed(Miss.BUSY, error, seconds=seconds or 1.0)
-    if status in (502, 503, 504) and not ours:
-        return Missed(Miss.DOWN, error)
+    if status in (502, 503) and not ours:
+        return Missed(Miss.DOWN, error, began=False)
     if status >= 500 or not ours or status in (404, 405):
         return Missed(Miss.BROKEN, error)
     return Missed(Miss.FINAL, error)
