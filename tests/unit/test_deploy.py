@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.image_server import standing_in
+from tests.support.image_server import StandIn, standing_in
 from upscale_server.settings import RESERVED_GROUPS, known_names
 
 ROOT = Path(__file__).parents[2]
@@ -80,9 +83,22 @@ def checked(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@contextmanager
+def beside_nobody() -> Iterator[StandIn]:
+    """Run a stand-in on a port below which nobody listens."""
+    while True:
+        with standing_in() as server, socket.socket() as door:
+            try:
+                door.bind(("127.0.0.1", server.port - 1))  # bound and deaf: as long as we hold it nobody answers there
+            except OSError:
+                continue
+            yield server
+            return
+
+
 def test_the_check_asks_every_port_and_prints_json() -> None:
     """One line for each port, with what it said; exit code 1 because one of them is away."""
-    with standing_in() as server:
+    with beside_nobody() as server:
         done = checked(server.port - 1, server.port)
 
     records = [json.loads(line) for line in done.stdout.splitlines()]

@@ -13,6 +13,7 @@ import typer
 
 from upscale_server.cli import options, talk
 from upscale_server.cli.loading import MEASURED_SIZE, choices_of, model_for, models_folder
+from upscale_server.cli.pull import pull
 from upscale_server.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from upscale_server.settings import Settings
 
 app = typer.Typer(add_completion=False)
+app.command("pull")(pull)
 
 
 @app.callback(invoke_without_command=True)
