@@ -77,5 +77,6 @@ def _bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
         console=Console(file=sys.stderr),
+        redirect_stdout=sys.stdout.isatty(),  # in a pipe stdout is data, which rich would write into the bar on stderr
         transient=True,
     )

@@ -21,12 +21,6 @@ def serve_video(constants: Mapping[str, object]) -> NoReturn:
     main()
 
 
-def image_client() -> NoReturn:
-    """Run `upscale client image` with the arguments of this process."""
-    sys.argv[1:1] = ["client", "image"]
-    main()
-
-
 def fill_in(constants: Mapping[str, object], environment: MutableMapping[str, str]) -> None:
     """Put constants where the environment says nothing: it counts more than they do, and flags count more than both.
 
@@ -38,3 +32,9 @@ def fill_in(constants: Mapping[str, object], environment: MutableMapping[str, st
     for name, value in constants.items():
         if value not in ("", None) and not said & {name, f"{PREFIX}{name}"}:
             environment[f"{PREFIX}{name}"] = str(value)
+
+
+def image_client() -> NoReturn:
+    """Run `upscale client image` with the arguments of this process."""
+    sys.argv[1:1] = ["client", "image"]
+    main()

@@ -368,11 +368,20 @@ def test_counts_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "4 of 10 pictures: 2 upscaled, 1 skipped, 1 failed, 0.20 per second\n" == capsys.readouterr().err
 
 
-def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Drawn on stderr."""
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with Count(2) as count:
-        count.add(DONE)
-        count.add(FAILED)
+def test_a_terminal_gets_a_bar_and_a_pipe_the_data(tmp_path: Path) -> None:
+    """A terminal on stderr and a pipe on stdout: the bar is drawn on the one, the other has one record a picture."""
+    folder = pictures(tmp_path, "a.png", "b.png")
+    ours, theirs = os.openpty()
+    with standing_in() as server:
+        command = [*COMMAND, "client", "image", "--batch", str(folder), "--port", str(server.port)]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=theirs, text=True, check=False, env=environment_for()
+        )
+    os.close(theirs)
+    drawn = os.read(ours, 1 << 20).decode()
+    os.close(ours)
 
-    assert "" == capsys.readouterr().out
+    assert 0 == done.returncode, drawn
+    assert {"20x12"} == {json.loads(line)["size"] for line in done.stdout.splitlines()}
+    assert 2 == len(done.stdout.splitlines())
+    assert "2/2" in drawn
