@@ -98,6 +98,10 @@ def image(
         int | None,
         typer.Option("-ps", "--process-size", help="64 to 256. Default: the server's.", rich_help_panel=_HOW),
     ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", help="16 keeps the depth of a 16-bit picture. Default: 8.", rich_help_panel=_HOW),
+    ] = None,
     pattern: Annotated[
         str, typer.Option("--pattern", help="Which files of --batch or --watch.", rich_help_panel=_HOW)
     ] = "*.png",
@@ -133,7 +137,7 @@ def image(
     from upscale_server.cli.sending import Sender, batch_of, send_batch, send_one
     from upscale_server.cli.watching import Folders, Watch
     from upscale_server.client.image_servers import ImageServers
-    from upscale_server.client.images import ImageServer
+    from upscale_server.client.images import ImageServer, Wish
 
     control = [name for name, wanted in (("health", health), ("info", info), ("stats", stats)) if wanted]
     _Modes(picture, batch, watch, control).check()
@@ -143,7 +147,8 @@ def image(
     tell(f"servers: {', '.join(urls)}")
 
     with ImageServers(servers, tell=tell) as several:
-        sender = Sender(several, upscale, process_size, parallel or _THREADS_PER_SERVER * len(urls))
+        wish = Wish(upscale, process_size, bits=bits)
+        sender = Sender(several, wish, parallel or _THREADS_PER_SERVER * len(urls))
 
         def work() -> bool:
             if control:

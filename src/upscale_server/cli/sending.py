@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,8 +30,7 @@ class Sender:
     """What all pictures of one command share."""
 
     servers: ImageServers
-    factor: int | None
-    process_size: int | None
+    wish: Wish
     threads: int
 
     def send(self, job: Job) -> dict[str, Any]:
@@ -42,7 +41,8 @@ class Sender:
         """
         check(job, overwrite=True)
         began = time.monotonic()
-        done = self.servers.upscale(job.source, job.output, Wish(self.factor, self.process_size, format_of(job.output)))
+        wish = replace(self.wish, format=format_of(job.output))
+        done = self.servers.upscale(job.source, job.output, wish)
         return {
             "source": str(job.source),
             "output": str(job.output),
@@ -79,7 +79,7 @@ def send_batch(sender: Sender, jobs: list[Job], *, again: bool) -> bool:
     with Count(len(jobs)) as count:
         left = []
         for job in jobs:
-            if not again and is_finished(job, sender.factor):
+            if not again and is_finished(job, sender.wish.factor):
                 count.add(SKIPPED)
                 talk.result_json({"source": str(job.source), "output": str(job.output), "skipped": "finished"})
             else:

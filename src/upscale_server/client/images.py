@@ -46,6 +46,7 @@ class Wish:
     factor: int | None = None
     process_size: int | None = None
     format: str | None = None
+    bits: int | None = None
 
 
 class Miss(Enum):
@@ -134,7 +135,7 @@ class ImageServer:
 
     def _send(self, source: Path, part: Path, wish: Wish) -> Received:
         kind = mimetypes.guess_type(source.name)[0] or "application/octet-stream"
-        asked = {"upscale": wish.factor, "process_size": wish.process_size, "format": wish.format}
+        asked = {"upscale": wish.factor, "process_size": wish.process_size, "format": wish.format, "bits": wish.bits}
         params = {name: str(value) for name, value in asked.items() if value is not None}
         try:
             file = source.open("rb")

@@ -90,9 +90,10 @@ def test_a_suffix_asks_for_its_format(tmp_path: Path) -> None:
     with standing_in() as server:
         done = client("-i", source, "-o", tmp_path / "out.webp", "--port", server.port)
         refused = client("-i", source, "-o", tmp_path / "out.tiff", "--port", server.port)
+        client("-i", source, "--bits", 16, "--port", server.port)
 
     assert (0, 2) == (done.exit_code, refused.exit_code)
-    assert [{"format": "webp"}] == server.asked
+    assert [{"format": "webp"}, {"bits": "16"}] == server.asked
     with Image.open(tmp_path / "out.webp") as image:
         assert "WEBP" == image.format
 

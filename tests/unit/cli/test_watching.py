@@ -16,7 +16,7 @@ from upscale_server.cli import watching
 from upscale_server.cli.sending import Sender
 from upscale_server.cli.watching import Folders, Watch, free_name, is_being_written
 from upscale_server.client.image_servers import ImageServers
-from upscale_server.client.images import ImageServer
+from upscale_server.client.images import ImageServer, Wish
 from upscale_server.errors import BadRequest, SourceNotFound
 
 LIMIT_SECONDS = 30
@@ -35,7 +35,7 @@ def watch(tmp_path: Path, server: StandIn) -> Iterator[Watch]:
     """Give a watch over an empty folder, which looks when it is told to."""
     (tmp_path / "in").mkdir()
     with ImageServers([ImageServer(server.url)]) as servers:
-        yield Watch(Sender(servers, 2, None, 2), Folders.of(tmp_path / "in", None, None), "*.png", look_seconds=0.01)
+        yield Watch(Sender(servers, Wish(2), 2), Folders.of(tmp_path / "in", None, None), "*.png", look_seconds=0.01)
 
 
 def arrive(folder: Path, name: str, side: int = 6) -> Path:
@@ -205,7 +205,7 @@ def test_a_server_that_is_away_is_said_once_and_tried_again(
     (tmp_path / "in").mkdir()
     arrive(tmp_path / "in", "a.png")
     with ImageServers([ImageServer(gone.url)]) as servers:
-        watch = Watch(Sender(servers, 2, None, 2), Folders.of(tmp_path / "in", None, None), "*.png", look_seconds=0.01)
+        watch = Watch(Sender(servers, Wish(2), 2), Folders.of(tmp_path / "in", None, None), "*.png", look_seconds=0.01)
         tries = 0
 
         def counted() -> bool:
@@ -257,7 +257,7 @@ def test_no_more_pictures_are_under_way_than_threads(tmp_path: Path) -> None:
     for number in range(6):
         arrive(tmp_path / "in", f"{number}.png")
     with standing_in() as server, ImageServers([ImageServer(server.url)]) as servers:
-        watch = Watch(Sender(servers, 2, None, 2), Folders.of(tmp_path / "in", None, None), "*.png")
+        watch = Watch(Sender(servers, Wish(2), 2), Folders.of(tmp_path / "in", None, None), "*.png")
         watch.look()
         watch.look()
         assert 2 == len(watch._running)
