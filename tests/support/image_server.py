@@ -162,14 +162,19 @@ def cut_picture(handler: Handler) -> None:
     handler.reply(200, body.getvalue()[:-12], "image/png", X_Output_Size="8x8")
 
 
-def broken_off(handler: Handler) -> None:
-    """Die in the middle of the answer."""
+def begin(handler: Handler) -> None:
+    """Send the first bytes of an answer."""
     handler.send_response(200)
     handler.send_header("Content-Type", "image/png")
     handler.send_header("Content-Length", "100000")
     handler.end_headers()
     handler.wfile.write(b"\x89PNG\r\n\x1a\n" + b"x" * 500)
     handler.wfile.flush()
+
+
+def broken_off(handler: Handler) -> None:
+    """Die in the middle of the answer."""
+    begin(handler)
     hang_up(handler)
 
 
