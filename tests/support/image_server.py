@@ -38,6 +38,7 @@ class StandIn:
     names: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     health_status: int = 200
+    has_info: bool = True
     running: int = 0
     most: int = 0
     served: int = 0
@@ -74,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         }
         path = urlsplit(self.path).path
         own = {"port": self.server.server_address[1], "running": self.state.running, "served": self.state.served}
-        if path in bodies:
+        if path in bodies and (path != "/info" or self.state.has_info):
             status = self.state.health_status if path == "/health" else 200
             self.reply(status, json.dumps(bodies[path] | own).encode())
         elif path.removeprefix("/files/") in self.state.files:

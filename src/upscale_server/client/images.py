@@ -18,7 +18,7 @@ import httpx
 from upscale_server.client.answers import answer_of, error_of
 from upscale_server.client.api import is_here
 from upscale_server.client.picture_reply import NoPicture, Received, read_text, receive
-from upscale_server.errors import BadRequest, ServerUnreachable, SourceNotFound, UpscaleError
+from upscale_server.errors import BadRequest, NotFound, ServerUnreachable, SourceNotFound, UpscaleError
 
 DEFAULT_PORT = 8090
 _CONNECT_SECONDS = 10.0
@@ -151,9 +151,22 @@ class ImageServer:
                 timeout=httpx.Timeout(_WORK_SECONDS, connect=_CONNECT_SECONDS),
             ) as response,
         ):
-            if not response.is_success:
-                raise missed_by(read_text(response))
-            return receive(response, part)
+            if response.is_success:
+                return receive(response, part)
+            missed = missed_by(read_text(response))
+        if type(missed.error) is BadRequest and self._is_another():
+            raise NoPicture(f"{self.base_url} is no image server: {missed.error.detail}")
+        raise missed
+
+    def _is_another(self) -> bool:
+        """Tell whether a server of ours that refuses our words is the video server, which has no `/info`."""
+        try:
+            self.ask("/info")
+        except NotFound:
+            return True
+        except UpscaleError:
+            return False  # it has other troubles, and what it said first counts
+        return False
 
     def _unreachable(self, err: Exception, *, began: bool = False) -> ServerUnreachable:
         reason = str(err) or type(err).__name__

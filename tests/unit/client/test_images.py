@@ -191,6 +191,18 @@ def test_nobody_there_is_told_from_a_connection_that_broke(tmp_path: Path) -> No
     assert broke.value.began
 
 
+def test_our_own_video_server_is_told_from_an_image_server(tmp_path: Path) -> None:
+    """It has a route of the same name, which refuses a form; without `/info` it is said to be another server."""
+    with standing_in(problem(400, "bad_request")) as video:
+        video.has_info = False
+        with pytest.raises(Missed, match=f"{video.url} is no image server") as other:
+            upscaled(video.url, picture(tmp_path))
+    with standing_in(problem(400, "bad_request")) as server, pytest.raises(Missed, match="refused with") as ours:
+        upscaled(server.url, picture(tmp_path))
+
+    assert (Miss.BROKEN, Miss.FINAL) == (other.value.kind, ours.value.kind)
+
+
 def test_control_routes_give_the_servers_own_words() -> None:
     """`/health`, `/info`, `/stats` as they are; a page in their place is an error."""
     with standing_in() as server, ImageServer(server.url) as client:
