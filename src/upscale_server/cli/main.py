@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 
 from upscale_server import __version__
-from upscale_server.cli import doctor, image, look, models, serve, talk, video
+from upscale_server.cli import client, doctor, image, look, models, serve, talk, video
 from upscale_server.cli.session import Session, unexpected
 from upscale_server.errors import BadRequest, Interrupted, UpscaleError
 from upscale_server.logs import configure
@@ -37,6 +37,7 @@ app.command("plan")(look.plan)
 app.command("verify")(look.verify)
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
+app.add_typer(client.app, name="client")
 app.command("doctor")(doctor.doctor)
 
 # typer brings its own copy of click from 0.26 on and uses the package before: the class is reached through typer.

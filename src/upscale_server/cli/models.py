@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
+from upscale_server.cli.pull import pull
 from upscale_server.cli.session import session_of
 from upscale_server.models.at_hand import MEASURED_SIZE, choices_of, model_for, models_folder
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from upscale_server.settings import Settings
 
 app = typer.Typer(add_completion=False)
+app.command("pull")(pull)
 
 
 @app.callback(invoke_without_command=True)

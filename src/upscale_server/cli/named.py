@@ -42,3 +42,9 @@ def fill_in(constants: Mapping[str, object], environment: MutableMapping[str, st
     for name, value in constants.items():
         if value not in ("", None) and not said & {name, f"{PREFIX}{name}"}:
             environment[f"{PREFIX}{name}"] = str(value)
+
+
+def image_client() -> NoReturn:
+    """Run `upscale client image` with the arguments of this process."""
+    sys.argv[1:1] = ["client", "image"]
+    main()

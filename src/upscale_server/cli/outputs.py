@@ -59,7 +59,7 @@ def jobs_of(inputs: Sequence[Path], output: Path | None, suffixes: Suffixes) -> 
         raise BadRequest(f"output {output} is a file; for several inputs it must be a folder")
     sources = [source for one in inputs for source in _sources_of(one, suffixes)]
     jobs = [Job(source, _marked(source, output or source.parent, suffixes)) for source in sources]
-    _refuse_twins(jobs)
+    refuse_twins(jobs)
     return jobs
 
 
@@ -161,7 +161,12 @@ def _sources_of(one: Path, suffixes: Suffixes) -> list[Path]:
     return kept or [one]  # the folder itself, which fails in its turn and does not stop the others
 
 
-def _refuse_twins(jobs: Sequence[Job]) -> None:
+def refuse_twins(jobs: Sequence[Job]) -> None:
+    """Refuse a batch in which a result would be written over another one, or over a source.
+
+    Raises:
+        BadRequest: with both names.
+    """
     taken: dict[Path, Path] = {}
     sources = {job.source.resolve(): job.source for job in jobs}
     for job in jobs:

@@ -48,7 +48,7 @@ class Client:
         self._http = httpx.Client(
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             transport=transport,
-            trust_env=not _is_here(self._origin.host),  # no proxy reaches this machine's own loopback
+            trust_env=not is_here(self._origin.host),  # no proxy reaches this machine's own loopback
         )
 
     # ---- what the server is
@@ -253,7 +253,8 @@ def _address(text: str) -> httpx.URL:
     return address
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Tell whether a host is this machine itself, as far as its name shows."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
