@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import types
@@ -318,7 +319,7 @@ def test_a_model_that_is_none_ends_the_start(tmp_path: Path) -> None:
 
 
 def test_both_servers_have_locks_of_their_own(images: Server) -> None:
-    """A second image server on the state folder is refused with one line; a video server's lock is another."""
+    """A second image server for the same port is refused with one line; a video server's lock is another."""
     variables = environment_for({"UPSCALE_STATE_DIR": str(images.state)})
     done = subprocess.run(
         [*SCRIPT, "--port", "0"], capture_output=True, text=True, check=False, env=variables, timeout=LONG_SECONDS
@@ -326,5 +327,26 @@ def test_both_servers_have_locks_of_their_own(images: Server) -> None:
 
     assert 2 == done.returncode
     assert f"is running already (process {images.process.pid})" in done.stderr.splitlines()[0]
-    assert (images.state / "image" / "lock").exists()
+    assert (images.state / "image" / "lock-0").exists()
     assert not (images.state / "video").exists()
+
+
+def test_servers_of_several_ports_share_a_state_folder(images: Server) -> None:
+    """The documented terminals: each starts the script with a port of its own, and nothing else."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = environment_for({"UPSCALE_STATE_DIR": str(images.state)})
+    with subprocess.Popen([*SCRIPT, "--port", str(port)], stderr=subprocess.PIPE, text=True, env=variables) as second:
+        assert second.stderr is not None
+        try:
+            assert any("ready at" in line for line in second.stderr)
+            sent = {"file": picture_file()}
+            both = [httpx.post(f"{url}/upscale", files=sent, trust_env=False, timeout=LONG_SECONDS) for url in
+                    (images.url, f"http://127.0.0.1:{port}")]  # fmt: skip
+        finally:
+            second.terminate()
+            second.communicate()
+
+    assert [200, 200] == [reply.status_code for reply in both]
+    assert both[0].content == both[1].content

@@ -73,8 +73,8 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold a server's lock, `FOLDER/lock`, which the system lets go of however the server ends.
+def only_one(folder: Path, lock: str = "lock") -> Iterator[None]:
+    """Hold a server's lock, a file in its folder, which the system lets go of however the server ends.
 
     Raises:
         BadRequest: another server of this kind holds it.
@@ -82,25 +82,25 @@ def only_one(folder: Path) -> Iterator[None]:
     """
     with naming_write_faults(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        number = os.open(folder / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _take(number, folder)
+        _take(number, folder / lock)
         yield
     finally:
         os.close(number)
 
 
-def _take(number: int, folder: Path) -> None:
+def _take(number: int, lock: Path) -> None:
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as err:
         holder = os.read(number, 32).decode("ascii", "replace").strip()
         raise BadRequest(
-            f"a server with the state folder {folder.parent} is running already (process {holder or 'unknown'})",
+            f"a server with the state folder {lock.parent.parent} is running already (process {holder or 'unknown'})",
             hint="stop it, or give this one another UPSCALE_STATE_DIR",
         ) from err
     except OSError as err:
-        raise StorageError(f"{folder / 'lock'} cannot be locked: {err.strerror or err}") from err
+        raise StorageError(f"{lock} cannot be locked: {err.strerror or err}") from err
     os.ftruncate(number, 0)
     os.write(number, str(os.getpid()).encode("ascii"))
 

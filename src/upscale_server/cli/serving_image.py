@@ -83,11 +83,13 @@ def check_model(settings: Settings) -> None:
     family_for_pictures(meant)
 
 
-def serve_image(settings: Settings, door: socket.socket, host: str) -> None:
+def serve_image(settings: Settings, door: socket.socket, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain; a second signal stops at once.
 
+    Servers on several ports share a state folder, as the processes of one do; `port` is the one that was asked for.
+
     Raises:
-        BadRequest: another image server has this state folder.
+        BadRequest: another image server has this state folder and port.
         ModelMissing, ModelInvalid, ModelsNotLoaded: the models could not be loaded.
         StorageError, DiskFull: a folder cannot be written.
     """
@@ -95,7 +97,7 @@ def serve_image(settings: Settings, door: socket.socket, host: str) -> None:
 
     check_model(settings)
     settings = settings.model_copy(update={"log_level": level_of(settings)})
-    with doors.only_one(settings.state_dir / "image"):
+    with doors.only_one(settings.state_dir / "image", f"lock-{port}"):
         configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
         url = url_of(host, door)
         get_logger().info("server_starting", server="image", version=__version__, url=url, process=os.getpid())
