@@ -80,11 +80,13 @@ def choose_built(card: ModelCard, settled: Candidate, size: Size, choices: Choic
 def _fastest_of(card: ModelCard, offered: tuple[Candidate, ...], size: Size, choices: Choices) -> Candidate | None:
     if len(offered) < 2:
         return None
-    remembered = choices.recall(_key(card, offered, size))
-    if remembered in offered:
-        return remembered
+    if (known := choices.recall(_key(card, offered, size))) in offered:
+        return known
     folder = "" if choices.builds is None else str(choices.builds.folder)
-    return remember(card, measure(card, offered, size, folder), size, choices)
+    with choices.alone():
+        if (known := choices.recall(_key(card, offered, size))) in offered:
+            return known  # another process measured it while this one waited
+        return remember(card, measure(card, offered, size, folder), size, choices)
 
 
 def remember(card: ModelCard, measured: Sequence[Measured], size: Size, choices: Choices) -> Candidate | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,7 +74,7 @@ def test_a_damaged_memory_is_measured_again_and_repaired(
     assert OTHER == select.choose(card, AUTO, SIZE, Choices(path))
     assert OTHER == Choices(path).recall(key)
     assert 2 == len(counted)
-    assert ["choices.json", "conv.onnx"] == sorted(file.name for file in tmp_path.iterdir())
+    assert ["choices.json", "choices.json.lock", "conv.onnx"] == sorted(file.name for file in tmp_path.iterdir())
 
 
 def test_a_memory_that_cannot_be_written_costs_no_result(card: ModelCard, tmp_path: Path, counted: list[Size]) -> None:
@@ -213,6 +215,32 @@ def test_a_candidate_that_does_not_load_is_named_and_the_others_are_measured(car
     measured = select.measure(card, (EXACT, Candidate("onnxruntime", "bf16")), SIZE)
 
     assert ["", True] == [measured[0].fault, bool(measured[1].fault)]
+
+
+def test_those_who_start_at_once_choose_the_same(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first one's measurement instead of making its own, which could end otherwise."""
+    both_here = threading.Barrier(2)
+    winners = iter(["f32", "bf16"])
+
+    def measured(_card: ModelCard, offered: tuple[Candidate, ...], *_: object) -> tuple[Measured, ...]:
+        with suppress(threading.BrokenBarrierError):
+            both_here.wait(0.5)  # met only where both measure
+        best = next(winners)
+        return tuple(
+            Measured(one.engine, one.precision, "CPU", 1.0 if one.precision == best else 2.0, 1, 99.0)
+            for one in offered
+        )
+
+    monkeypatch.setattr(select, "measure", measured)
+    monkeypatch.setattr(select, "candidates", lambda *_: (Candidate("openvino", "bf16"), Candidate("openvino", "f32")))
+    with ThreadPoolExecutor(2) as starters:
+        chosen = [
+            starters.submit(select.choose, card, AUTO, SIZE, Choices(tmp_path / "choices.json")) for _ in range(2)
+        ]
+
+    assert 1 == len({one.result() for one in chosen})
 
 
 def test_what_was_measured_is_what_load_gives(card: ModelCard, tmp_path: Path) -> None:
