@@ -34,8 +34,12 @@ class Remembered:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False, encoding="utf-8") as part:
-                part.write(text)
-            os.replace(part.name, self._path)  # noqa: PTH105 - the temporary file's name is a text
+                try:
+                    part.write(text)
+                    part.flush()
+                    os.replace(part.name, self._path)  # noqa: PTH105 - the temporary file's name is a text
+                except OSError:  # a full disk: not even this may stay
+                    Path(part.name).unlink(missing_ok=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
