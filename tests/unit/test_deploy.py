@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -77,10 +78,10 @@ def test_the_pod_is_reachable_probed_and_has_a_gpu() -> None:
     assert set() == unknown({one["name"] for one in container["env"]})
 
 
-def checked(*arguments: object) -> subprocess.CompletedProcess[str]:
+def checked(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the script that asks a range of ports."""
     command = [str(ROOT / "scripts" / "check_workers.sh"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
 @contextmanager
@@ -114,6 +115,15 @@ def test_the_check_is_content_when_all_are_well() -> None:
     """Exit code 0."""
     with standing_in() as server:
         assert 0 == checked(server.port, server.port).returncode
+
+
+def test_the_check_asks_another_machine_by_a_variable_of_its_own() -> None:
+    """Some shells export HOST as the name of this machine: it changes nothing, WORKERS_HOST does."""
+    with standing_in() as server:
+        own = checked(server.port, server.port, HOST="nobody.invalid")
+        other = checked(server.port, server.port, WORKERS_HOST="nobody.invalid")
+
+    assert (0, 1) == (own.returncode, other.returncode)
 
 
 def test_the_check_knows_the_documented_ports() -> None:
