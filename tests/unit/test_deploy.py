@@ -50,6 +50,17 @@ def test_the_compose_file_has_the_documented_workers() -> None:
         assert set() == unknown(set(worker["environment"]))
 
 
+def test_the_compose_files_own_variables_are_told_and_are_no_settings() -> None:
+    """A name that begins with UPSCALE_ and is no setting would stop every `upscale` of the same shell."""
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    howto = (ROOT / "docs" / "howto" / "several-image-workers.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"\$\{(\w+)", text))
+
+    assert {"TSDSR_IMAGE", "TSDSR_MODELS", "UPSCALE_API_KEYS"} == names
+    assert set() == unknown(names)
+    assert set() == {name for name in names if f"{name}=" not in howto}
+
+
 def test_the_compose_files_door_opens_the_shipped_configuration() -> None:
     """What its sed looks for is there once, so that the second port is really opened."""
     (compose,) = documents(DEPLOY / "compose.yaml")
