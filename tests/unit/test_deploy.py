@@ -35,7 +35,7 @@ def unknown(names: set[str]) -> set[str]:
 
 
 def test_the_compose_file_has_the_documented_workers() -> None:
-    """A worker for each of the ports 8090 to 8094, probed on its own port, with a state folder and a GPU of its own."""
+    """A worker for each of the ports 8090 to 8094, probed on its own port, with a GPU of its own and the state of all."""
     (compose,) = documents(DEPLOY / "compose.yaml")
     workers = {name: service for name, service in compose["services"].items() if name.startswith("worker-")}
 
@@ -44,7 +44,7 @@ def test_the_compose_file_has_the_documented_workers() -> None:
         port = name.removeprefix("worker-")
         assert ["upscale", "serve", "image", "--port", port] == worker["command"]
         assert f"http://127.0.0.1:{port}/readyz" in worker["healthcheck"]["test"][-1]
-        assert f"state-{port}:/state" in worker["volumes"]
+        assert "state:/state" in worker["volumes"]
         assert str(number) == worker["environment"]["CUDA_VISIBLE_DEVICES"]
         assert "service:door" == worker["network_mode"]
         assert set() == unknown(set(worker["environment"]))
