@@ -35,7 +35,7 @@ def unknown(names: set[str]) -> set[str]:
 
 
 def test_the_compose_file_has_the_documented_workers() -> None:
-    """A worker for each of the ports 8090 to 8094, probed on its own port, with a GPU of its own and the state of all."""
+    """A worker for each of the ports 8090 to 8094, probed on its own port, with its own GPU and the state of all."""
     (compose,) = documents(DEPLOY / "compose.yaml")
     workers = {name: service for name, service in compose["services"].items() if name.startswith("worker-")}
 
