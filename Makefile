@@ -14,6 +14,9 @@ TEST_WORKERS ?= 2
 FAST_WORKERS ?= 4
 MINUTES ?= 20
 WORK ?= out/train
+# What skips without torch, which `make test` does not install: it is 200 MB, with CUDA gigabytes.
+TORCH_TESTS = $(sort $(wildcard tests/*/test_torch*.py tests/*/*/test_torch*.py tests/contract/test_upscaler.py))
+TSDSR_TESTS = $(sort $(wildcard tests/*/test_tsdsr*.py tests/*/*/test_tsdsr*.py))
 
 # Some machines forbid Python to keep compiled modules; every worker and command of the tests would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,6 +65,12 @@ install: .venv/.installed ## make .venv with the command .venv/bin/upscale
 .venv/.train: .venv/.test
 	$(call install,[train])
 
+.venv/.torch: .venv/.test
+	$(call install,[torch])
+
+.venv/.tsdsr: .venv/.test
+	$(call install,[tsdsr])
+
 .PHONY: run
 run: install ## upscale the bundled clip with the built-in network and prove that nothing was lost
 	@mkdir -p out
@@ -85,6 +94,14 @@ test: .venv/.test .venv-swift/.made ## run every test: the fast tier first, then
 .PHONY: test-fast
 test-fast: .venv/.test ## run the fast tier only (under a minute)
 	$(BIN)/python -m pytest -n $(FAST_WORKERS) -m 'not integration and not slow'
+
+.PHONY: test-torch
+test-torch: .venv/.torch ## install the extra [torch] and run the tests of its engine, which `make test` skips without it
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(TORCH_TESTS)
+
+.PHONY: test-tsdsr
+test-tsdsr: .venv/.tsdsr ## install the extra [tsdsr] and run TSD-SR's tests, which `make test` skips without it
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(TSDSR_TESTS)
 
 .PHONY: check
 check: .venv/.dev fmt-check lint types imports ## everything that needs no running: format, lint, types, imports

@@ -2,14 +2,14 @@
 # Ask every image server of a range of ports how it is: one JSON object a line on stdout, talk on stderr.
 #
 #     scripts/check_workers.sh [FIRST [LAST]]      default: 8090 8094, the documented ports
-#     HOST=10.1.0.9 scripts/check_workers.sh       another machine
+#     WORKERS_HOST=10.1.0.9 scripts/check_workers.sh       another machine
 #
 # The exit code is 0 when all are well, else 1.
 set -eu
 
 first=${1:-8090}
 last=${2:-$((first + 4))}
-host=${HOST:-127.0.0.1}
+host=${WORKERS_HOST:-127.0.0.1}  # not HOST, which some shells export as the name of this machine
 case "$first$last" in *[!0-9]*) echo "expected port numbers, as in: $0 8090 8094" >&2; exit 2 ;; esac
 command -v curl >/dev/null 2>&1 || { echo "curl is needed" >&2; exit 2; }
 

@@ -6,13 +6,14 @@ It holds values and their reasons; what they do is the business of the parts tha
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard, get_origin
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from upscale_server.errors import BadRequest
 from upscale_server.image_settings import ImageSettings, Tsdsr
@@ -223,14 +224,19 @@ RESERVED_GROUPS = ("RAY__",)
 
 def known_names() -> tuple[str, ...]:
     """Return the environment variables that exist, in alphabetical order."""
-    return tuple(sorted(_names_in(Settings, PREFIX)))
+    return tuple(sorted(name for name, _ in _names_in(Settings, PREFIX)))
 
 
-def _names_in(group: type[BaseModel], prefix: str) -> Iterator[str]:
+def _names_in(group: type[BaseModel], prefix: str) -> Iterator[tuple[str, object]]:
+    """Return the variables of a group, each with the type of its value."""
     for name, field in group.model_fields.items():
-        yield f"{prefix}{name.upper()}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        yield f"{prefix}{name.upper()}", field.annotation
+        if _is_group(field.annotation):
             yield from _names_in(field.annotation, f"{prefix}{name.upper()}__")
+
+
+def _is_group(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -245,9 +251,32 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     _refuse_unknown(os.environ if environment is None else environment)
     try:
         return Settings()
+    except SettingsError as err:
+        raise _not_json() from err
     except ValidationError as err:
         first = err.errors()[0]
         raise BadRequest(f"setting {_variable(first['loc'])} is {first['input']!r}: {first['msg'].lower()}") from err
+
+
+def _not_json() -> BadRequest:
+    """Return what to say of the first variable whose value should be JSON and is not."""
+    kinds = {name: kind for name, kind in _names_in(Settings, PREFIX) if _is_group(kind) or get_origin(kind) is tuple}
+    for name, value in sorted(os.environ.items()):
+        if name.upper() not in kinds or _is_json(value):
+            continue
+        if _is_group(kinds[name.upper()]):
+            hint = f"unset it; the group's settings begin with {name.upper()}__"
+            return BadRequest(f"setting {name} is no JSON object, which a whole group would be", hint=hint)
+        return BadRequest(f"setting {name} is {value!r}; expected a JSON list", hint='for example ["one", "two"]')
+    return BadRequest("the settings cannot be read", hint=f"see the variables that begin with {PREFIX}")
+
+
+def _is_json(value: str) -> bool:
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _variable(place: tuple[int | str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -34,7 +35,7 @@ def unknown(names: set[str]) -> set[str]:
 
 
 def test_the_compose_file_has_the_documented_workers() -> None:
-    """A worker for each of the ports 8090 to 8094, probed on its own port, with a state folder and a GPU of its own."""
+    """A worker for each of the ports 8090 to 8094, probed on its own port, with its own GPU and the state of all."""
     (compose,) = documents(DEPLOY / "compose.yaml")
     workers = {name: service for name, service in compose["services"].items() if name.startswith("worker-")}
 
@@ -43,10 +44,21 @@ def test_the_compose_file_has_the_documented_workers() -> None:
         port = name.removeprefix("worker-")
         assert ["upscale", "serve", "image", "--port", port] == worker["command"]
         assert f"http://127.0.0.1:{port}/readyz" in worker["healthcheck"]["test"][-1]
-        assert f"state-{port}:/state" in worker["volumes"]
+        assert "state:/state" in worker["volumes"]
         assert str(number) == worker["environment"]["CUDA_VISIBLE_DEVICES"]
         assert "service:door" == worker["network_mode"]
         assert set() == unknown(set(worker["environment"]))
+
+
+def test_the_compose_files_own_variables_are_told_and_are_no_settings() -> None:
+    """A name that begins with UPSCALE_ and is no setting would stop every `upscale` of the same shell."""
+    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    howto = (ROOT / "docs" / "howto" / "several-image-workers.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"\$\{(\w+)", text))
+
+    assert {"TSDSR_IMAGE", "TSDSR_MODELS", "UPSCALE_API_KEYS"} == names
+    assert set() == unknown(names)
+    assert set() == {name for name in names if f"{name}=" not in howto}
 
 
 def test_the_compose_files_door_opens_the_shipped_configuration() -> None:
@@ -77,10 +89,10 @@ def test_the_pod_is_reachable_probed_and_has_a_gpu() -> None:
     assert set() == unknown({one["name"] for one in container["env"]})
 
 
-def checked(*arguments: object) -> subprocess.CompletedProcess[str]:
+def checked(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the script that asks a range of ports."""
     command = [str(ROOT / "scripts" / "check_workers.sh"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
 @contextmanager
@@ -114,6 +126,15 @@ def test_the_check_is_content_when_all_are_well() -> None:
     """Exit code 0."""
     with standing_in() as server:
         assert 0 == checked(server.port, server.port).returncode
+
+
+def test_the_check_asks_another_machine_by_a_variable_of_its_own() -> None:
+    """Some shells export HOST as the name of this machine: it changes nothing, WORKERS_HOST does."""
+    with standing_in() as server:
+        own = checked(server.port, server.port, HOST="nobody.invalid")
+        other = checked(server.port, server.port, WORKERS_HOST="nobody.invalid")
+
+    assert (0, 1) == (own.returncode, other.returncode)
 
 
 def test_the_check_knows_the_documented_ports() -> None:

@@ -162,6 +162,31 @@ def test_every_make_target_says_what_it_is_for(repository: Path) -> None:
     } <= set(targets)
 
 
+@pytest.mark.parametrize("extra", ["torch", "tsdsr"])
+def test_what_skips_without_torch_has_a_make_target_and_pins(
+    repository: Path, project: dict[str, Any], extra: str
+) -> None:
+    """`make test` installs neither extra: a test that asks for one and is in no target would never be run."""
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    asking = {
+        path
+        for path in (repository / "tests").rglob("*.py")
+        if f'"the extra [{extra}] is not installed' in path.read_text(encoding="utf-8")
+    }
+    patterns = re.search(rf"^{extra.upper()}_TESTS = \$\(sort \$\(wildcard (.*)\)\)$", makefile, re.MULTILINE)
+    pins = {requirement_name(line) for line in (repository / "constraints.txt").read_text(encoding="utf-8").split("\n")}
+    wanted = {requirement_name(one) for one in project["project"]["optional-dependencies"][extra]}
+
+    assert patterns is not None
+    assert asking
+    assert set() == asking - {path for one in patterns[1].split() for path in repository.glob(one)}
+    assert re.search(
+        rf"^test-{extra}: .venv/.{extra} ##.*\n.*pytest.*\$\({extra.upper()}_TESTS\)$", makefile, re.MULTILINE
+    )
+    assert f"`make test-{extra}`" in (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set() == wanted - pins
+
+
 def test_links_between_documents_lead_somewhere(repository: Path, files: list[Path]) -> None:
     """Every relative link in a document points to a file that is there."""
     broken = []

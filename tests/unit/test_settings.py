@@ -55,6 +55,27 @@ def test_an_unknown_variable_is_an_error_that_names_the_nearest(name: str, neare
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("UPSCALE_IMAGE", "upscale-server:1", "begin with UPSCALE_IMAGE__"),
+        ("UPSCALE_ALLOWED_HOSTS", "images.test", "for example"),
+        ("UPSCALE_FETCH__ALLOWED_HOSTS", "*.images.test", "for example"),
+    ],
+)
+def test_a_value_that_should_be_json_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, advice: str
+) -> None:
+    """A group's name taken for something else, or a list written plainly, is the caller's mistake and no defect."""
+    monkeypatch.setenv("UPSCALE_FETCH__MAX_BYTES", "many")
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(BadRequest, match=f"setting {name} is ") as caught:
+        load_settings()
+
+    assert advice in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [("UPSCALE_LIMITS__MAX_PIXELS", "many"), ("UPSCALE_LIMITS__MAX_PIXELS", "1"), ("UPSCALE_LOG_LEVEL", "loud")],
 )

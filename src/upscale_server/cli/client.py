@@ -219,7 +219,7 @@ def addresses(host: str, ports: str) -> list[str]:
         last = int(match[2] or first) if match else 0
         if not 1 <= first <= last <= 65_535:
             raise BadRequest(f"port is {ports!r}", hint="for example 8090, 8090,8091 or 8090-8094")
-        found |= dict.fromkeys(range(first, min(last, first + _MOST_PORTS) + 1))
+        found |= dict.fromkeys(range(first, last + 1))
     if len(found) > _MOST_PORTS:
         raise BadRequest(f"port {ports!r} names {len(found)} ports; {_MOST_PORTS} servers are the most")
     return [f"{scheme or 'http'}://{name}:{port}" for port in found]

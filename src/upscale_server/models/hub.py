@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from upscale_server.errors import BadRequest, DiskFull, Forbidden, MissingExtra, ModelMissing, UpscaleError
 
 _ANSWER_SECONDS = 30.0
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _SPARE_BYTES = 256 << 20
 """Left free beside what is fetched: a disk that is filled to the last byte stops more than a download."""
 
@@ -48,7 +50,7 @@ class Hub:
     """
 
     def __init__(self, mirror: str = "", *, with_token: bool = True) -> None:
-        if mirror and not mirror.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        if mirror and not _is_safe(mirror):
             raise BadRequest(f"mirror {mirror!r} is none", hint="give an https address")
         self._endpoint = mirror.rstrip("/") or None
         self._token: bool | None = None if with_token else False  # None: where there is one
@@ -109,6 +111,17 @@ def require_library() -> None:
 def forget_traces(folder: Path) -> None:
     """Remove what the library keeps beside the files for going on with a broken download."""
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _is_safe(mirror: str) -> bool:
+    """Tell whether an address has TLS or is on this machine: names that only begin like loopback are others'."""
+    try:
+        parts = urlsplit(mirror)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    )
 
 
 def _sha256_of(lfs: Any) -> str:  # noqa: ANN401 - a dictionary or an object, as the library's release has it

@@ -321,6 +321,8 @@ def test_addresses_of_one_or_more_ports() -> None:
     assert ["https://h:443"] == addresses("https://h/", "443")
     with pytest.raises(BadRequest):
         addresses("h", "2-1")
+    with pytest.raises(BadRequest, match="names 200 ports"):
+        addresses("h", "1-200")
 
 
 def test_an_interrupt_leaves_no_half_file(tmp_path: Path) -> None:

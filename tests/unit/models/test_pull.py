@@ -302,12 +302,31 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
         pull(Pull(tmp_path / "to", lora=str(tmp_path / "mine" / "rest")), Hub(), lambda _: True)
 
 
-def test_a_mirror_is_an_address() -> None:
-    """Nothing is fetched without TLS, except from this machine."""
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "http://mirror.test",
+        "mirror.test",
+        "https://",
+        "http://[::1",
+        "http://127.0.0.1.mirror.test",
+        "http://localhost.mirror.test:80",
+        "http://127.0.0.1:80@mirror.test",
+        "ftp://localhost",
+    ],
+)
+def test_a_mirror_without_tls_is_refused(mirror: str) -> None:
+    """With --send-token the token would go out in clear, also to a name that only begins like this machine's."""
     with pytest.raises(BadRequest):
-        Hub("http://mirror.test")
-    with pytest.raises(BadRequest):
-        Hub("mirror.test")
+        Hub(mirror)
+
+
+@pytest.mark.parametrize(
+    "mirror", ["https://mirror.test/hub", "http://127.0.0.1:8000", "http://localhost", "http://[::1]:80"]
+)
+def test_a_mirror_has_tls_or_is_this_machine(mirror: str) -> None:
+    """Both are taken."""
+    Hub(mirror)
 
 
 @pytest.mark.parametrize(
