@@ -42,7 +42,9 @@ _ROUNDS = 3
 BUILT = "tensorrt"
 """The engine that is built for one size of frame before it can run."""
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2}
-_VERSIONED = ("openvino", "onnxruntime", "onnxruntime-gpu", "torch", "spandrel")
+_ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+"""Packages of one module; each of them has the engine on the CPU."""
+_VERSIONED = ("openvino", *_ONNX_RUNTIMES, "torch", "spandrel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +166,10 @@ def lower_precisions(card: ModelCard, working: Working) -> tuple[str, ...]:
 def made_with(engine: str) -> dict[str, str]:
     """Return the versions that the bytes of an output depend on."""
     names = ["upscale-server", "av", "openvino"]
-    if engine in {"onnxruntime", "cuda", "tensorrt"}:
-        names.append("onnxruntime" if engine == "onnxruntime" else "onnxruntime-gpu")
     if engine in TORCH_ENGINES:
         names += ["torch", "spandrel"]
-    return {name: version(name) for name in names}
+    runtimes = _installed(_ONNX_RUNTIMES) if engine in {"onnxruntime", "cuda", "tensorrt"} else ()
+    return {name: version(name) for name in names} | dict(runtimes)
 
 
 def precision_named(name: str) -> Precision:
@@ -274,8 +275,12 @@ def _key(card: ModelCard, offered: Sequence[Candidate], size: Size) -> str:
 
 def versions() -> Iterator[str]:
     """Yield the versions of the runtimes that are here, which decide what is fastest."""
-    for name in _VERSIONED:
+    yield from (f"{name} {found}" for name, found in _installed(_VERSIONED))
+
+
+def _installed(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
         try:
-            yield f"{name} {version(name)}"
+            yield name, version(name)
         except PackageNotFoundError:
             continue

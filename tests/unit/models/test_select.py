@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,24 @@ def test_of_two_precisions_that_need_as_much_memory_the_better_one_is_the_lower_
 
     assert ("f16",) == select.lower_precisions(checkpoint, Working("torch-cuda", "GPU", "f32", 60.0))
     assert () == select.lower_precisions(checkpoint, Working("torch-cuda", "GPU", "f16", 60.0))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "cuda", "tensorrt"])
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxruntime-gpu"])
+def test_a_plan_names_the_onnx_runtime_that_is_installed(
+    engine: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra [cuda] brings the engine on the CPU, too, under another package's name."""
+
+    def version(name: str) -> str:
+        if name.startswith("onnxruntime") and name != package:
+            raise PackageNotFoundError(name)
+        return "9999.0"
+
+    monkeypatch.setattr(select, "version", version)
+
+    assert {"upscale-server", "av", "openvino", package} == select.made_with(engine).keys()
+    assert {"upscale-server", "av", "openvino"} == select.made_with("openvino").keys()
 
 
 def test_a_heavy_network_is_measured_on_fewer_pixels(card: ModelCard) -> None:

@@ -192,7 +192,6 @@ def test_an_engine_built_in_a_servers_background_runs_in_a_lane(
         tensorrt, "in_a_process", lambda card, options: in_a_process(card, options, substitute_engines.open_on_cpu)
     )
     monkeypatch.setattr(session, "available_engines", lambda: ("onnxruntime", "cuda", "tensorrt"))
-    monkeypatch.setattr("upscale_server.plan.made_with", lambda _engine: {})  # onnxruntime-gpu is not installed
     for module in (select, ways, worker):
         monkeypatch.setattr(module, "load_with", load)
 
