@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 
 from upscale_server.errors import BadRequest, UpscaleError
 from upscale_server.media.types import Size
-from upscale_server.models.base import EngineOptions, Precision, Upscaler, Working
+from upscale_server.models.base import EngineOptions, Pixels, Precision, Upscaler, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import BUILTIN
 from upscale_server.models.choices import Candidate, Choices
@@ -41,6 +41,7 @@ _LEAST_MEASURED = 4096
 _ROUNDS = 3
 BUILT = "tensorrt"
 """The engine that is built for one size of frame before it can run."""
+_Given, _Found = TypeVar("_Given"), TypeVar("_Found")
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2}
 _ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 """Packages of one module; each of them has the engine on the CPU."""
@@ -125,30 +126,28 @@ def measure(card: ModelCard, offered: Sequence[Candidate], size: Size, engines: 
     """Load all candidates, hold each against f32, and time them in turns; the best of a few rounds counts.
 
     An engine that was built for one size, from the folder `engines`, is measured with whole frames, and so are all.
+    A candidate that fails on the way, by too little memory for one, is not the end of the others.
     """
     whole = any(one.engine == BUILT for one in offered)
     lr = (trial_batch(card, (size.height, size.width) if whole else measured_window(card, size)) >> 8).astype(np.uint8)
     with ExitStack() as stack:
         options = EngineOptions(frame_size=(size.height, size.width), engines=engines)
-        loaded = {one: _loaded(card, one, options, stack) for one in offered}
-        running = {one: found for one, found in loaded.items() if not isinstance(found, str)}
-        rightness = _rightness(card, running)
+        faults: dict[Candidate, str] = {}
+        running = _each({one: one for one in offered}, faults, lambda one: _loaded(card, one, options, stack))
+        rightness = _rightness(card, running, faults)
         seconds = dict.fromkeys(running, math.inf)
-        for upscaler in running.values():
-            upscaler.upscale(lr)  # compiles the shape
+        _each(running, faults, lambda upscaler: _seconds(upscaler, lr))  # compiles the shape
         for _ in range(_ROUNDS):
-            for one, upscaler in running.items():
-                started = time.perf_counter()
-                upscaler.upscale(lr)
-                seconds[one] = min(seconds[one], time.perf_counter() - started)
+            for one, found in _each(running, faults, lambda upscaler: _seconds(upscaler, lr)).items():
+                seconds[one] = min(seconds[one], found)
         return tuple(
-            Measured(one.engine, one.precision, fault=found)
-            if isinstance(found, str)
+            Measured(one.engine, one.precision, fault=faults[one])
+            if one in faults
             else Measured(
-                one.engine, one.precision, found.working.device, seconds[one], lr[0].size // _colours(card),
+                one.engine, one.precision, running[one].working.device, seconds[one], lr[0].size // _colours(card),
                 rightness[one], _wrong(rightness[one]),
             )
-            for one, found in loaded.items()
+            for one in offered
         )  # fmt: skip
 
 
@@ -223,22 +222,44 @@ def _torch(card: ModelCard) -> Iterator[Candidate]:
         yield from (Candidate("torch-cuda", name) for name in ("f16", "bf16", "f32") if name in named)
 
 
-def _loaded(card: ModelCard, one: Candidate, options: EngineOptions, stack: ExitStack) -> Upscaler | str:
-    """Return a loaded model, or why it does not load: a candidate that fails is not the end of the others."""
-    try:
-        options = replace(options, precision=precision_named(one.precision))
-        return stack.enter_context(closing(load_with(card, one.engine, options)))
-    except UpscaleError as err:
-        return err.detail
+def _each(
+    those: Mapping[Candidate, _Given], faults: dict[Candidate, str], use: Callable[[_Given], _Found]
+) -> dict[Candidate, _Found]:
+    """Use what stands for each candidate without a fault, and return what that gives; who fails now has a fault."""
+    found: dict[Candidate, _Found] = {}
+    for one, given in those.items():
+        if one in faults:
+            continue
+        try:
+            found[one] = use(given)
+        except UpscaleError as err:
+            faults[one] = err.detail
+    return found
 
 
-def _rightness(card: ModelCard, running: dict[Candidate, Upscaler]) -> dict[Candidate, float]:
+def _loaded(card: ModelCard, one: Candidate, options: EngineOptions, stack: ExitStack) -> Upscaler:
+    options = replace(options, precision=precision_named(one.precision))
+    return stack.enter_context(closing(load_with(card, one.engine, options)))
+
+
+def _seconds(upscaler: Upscaler, lr: Pixels) -> float:
+    started = time.perf_counter()
+    upscaler.upscale(lr)
+    return time.perf_counter() - started
+
+
+def _rightness(
+    card: ModelCard, running: dict[Candidate, Upscaler], faults: dict[Candidate, str]
+) -> dict[Candidate, float]:
     """Return how near each is to the first one in f32, in dB at 16 bits."""
     batch = trial_batch(card)
-    results = {one: upscaler.upscale(batch, bits=16).pixels for one, upscaler in running.items()}
+    results = _each(running, faults, lambda one: one.upscale(batch, bits=16).pixels)
     exact = next((pixels for one, pixels in results.items() if one.precision == "f32"), None)
-    if exact is None:  # one precision was asked for: the engine's own f32 is what there is
-        exact = next((one.upscale(batch, bits=16, exact=True).pixels for one in running.values()), None)
+    for one in results if exact is None else ():  # one precision was asked for: the engine's own f32 is what there is
+        found = _each({one: running[one]}, faults, lambda it: it.upscale(batch, bits=16, exact=True).pixels)
+        exact = found.get(one)
+        if exact is not None:
+            break
     return {one: psnr(pixels, exact, WHITE) for one, pixels in results.items() if exact is not None}
 
 
