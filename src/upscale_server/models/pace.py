@@ -26,7 +26,8 @@ from upscale_server.models.device import usable_cores
 from upscale_server.models.engines.self_test import trial_batch
 from upscale_server.models.ladder import point_key
 from upscale_server.models.load import NETWORK_ENGINES, load_with
-from upscale_server.models.select import BUILT, measured_window, precision_named, versions
+from upscale_server.models.select import BUILT, measured_window, precision_named
+from upscale_server.models.versions import versions
 
 MOST_LANES = 4
 """More hold more memory, and a device that four calls at once do not fill gains little from eight."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -28,8 +27,9 @@ from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.device import cpu_computes_bf16, cpu_name, nvidia_gpus, usable_cores
 from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
 from upscale_server.models.extras import installed
-from upscale_server.models.load import ENGINES, NETWORK_ENGINES, TORCH_ENGINES, is_checkpoint, load_with
+from upscale_server.models.load import ENGINES, NETWORK_ENGINES, is_checkpoint, load_with
 from upscale_server.models.trial import psnr
+from upscale_server.models.versions import versions
 
 MEASURED_PIXELS = 32_768
 """LR pixels of a measured picture: a larger frame is cut to this shape, so that measuring `fast` takes a second."""
@@ -43,9 +43,6 @@ BUILT = "tensorrt"
 """The engine that is built for one size of frame before it can run."""
 _Given, _Found = TypeVar("_Given"), TypeVar("_Found")
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2}
-_ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-"""Packages of one module; each of them has the engine on the CPU."""
-_VERSIONED = ("openvino", *_ONNX_RUNTIMES, "torch", "spandrel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +157,6 @@ def lower_precisions(card: ModelCard, working: Working) -> tuple[str, ...]:
         by_bytes.setdefault(_BYTES.get(one.precision, 0), one.precision)  # the better one of two that need as much
     bytes_now = _BYTES.get(working.precision, 0)
     return tuple(by_bytes[bytes_each] for bytes_each in sorted(by_bytes, reverse=True) if 0 < bytes_each < bytes_now)
-
-
-def made_with(engine: str) -> dict[str, str]:
-    """Return the versions that the bytes of an output depend on."""
-    names = ["upscale-server", "av", "openvino"]
-    if engine in TORCH_ENGINES:
-        names += ["torch", "spandrel"]
-    runtimes = _installed(_ONNX_RUNTIMES) if engine in {"onnxruntime", "cuda", "tensorrt"} else ()
-    return {name: version(name) for name in names} | dict(runtimes)
 
 
 def precision_named(name: str) -> Precision:
@@ -292,16 +280,3 @@ def _key(card: ModelCard, offered: Sequence[Candidate], size: Size) -> str:
         *(asdict(one) for one in offered),
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
-
-
-def versions() -> Iterator[str]:
-    """Yield the versions of the runtimes that are here, which decide what is fastest."""
-    yield from (f"{name} {found}" for name, found in _installed(_VERSIONED))
-
-
-def _installed(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue

@@ -19,7 +19,7 @@ from tests.support import tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.errors import BadRequest, OutOfMemory
 from upscale_server.media.types import Size
-from upscale_server.models import catalogue, extras, pace, select, ways
+from upscale_server.models import catalogue, extras, pace, select, versions, ways
 from upscale_server.models.base import EngineOptions, Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices
@@ -94,7 +94,7 @@ def test_a_choice_of_other_versions_or_candidates_does_not_count(
     """What was fastest with another OpenVINO is measured again."""
     choices = Choices(tmp_path / "choices.json")
     select.choose(card, AUTO, SIZE, choices)
-    monkeypatch.setattr(select, "version", lambda _: "9999.0")
+    monkeypatch.setattr(versions, "version", lambda _: "9999.0")
 
     select.choose(card, AUTO, SIZE, choices)
 
@@ -196,10 +196,10 @@ def test_a_plan_names_the_onnx_runtime_that_is_installed(
             raise PackageNotFoundError(name)
         return "9999.0"
 
-    monkeypatch.setattr(select, "version", version)
+    monkeypatch.setattr(versions, "version", version)
 
-    assert {"upscale-server", "av", "openvino", package} == select.made_with(engine).keys()
-    assert {"upscale-server", "av", "openvino"} == select.made_with("openvino").keys()
+    assert {"upscale-server", "av", "openvino", package} == versions.made_with(engine).keys()
+    assert {"upscale-server", "av", "openvino"} == versions.made_with("openvino").keys()
 
 
 def test_a_heavy_network_is_measured_on_fewer_pixels(card: ModelCard) -> None:
