@@ -41,7 +41,8 @@ _LEAST_MEASURED = 4096
 _ROUNDS = 3
 BUILT = "tensorrt"
 """The engine that is built for one size of frame before it can run."""
-_Given, _Found = TypeVar("_Given"), TypeVar("_Found")
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2}
 
 
@@ -243,12 +244,20 @@ def _rightness(
     batch = trial_batch(card)
     results = _each(running, faults, lambda one: one.upscale(batch, bits=16).pixels)
     exact = next((pixels for one, pixels in results.items() if one.precision == "f32"), None)
-    for one in results if exact is None else ():  # one precision was asked for: the engine's own f32 is what there is
-        found = _each({one: running[one]}, faults, lambda it: it.upscale(batch, bits=16, exact=True).pixels)
-        exact = found.get(one)
-        if exact is not None:
-            break
-    return {one: psnr(pixels, exact, WHITE) for one, pixels in results.items() if exact is not None}
+    if exact is None:  # one precision was asked for: the engine's own f32 is what there is
+        exact = _exact({one: running[one] for one in results}, batch, faults)
+    if exact is None:
+        return {}
+    return {one: psnr(pixels, exact, WHITE) for one, pixels in results.items()}
+
+
+def _exact(running: dict[Candidate, Upscaler], batch: Pixels, faults: dict[Candidate, str]) -> Pixels | None:
+    """Return what the first one gives in f32 whose device has the room for that."""
+    for one, upscaler in running.items():
+        found = _each({one: upscaler}, faults, lambda it: it.upscale(batch, bits=16, exact=True).pixels)
+        if one in found:
+            return found[one]
+    return None
 
 
 def _wrong(found: float) -> str:
