@@ -131,11 +131,20 @@ class Pool:
             self._changed.notify_all()
 
     def _pace_of(self, settled: Settled, threads: int) -> Pace | None:
-        """Have it measured how many calls at once suit a lane's network and cores, while nothing else runs."""
+        """Have it measured how many calls at once suit a lane's network and cores, while nothing else runs.
+
+        Work goes on without that: whether the network runs here is for the lanes to say.
+        """
         if self._needs.choices is None:
             return None
         order = FindPace(settled, threads, self._needs.choices)
-        return cast("Pace", self._desk.do(order, self, ignore, self._closing_reason))
+        try:
+            return cast("Pace", self._desk.do(order, self, ignore, self._closing_reason))
+        except (Canceled, Draining):
+            raise
+        except UpscaleError as err:
+            get_logger().warning("pace_not_measured", cause=str(err))
+            return None
 
     def _closing_reason(self) -> str:
         return "closing" if self._closing.is_set() else ""

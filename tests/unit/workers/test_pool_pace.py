@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
+from upscale_server.errors import Canceled, Draining, OutOfMemory, UpscaleError
 from upscale_server.models.catalogue import BUILTIN
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 from upscale_server.workers import worker
+from upscale_server.workers.crew import Crew
 from upscale_server.workers.messages import Settled
 from upscale_server.workers.needs import PoolNeeds
 from upscale_server.workers.pool import Pool, at_pace_of
@@ -83,3 +86,30 @@ def test_another_model_gets_the_engine_of_the_lanes_where_that_runs_it(lanes_on:
     completed = Pool(PoolNeeds(lanes=1))._completed(Wish(model=model), settled, lanes=1)
 
     assert (model, engine, "auto", False) == (completed.model, completed.engine, completed.precision, completed.settled)
+
+
+class _Desk:
+    """Fails whatever it is asked for."""
+
+    def __init__(self, fault: UpscaleError) -> None:
+        self._fault = fault
+
+    def do(self, *_: object) -> object:
+        """Fail."""
+        raise self._fault
+
+
+def test_a_pace_that_cannot_be_measured_does_not_keep_a_server_from_starting(tmp_path: Path) -> None:
+    """It would only have been faster. Whoever stops the server is still obeyed."""
+    settled = Settled((), Candidate("cuda", "f32"))
+    pool = Pool(PoolNeeds(lanes=1, choices=tmp_path / "choices.json"))
+
+    def found(fault: UpscaleError) -> Pace | None:
+        pool._desk = cast("Crew", _Desk(fault))
+        return pool._pace_of(settled, 1)
+
+    assert found(OutOfMemory("the device is full")) is None
+    assert found(UpscaleError("two worker processes died")) is None
+    for fault in (Canceled("closing"), Draining("the server is stopping")):
+        with pytest.raises(type(fault)):
+            found(fault)
