@@ -204,11 +204,19 @@ class ImageService:
     def _sweep(self) -> None:
         pause = min(_LONGEST_PAUSE_SECONDS, self.settings.image.result_seconds / _SWEEPS_A_LIFE)
         while True:
-            removed = self.results.sweep()
-            if removed:
-                get_logger().info("results_removed", count=removed)
+            self._swept()
             if self._draining.wait(pause):
                 return
+
+    def _swept(self) -> None:
+        try:
+            removed = self.results.sweep()
+        except OSError as err:
+            # A network share that blinks, or no free descriptor: the next sweep may find the folder again.
+            get_logger().warning("sweep_failed", why=err.strerror or str(err))
+            return
+        if removed:
+            get_logger().info("results_removed", count=removed)
 
 
 def folders_of(settings: Settings) -> tuple[Path, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,9 @@ from tests.support.image_served import (
     serving_images,
 )
 from upscale_server.errors import ModelInvalid
+from upscale_server.service import image
 from upscale_server.service.picture_models import PictureModels, open_models
+from upscale_server.service.picture_results import PictureResults
 from upscale_server.settings import Limits, Settings
 
 WHOLE = picture_file(300, 300)
@@ -233,6 +236,34 @@ def test_a_link_that_was_changed_or_is_over_gives_nothing(tmp_path: Path, monkey
         assert 2 == images.service.results.sweep()
 
     assert [] == everything_under(tmp_path)
+
+
+def test_results_are_removed_although_their_folder_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that finds no folder is followed by others; the one after its return removes what is too old."""
+    swept = threading.Semaphore(0)
+    sweep = PictureResults.sweep
+
+    def counted(results: PictureResults) -> int:
+        try:
+            return sweep(results)
+        finally:
+            swept.release()
+
+    monkeypatch.setattr(image, "_LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(PictureResults, "sweep", counted)
+    with serving_images(image_settings(tmp_path, image={"result_seconds": 60})) as images:
+        folder, away = images.service.output_dir, tmp_path / "away"
+        old = folder / "old.png"
+        old.touch()
+        folder.rename(away)
+        for _ in range(3):  # one may be under way while the folder goes; two more begin without it
+            assert swept.acquire(timeout=WAIT_SECONDS)
+        os.utime(away / "old.png", (0, 0))
+        away.rename(folder)
+        for _ in range(2):
+            assert swept.acquire(timeout=WAIT_SECONDS)
+
+        assert not old.exists()
 
 
 def test_failed_requests_leave_nothing(tmp_path: Path) -> None:
