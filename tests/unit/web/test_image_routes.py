@@ -378,6 +378,41 @@ def test_a_server_that_stops_finishes_what_it_accepted(gate_and_images: tuple[Ga
         assert 200 == inside.result(WAIT_SECONDS).status_code
 
 
+def test_a_server_that_stops_finishes_a_batch_that_it_accepted(gate_and_images: tuple[Gate, ImagesServed]) -> None:
+    """The pictures behind the one under way are enlarged too: a 200 is not sent again, unlike a 503."""
+    gate, images = gate_and_images
+    files = [("files", (f"{n}.png", picture_file())) for n in range(3)]
+    with ThreadPoolExecutor(1) as callers:
+        inside = callers.submit(images.client.post, "/upscale_batch", files=files)
+        assert gate.entered.acquire(timeout=WAIT_SECONDS)
+        stopping = threading.Thread(target=images.service.stop)
+        stopping.start()
+        while not images.service.is_draining:
+            threading.Event().wait(0.01)
+        gate.open.set()
+        stopping.join(WAIT_SECONDS)
+        reply = inside.result(WAIT_SECONDS)
+
+    assert (200, 3) == (reply.status_code, reply.json()["successful"]), reply.json()
+
+
+def test_a_batch_that_outlasts_the_drain_says_which_pictures_were_not_made(tmp_path: Path) -> None:
+    """What is under way when the time is over is finished; the rest are entries that may be sent again."""
+    gates: list[Gate] = []
+    with serving_images(image_settings(tmp_path, image={"drain_seconds": 0}), gated(gates)) as images:
+        while images.client.get("/health").status_code != 200:
+            threading.Event().wait(0.01)
+        files = [("files", (f"{n}.png", picture_file())) for n in range(2)]
+        with ThreadPoolExecutor(1) as callers:
+            inside = callers.submit(images.client.post, "/upscale_batch", files=files)
+            assert gates[0].entered.acquire(timeout=WAIT_SECONDS)
+            images.service.stop()
+            gates[0].open.set()
+            reply = inside.result(WAIT_SECONDS)
+
+    assert [None, "draining"] == [one.get("code") for one in reply.json()["results"]]
+
+
 def test_until_the_models_are_loaded_the_documented_words_are_said(tmp_path: Path) -> None:
     """503 "Models not loaded" from POST, 503 from health with the fields that callers read; then all is well."""
     may_load, told = threading.Event(), threading.Event()
