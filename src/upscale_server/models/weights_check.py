@@ -13,6 +13,7 @@ from typing import Any
 
 from upscale_server.errors import BadRequest, ModelInvalid, ModelMissing
 from upscale_server.models.catalogue import sha256_of
+from upscale_server.models.tsdsr.files import NETWORK
 
 PINS = "SHA256SUMS"
 _LONGEST_HEAD = 100_000_000
@@ -30,11 +31,14 @@ def check_sd3(folder: Path) -> None:
         config = _config(folder / part / "config.json")
         if config.get("_class_name") != kind:
             raise ModelInvalid(f"{folder / part} holds a {config.get('_class_name')}; expected {kind}")
-        weights = sorted((folder / part).glob("*.safetensors"))
-        if not weights:
-            raise ModelMissing(f"{folder / part} holds no .safetensors file")
-        for path in weights:
-            tensors_in(path)
+        others = sorted(path.name for path in (folder / part).glob("*.safetensors") if path.name not in NETWORK)
+        for name in NETWORK[1:]:
+            if others and not (folder / part / name).is_file():
+                raise ModelMissing(
+                    f"there is no file {folder / part / name}, only {others[0]}",
+                    hint="shards and fp16 alone are not opened: save the network again in one file, or take another copy",
+                )
+            tensors_in(folder / part / name)
         for index in (folder / part).glob("*.safetensors.index.json"):
             _check_index(index)
 
