@@ -36,7 +36,7 @@ def check_sd3(folder: Path) -> None:
             if others and not (folder / part / name).is_file():
                 raise ModelMissing(
                     f"there is no file {folder / part / name}, only {others[0]}",
-                    hint="shards and fp16 alone are not opened: save the network again in one file, or take another copy",
+                    hint="shards and fp16 alone are not opened: save it again in one file, or take another copy",
                 )
             tensors_in(folder / part / name)
         for index in (folder / part).glob("*.safetensors.index.json"):
