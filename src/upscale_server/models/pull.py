@@ -1,6 +1,7 @@
 """Brings TSD-SR's weights here: asks for consent to their licences, fetches or finds them, and holds them to account.
 
-It downloads nothing without a yes. It loads nothing: `tsdsr` does, from where this puts it.
+It downloads no weights without a yes, only the licence that is shown for it. It loads nothing: `tsdsr` does, from
+where this puts it.
 """
 
 from __future__ import annotations

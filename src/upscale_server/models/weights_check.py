@@ -136,7 +136,7 @@ def read_pins(path: Path) -> dict[str, str]:
 
 
 def write_pins(path: Path, found: Mapping[str, str]) -> None:
-    """Write them so that `sha256sum --check` reads them."""
+    """Write them as `sha256sum` does; it can check them where all parts were fetched to below this folder."""
     part = path.with_name(f".{path.name}.part")
     part.write_text("".join(f"{value}  {name}\n" for name, value in sorted(found.items())), encoding="utf-8")
     part.replace(path)
