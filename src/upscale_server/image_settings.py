@@ -50,7 +50,8 @@ class Tsdsr(BaseModel):
     latent_tile: int = Field(64, ge=16, le=384, multiple_of=2, description="side of a tile, latent pixels")
     latent_overlap: int = Field(8, ge=0, description="overlap of tiles, latent pixels; less than the tile")
     vae_tiling: Literal["auto", "on", "off"] = Field(
-        "auto", description="strips of the VAE, without seams: from a size upward, narrow ones always, or never"
+        "auto",
+        description="strips of the VAE, without seams: from a size upward, narrow always, or where memory is short",
     )
     device: str = Field("auto", description="`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(

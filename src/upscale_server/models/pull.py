@@ -1,6 +1,7 @@
 """Brings TSD-SR's weights here: asks for consent to their licences, fetches or finds them, and holds them to account.
 
-It downloads nothing without a yes. It loads nothing: `tsdsr` does, from where this puts it.
+It downloads no weights without a yes, only the licence that is shown for it. It loads nothing: `tsdsr` does, from
+where this puts it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from upscale_server.disk import naming_write_faults
 from upscale_server.errors import BadRequest, Forbidden, ModelInvalid, ModelMissing
 from upscale_server.models.catalogue import sha256_of
 from upscale_server.models.hub import Hub, HubFile, Repository, check_room, forget_traces, require_library
+from upscale_server.models.tsdsr.files import NETWORK
 from upscale_server.models.weights_check import (
     PINS,
     check_embeddings,
@@ -38,11 +40,10 @@ NOTICE = """TSD-SR is made of two works by others; neither comes with this softw
   weights carry no statement of their own; as a derivative of SD3 they are under its terms.
 """
 _PARTS: Mapping[str, tuple[str, ...]] = {
-    "sd3": ("transformer/config.json", "transformer/*.safetensors", "transformer/*.safetensors.index.json",
-            "vae/config.json", "vae/*.safetensors"),
+    "sd3": tuple(f"{part}/{name}" for part in ("transformer", "vae") for name in NETWORK),
     "lora": ("transformer.safetensors", "vae.safetensors"),
     "embeddings": ("prompt_embeds.pt", "pool_embeds.pt"),
-}  # fmt: skip
+}
 _CHECKS: Mapping[str, Callable[[Path], None]] = {"sd3": check_sd3, "lora": check_lora, "embeddings": check_embeddings}
 _SETTINGS = {
     "sd3": "UPSCALE_TSDSR__SD3_DIR",
@@ -112,7 +113,7 @@ def pull(asked: Pull, hub: Hub, consent: Consent, tell: Callable[[str], None] = 
         folders = {part: _bring(part, sources[part], found.get(part), asked, (hub, tell)) for part in _PARTS}
         for part, folder in folders.items():
             _CHECKS[part](folder)
-        files = {f"{part}/{name}": folders[part] / name for part in _PARTS for name in _names_in(folders[part], part)}
+        files = {f"{part}/{name}": folders[part] / name for part in _PARTS for name in _PARTS[part]}
         tell(f"computing the SHA-256 of {len(files)} files")
         hashes = hashes_of(files)
         for source, pinned in pins.items():
@@ -174,7 +175,7 @@ def _found_under(root: Path, part: str) -> Path:
 def _look(part: str, repository: str, asked: Pull, hub: Hub) -> Repository:
     """Return a repository in which the files of a part are."""
     seen = hub.look(repository, asked.revision if part == "sd3" else "")
-    missing = [one for one in _PARTS[part] if "*.safetensors.index" not in one and not _matching(seen, one)]
+    missing = [name for name in _PARTS[part] if name not in seen.files]
     if missing:
         raise ModelMissing(f"{repository} has no {missing[0]}; expected {', '.join(_PARTS[part])}")
     return seen
@@ -201,7 +202,7 @@ def _bring(
         return Path(source)
     hub, tell = with_
     folder = asked.folder / part
-    missing = [name for name in _wanted(part, seen) if not _is_there(folder / name, seen.files[name])]
+    missing = [name for name in _PARTS[part] if not _is_there(folder / name, seen.files[name])]
     check_room(folder, sum(seen.files[name].bytes for name in missing))
     for name in missing:
         tell(f"fetching {source}/{name}: {seen.files[name].bytes} bytes")
@@ -223,18 +224,7 @@ def _matching(seen: Repository, pattern: str) -> list[str]:
     return [name for name in found if name.count("/") == pattern.count("/") and not {"..", "."} & set(name.split("/"))]
 
 
-def _wanted(part: str, seen: Repository) -> list[str]:
-    """Return the files of a part in a repository; of a folder's several precisions the plain one."""
-    names = sorted({name for one in _PARTS[part] for name in _matching(seen, one)})
-    plain = {name.rpartition("/")[0] for name in names if name.endswith(".safetensors") and ".fp16." not in name}
-    return [name for name in names if ".fp16." not in name or name.rpartition("/")[0] not in plain]
-
-
 def _is_there(path: Path, facts: HubFile) -> bool:
     if not path.is_file() or path.stat().st_size != facts.bytes:
         return False
     return not facts.sha256 or sha256_of(path) == facts.sha256
-
-
-def _names_in(folder: Path, part: str) -> list[str]:
-    return sorted({str(path.relative_to(folder)) for one in _PARTS[part] for path in folder.glob(one)})

@@ -13,6 +13,7 @@ from typing import Any
 
 from upscale_server.errors import BadRequest, ModelInvalid, ModelMissing
 from upscale_server.models.catalogue import sha256_of
+from upscale_server.models.tsdsr.files import NETWORK
 
 PINS = "SHA256SUMS"
 _LONGEST_HEAD = 100_000_000
@@ -30,11 +31,14 @@ def check_sd3(folder: Path) -> None:
         config = _config(folder / part / "config.json")
         if config.get("_class_name") != kind:
             raise ModelInvalid(f"{folder / part} holds a {config.get('_class_name')}; expected {kind}")
-        weights = sorted((folder / part).glob("*.safetensors"))
-        if not weights:
-            raise ModelMissing(f"{folder / part} holds no .safetensors file")
-        for path in weights:
-            tensors_in(path)
+        others = sorted(path.name for path in (folder / part).glob("*.safetensors") if path.name not in NETWORK)
+        for name in NETWORK[1:]:
+            if others and not (folder / part / name).is_file():
+                raise ModelMissing(
+                    f"there is no file {folder / part / name}, only {others[0]}",
+                    hint="shards and fp16 alone are not opened: save it again in one file, or take another copy",
+                )
+            tensors_in(folder / part / name)
         for index in (folder / part).glob("*.safetensors.index.json"):
             _check_index(index)
 
@@ -132,7 +136,7 @@ def read_pins(path: Path) -> dict[str, str]:
 
 
 def write_pins(path: Path, found: Mapping[str, str]) -> None:
-    """Write them so that `sha256sum --check` reads them."""
+    """Write them as `sha256sum` does; it can check them where all parts were fetched to below this folder."""
     part = path.with_name(f".{path.name}.part")
     part.write_text("".join(f"{value}  {name}\n" for name, value in sorted(found.items())), encoding="utf-8")
     part.replace(path)

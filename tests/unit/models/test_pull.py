@@ -24,6 +24,8 @@ from upscale_server.errors import (
 )
 from upscale_server.models.hub import Hub
 from upscale_server.models.pull import SD3, Pull, Pulled, pull
+from upscale_server.models.tsdsr import TsdsrOptions
+from upscale_server.models.tsdsr.files import missing
 from upscale_server.models.weights_check import check_embeddings, check_lora, check_sd3, read_pins, tensors_in
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed here; it comes with the extra [tsdsr]")
@@ -283,6 +285,31 @@ def test_of_two_precisions_the_plain_one_is_fetched(served: StandInHub, tmp_path
     assert not (tmp_path / "to" / "sd3" / "vae" / "diffusion_pytorch_model.fp16.safetensors").exists()
 
 
+def test_what_was_pulled_is_all_that_the_server_asks_for(served: StandInHub, tmp_path: Path) -> None:
+    """The folders satisfy the list by which a server decides whether TSD-SR can be loaded."""
+    folders = pulled(served, tmp_path / "to").folders
+
+    options = TsdsrOptions(str(folders["sd3"]), str(folders["lora"]), str(folders["embeddings"]))
+
+    assert () == missing(options)
+
+
+@pytest.mark.parametrize("name", ["diffusion_pytorch_model.fp16", "diffusion_pytorch_model-00001-of-00001"])
+def test_weights_that_the_server_would_not_open_are_refused(served: StandInHub, tmp_path: Path, name: str) -> None:
+    """Shards and fp16 alone: from a hub before anything is fetched, and from a folder with what to do."""
+    plain, other = (f"transformer/{one}.safetensors" for one in ("diffusion_pytorch_model", name))
+    served.files[SD3][other] = served.files[SD3].pop(plain)
+    laid_out(tmp_path / "mine", served.files[SD3])
+
+    with pytest.raises(ModelMissing, match=f"has no {plain}"):
+        pulled(served, tmp_path / "to")
+    with pytest.raises(ModelMissing, match=f"there is no file .*, only {name}") as refused:
+        check_sd3(tmp_path / "mine")
+
+    assert [] == [one for one in served.fetched if one.endswith(".safetensors")]
+    assert "in one file" in str(refused.value.hint)
+
+
 def test_a_hub_that_does_not_answer_is_said(tmp_path: Path) -> None:
     """With what can be done instead."""
     with pytest.raises(ModelMissing, match="cannot be fetched") as raised:
@@ -336,7 +363,7 @@ def test_a_mirror_has_tls_or_is_this_machine(mirror: str) -> None:
         ("transformer/config.json", b"[]", ModelInvalid, "no JSON object"),
         ("vae/config.json", b"{", ModelInvalid, "no JSON"),
         ("vae/config.json", None, ModelMissing, "there is no file"),
-        ("vae/diffusion_pytorch_model.safetensors", None, ModelMissing, "holds no .safetensors"),
+        ("vae/diffusion_pytorch_model.safetensors", None, ModelMissing, "there is no file"),
         ("vae/diffusion_pytorch_model.safetensors", b"<html>", ModelInvalid, "no safetensors file"),
         ("vae/diffusion_pytorch_model.safetensors", safetensors("a", "b")[:-1], ModelInvalid, "its head says"),
         ("vae/diffusion_pytorch_model.safetensors", safetensors("a")[:20], ModelInvalid, "no safetensors file"),

@@ -19,6 +19,8 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.tsdsr_networks import TINY, random_networks
 from upscale_server.media.types import Size
+from upscale_server.models import host_memory
+from upscale_server.models.tsdsr import device
 from upscale_server.models.tsdsr.geometry import exact
 from upscale_server.models.tsdsr.memory import Point
 from upscale_server.models.tsdsr.prediction import predict
@@ -88,3 +90,12 @@ def test_the_transformer_takes_what_is_foretold(batch: int) -> None:
 
     # The latent and its sums count too: three maps of 16 channels.
     assert foretold / AT_MOST_TIMES <= live.most <= foretold + 4 * 40 * 40 * 16 * 4
+
+
+def test_a_containers_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pod on a large node it would otherwise plan for the node, and be killed where it should refuse."""
+    monkeypatch.setattr(host_memory, "_free_on_machine", lambda: 64 << 30)
+    monkeypatch.setattr(host_memory, "_free_in_container", lambda: 10 << 30)
+
+    assert int(0.9 * (10 << 30)) == device.host_free_bytes()
+    assert int(0.9 * (10 << 30)) == device.free_bytes(device.chosen_device("cpu"))

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from upscale_server.errors import BadRequest, DeviceUnused, OutOfMemory
+from upscale_server.models import host_memory
 from upscale_server.models.tsdsr.options import Dtype
 
 _CPU_OUT_OF_MEMORY = ("defaultcpuallocator", "not enough memory", "can't allocate memory", "bad_alloc")
 _SHARE = 0.9
 """Of the free memory that is used: the allocator and the driver need the rest."""
+_UNTOLD_BYTES = 4 << 30
 
 
 def chosen_device(asked: str) -> torch.device:
@@ -58,7 +59,7 @@ def chosen_dtype(asked: Dtype, device: torch.device) -> torch.dtype:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that may be used now; without a system that tells, 4 GiB."""
+    """Return the memory that may be used now, of the GPU or of the machine."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -67,13 +68,9 @@ def free_bytes(device: torch.device) -> int:
 
 
 def host_free_bytes() -> int:
-    """Return the memory of the machine itself that may be used now; without a system that tells, 4 GiB."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        lines = []
-    found = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 4 << 30)
-    return int(_SHARE * found)
+    """Return the memory of the machine or container that may be used now; where nobody tells, a share of 4 GiB."""
+    free = host_memory.free_bytes()
+    return int(_SHARE * (_UNTOLD_BYTES if free is None else max(0, free)))
 
 
 @contextmanager

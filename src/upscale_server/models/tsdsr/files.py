@@ -13,7 +13,8 @@ from pathlib import Path
 from upscale_server.errors import ModelMissing
 from upscale_server.models.tsdsr.options import TsdsrOptions
 
-_NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
+NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
+"""What a network's folder must hold, in one piece and at full precision: `pull` brings these and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Files:
     def every(self) -> Iterator[Path]:
         """Return every file that is needed."""
         for folder in (self.transformer, self.vae):
-            yield from (folder / name for name in _NETWORK)
+            yield from (folder / name for name in NETWORK)
         yield from (self.transformer_lora, self.vae_lora, self.prompt, self.pooled)
 
 

@@ -25,8 +25,9 @@ class TsdsrOptions:
     """What the weights are and how they run.
 
     `latent_tile` and `latent_overlap` are in latent pixels (8 picture pixels each). `vae_tiling` is: `auto`, strips
-    from the size upward that memory asks for; `on`, always; `off`, never. In reference mode `on` is the official
-    script's tiled VAE, with `vae_encoder_tile` picture pixels and `vae_decoder_tile` latent pixels, and `auto` is off.
+    from the size upward that memory asks for; `on`, narrow ones always; `off`, only where the whole would not fit. In
+    reference mode `on` is the official script's tiled VAE, with `vae_encoder_tile` picture pixels and
+    `vae_decoder_tile` latent pixels; strips have no seams, so that the others are the script's untiled VAE.
     `memory_bytes` bounds what may be used beside the weights; 0 is what is free when the model is loaded.
     `prompt_sha256` and `pooled_sha256` pin the embeddings; empty accepts any.
     """
