@@ -145,14 +145,18 @@ def leak(folder: Path, requests: int) -> dict[str, Any]:
                 url = f"{server.url}/upscale?upscale={2 + 2 * (number % 2)}"
                 client.post(url, files={"file": sent[number % len(sent)]}).raise_for_status()
         after = _anonymous_mib(server.process.pid)
-        kept = server.state / "image"
-        files = [str(one.relative_to(kept)) for one in kept.rglob("*") if one.is_file()]
-    left = sorted(set(files) - {"lock", "links.key"})
+        left = left_in(server.state / "image")
     ratio = sum(after.values()) / sum(before.values())
     return {
         "requests": requests, "mib_after_a_fifth": before, "mib_after_all": after, "ratio": round(ratio, 4),
         "allowed": ALLOWED_GROWTH, "files_left": left, "held": ratio < ALLOWED_GROWTH and not left,
     }  # fmt: skip
+
+
+def left_in(folder: Path) -> list[str]:
+    """Return the files in an image server's folder that are not the server's own: its key, and a lock a port."""
+    files = (str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file())
+    return sorted(name for name in files if name != "links.key" and not name.startswith("lock-"))
 
 
 def photograph(width: int, height: int) -> np.ndarray:

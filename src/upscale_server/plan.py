@@ -28,7 +28,8 @@ from upscale_server.models.base import Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices, Points
 from upscale_server.models.ladder import precision_needed
-from upscale_server.models.select import lower_precisions, made_with
+from upscale_server.models.select import lower_precisions
+from upscale_server.models.versions import made_with
 from upscale_server.models.ways import Way, settled_way, way_of
 from upscale_server.profiles import Profile, profile_named
 from upscale_server.whole import least_frames

@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     public_url: str = Field("", description="address that links begin with; empty means the request's own host")
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="hosts besides loopback that a link may be made for, a JSON list"
+        (), description="hosts besides loopback that a keyless server answers to and links are made for, a JSON list"
     )
     api_keys: SecretStr = Field(
         SecretStr(""), description="keys that callers must give, separated by commas; `sha256:HEX` hides one"

@@ -546,6 +546,28 @@ def test_cancel_that_comes_with_the_end_wins(store: JobStore) -> None:
     assert ("canceled", None) == (ended.state, ended.outcome)
 
 
+def test_cancel_that_comes_with_a_fault_wins(store: JobStore) -> None:
+    """A cancel that was taken leaves nothing, and a failed job's work would stay for a retry."""
+    added(store)
+    claim = claimed(store)
+    store.want(claim.job.id, "canceled")
+
+    ended = store.fail(claim, {"code": "internal"})
+
+    assert ("canceled", None) == (ended.state, ended.fault)
+
+
+def test_retry_starts_the_clock_anew(store: JobStore, clock: Clock) -> None:
+    """The time that a failed job lay about is no time that it took."""
+    added(store)
+    first = claimed(store)
+    store.fail(first, {"code": "internal"})
+    clock.now += 100
+    store.retry(first.job.id, 10)
+
+    assert 100 <= (claimed(store).job.started_at or 0) - (first.job.started_at or 0)
+
+
 def test_plan_and_upload_stay_with_the_job(store: JobStore) -> None:
     """What the next attempt needs is there for it; a finished upload is forgotten."""
     added(store)

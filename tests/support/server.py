@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.support.cli_runner import COMMAND, environment_for
 
-READY_SECONDS = 90
+READY_SECONDS = 240
 """Longest start: processes, imports and loading on a busy machine; a limit and no expectation."""
 STOP_SECONDS = 60
 LOOPBACK = {"UPSCALE_FETCH__ALLOWED_NETWORKS": '["127.0.0.0/8", "::1/128"]'}

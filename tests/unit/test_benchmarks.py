@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import bench_gpu, bench_tsdsr
+from benchmarks import bench_gpu, bench_image, bench_tsdsr
 from benchmarks.machine import RESULTS
+from tests.support.image_served import image_settings
+from upscale_server.cli import doors
+from upscale_server.service.image import ImageService
 
 
 def test_without_a_gpu_nothing_is_measured_and_one_line_says_so(capfd: pytest.CaptureFixture[str]) -> None:
@@ -52,3 +56,14 @@ def test_tsdsr_is_measured_with_the_servers_png_and_a_peak_of_its_own(monkeypatc
     assert ["emptied", "reset", *["upscaled", "png 4x3"] * 2] == done
     assert 5 == found["peak_bytes"]
     assert {"picture", "png"} == set(found["seconds"])
+
+
+def test_what_an_image_server_keeps_for_itself_is_no_leak(tmp_path: Path) -> None:
+    """Its key and its lock, as it makes them, are not counted; any other file is."""
+    service = ImageService(image_settings(tmp_path))
+    with doors.only_one(tmp_path / "image", 0):
+        service.start()
+        service.stop()
+    (service.output_dir / "a.png").touch()
+
+    assert ["output/a.png"] == bench_image.left_in(tmp_path / "image")

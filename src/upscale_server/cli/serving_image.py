@@ -97,7 +97,7 @@ def serve_image(settings: Settings, door: socket.socket, host: str, port: int) -
 
     check_model(settings)
     settings = settings.model_copy(update={"log_level": level_of(settings)})
-    with doors.only_one(settings.state_dir / "image", f"lock-{port}"):
+    with doors.only_one(settings.state_dir / "image", port):
         configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
         url = url_of(host, door)
         get_logger().info("server_starting", server="image", version=__version__, url=url, process=os.getpid())

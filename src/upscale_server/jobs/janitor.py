@@ -38,12 +38,16 @@ _UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 class Janitor:
     """Sweeps for one server; `carried` gives the jobs in hand, which are left alone.
 
-    `dropping` is held while a job's object is removed: whoever begins that job again waits for it.
+    `tidying` is held between a look at a job and the removal of its files: whoever begins it again waits for that.
+    `dropping` is held while a job's object is removed, for the same reason.
     """
 
-    def __init__(self, parts: Parts, carried: Callable[[], frozenset[str]]) -> None:
+    def __init__(
+        self, parts: Parts, carried: Callable[[], frozenset[str]], tidying: threading.Lock | None = None
+    ) -> None:
         self._parts = parts
         self._carried = carried
+        self._tidying = tidying or threading.Lock()
         self._unwanted: deque[str] = deque()
         self.dropping = threading.Lock()
 
@@ -114,13 +118,13 @@ class Janitor:
             return False
         folder = JobFolder(self._parts.temp_dir, path.name)
         try:
-            job = self._parts.store.get(path.name)
+            with self._tidying:
+                job = self._parts.store.get(path.name)
+                if path.name in self._carried() or self._is_needed(job, folder):
+                    return False
+                folder.remove()
         except NotFound:
             folder.remove()
-            return True
-        if path.name in self._carried() or self._is_needed(job, folder):
-            return False
-        folder.remove()
         return True
 
     def _kept_work(self) -> int:
@@ -130,9 +134,10 @@ class Janitor:
             left -= sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
             if left >= 0 or folder.path.name in self._carried():
                 continue
-            if self._parts.store.get(folder.path.name).finished_at == ended_at:  # nobody has retried it meanwhile
-                folder.remove()
-                removed += 1
+            with self._tidying:
+                if self._parts.store.get(folder.path.name).finished_at == ended_at:  # nobody has retried it meanwhile
+                    folder.remove()
+                    removed += 1
         return removed
 
     def _failed(self) -> Iterator[tuple[float, JobFolder]]:

@@ -53,7 +53,7 @@ class Runner:
         self._tidying = threading.Lock()  # no retry between a look at a job and the removal of its files
         self._news = threading.Event()
         self._stopping = threading.Event()
-        self._janitor = Janitor(parts, self.carried)
+        self._janitor = Janitor(parts, self.carried, self._tidying)
         self._threads = [
             threading.Thread(target=self._dispatch, name="jobs-runner", daemon=True),
             threading.Thread(target=self._janitor.keep_sweeping, args=(self._stopping,), name="janitor", daemon=True),
@@ -94,7 +94,10 @@ class Runner:
             thread.join(max(0.0, until - time.monotonic()))
         for hand in self._working():  # a store that hangs, for example; the next start goes on from its finished file
             get_logger().warning("job_left_running", job_id=hand.hold.claim.job.id, phase=hand.hold.gauge.phase)
-            self._give_back(hand.hold.claim)
+            try:
+                self._give_back(hand.hold.claim)
+            except (StorageError, DiskFull) as err:  # the next start takes it back
+                get_logger().warning("job_not_given_back", job_id=hand.hold.claim.job.id, detail=str(err))
 
     # ------------------------------------------------------------------------------------------------ what is asked
 
@@ -217,6 +220,8 @@ class Runner:
         except RuntimeError:  # the system gives no more threads now
             with self._lock:
                 del self._hands[claim.job.id]
+                if before is not None:
+                    self._hands[claim.job.id] = before
             self._stranded.append(claim)
             raise
         if self._stopping.is_set():  # between the question and the claim

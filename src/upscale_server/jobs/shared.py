@@ -1,4 +1,4 @@
-"""Files under the shared folder, reached without following a link that somebody put there after the door looked.
+"""Files under the shared folder, checked without following a link that somebody put there after the door looked.
 
 Whoever may write in that folder may change it at any moment; the path's text was checked when the job was handed in.
 """

@@ -190,13 +190,16 @@ class JobStore(JobReader):
             return writer.step(row, "succeeded", asked=to_record(unsigned(asked_from(row.asked))), **ends)
 
     def fail(self, claim: Claim, fault: dict[str, Any]) -> Job:  # JSON values
-        """End a job with a fault: a problem object.
+        """End a job with a fault, a problem object, or as cancelled when that was asked for until now.
 
         Raises:
             Conflict: as `hold`.
         """
         with self._writing() as writer:
-            return writer.step(writer.held(claim), "failed", fault=fault)
+            row = writer.held(claim)
+            if row.wanted == "canceled":
+                return writer.step(row, "canceled")
+            return writer.step(row, "failed", fault=fault)
 
     def let_go(self, claim: Claim, to: State) -> Job:
         """Give a job up unfinished: `canceled`, `paused`, or `queued` for the next owner.
@@ -254,5 +257,8 @@ class JobStore(JobReader):
             raise Conflict(f"job {row.id} is {row.state}; expected {' or '.join(states)}")
         if room is not None:  # a paused job has its place already
             writer.check_room(room)
-        fresh = {"progress": to_record(Progress()), "fault": None, "finished_at": None, "deaths": 0, "reached": 0}
+        fresh = {
+            "progress": to_record(Progress()), "fault": None, "started_at": None, "finished_at": None, "deaths": 0,
+            "reached": 0,
+        }  # fmt: skip
         return writer.step(row, "queued", queued_at=writer.now, **fresh)

@@ -5,6 +5,7 @@ It remembers; measuring and choosing belong to `select`, stepping down to `ladde
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ class Choices:
         self._file = Remembered(path)
         self.points = Points(path.with_name("working_points.json"))
         self.paces = Remembered(path.with_name("paces.json"))
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Measure while nobody else does: servers that start at once choose the same, and do not load the machine."""
+        return self._file.alone()
 
     def recall(self, key: str) -> Candidate | None:
         """Return what was chosen under a key, or None where nothing readable is remembered."""

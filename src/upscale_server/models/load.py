@@ -10,7 +10,7 @@ from pathlib import Path
 from upscale_server.errors import BadRequest
 from upscale_server.models.base import EngineOptions, Precision, Upscaler
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import CHECKPOINT, LANCZOS, verify
+from upscale_server.models.catalogue import BUILTIN, CHECKPOINT, LANCZOS, is_file_name, verify
 from upscale_server.models.engines.lanczos import LanczosUpscaler
 from upscale_server.models.extras import require
 
@@ -67,6 +67,17 @@ def engines_for(card: ModelCard) -> tuple[str, ...]:
     if card.name == LANCZOS and not card.path:
         return (LANCZOS,)
     return TORCH_ENGINES if is_checkpoint(card) else NETWORK_ENGINES
+
+
+def can_run(engine: str, model: str) -> bool:
+    """Tell whether an engine can run a model, which is named as `catalogue.find` takes it.
+
+    torch has no operations but those of checkpoints and of our own family; the others run no checkpoint.
+    """
+    if model.endswith(CHECKPOINT):
+        return engine in TORCH_ENGINES
+    ours = not is_file_name(model) or Path(model).parent == BUILTIN
+    return ours or engine not in TORCH_ENGINES
 
 
 def is_checkpoint(card: ModelCard) -> bool:

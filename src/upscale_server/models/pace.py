@@ -26,7 +26,8 @@ from upscale_server.models.device import usable_cores
 from upscale_server.models.engines.self_test import trial_batch
 from upscale_server.models.ladder import point_key
 from upscale_server.models.load import NETWORK_ENGINES, load_with
-from upscale_server.models.select import BUILT, measured_window, precision_named, versions
+from upscale_server.models.select import BUILT, measured_window, precision_named
+from upscale_server.models.versions import versions
 
 MOST_LANES = 4
 """More hold more memory, and a device that four calls at once do not fill gains little from eight."""
@@ -75,7 +76,7 @@ def usual_pace(size: Size) -> Pace:
 
 
 def pace_of(upscaler: Upscaler, size: Size, choices: Choices, options: EngineOptions) -> Pace:
-    """Return the fastest pace of a loaded network, remembered or measured now.
+    """Return the fastest pace of a loaded network, remembered or measured now; the usual one where measuring fails.
 
     Args:
         upscaler: with one lane.
@@ -86,7 +87,10 @@ def pace_of(upscaler: Upscaler, size: Size, choices: Choices, options: EngineOpt
     if upscaler.working.engine not in NETWORK_ENGINES or _was_short(upscaler, size, choices):
         return usual_pace(size)
     known = Pace.of_record(choices.paces.get(_key(upscaler, size, options.threads)))
-    return known or remember_pace(upscaler, size, choices, options)
+    try:
+        return known or remember_pace(upscaler, size, choices, options)
+    except UpscaleError:  # too little memory, say: the work itself answers that by asking for less
+        return usual_pace(size)
 
 
 def remember_pace(upscaler: Upscaler, size: Size, choices: Choices, options: EngineOptions) -> Pace:

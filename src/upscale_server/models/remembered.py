@@ -7,9 +7,12 @@ and no result. What the records mean is known by whoever keeps them.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,25 @@ class Remembered:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False, encoding="utf-8") as part:
-                part.write(text)
-            os.replace(part.name, self._path)  # noqa: PTH105 - the temporary file's name is a text
+                try:
+                    part.write(text)
+                    part.flush()
+                    os.replace(part.name, self._path)  # noqa: PTH105 - the temporary file's name is a text
+                except OSError:  # a full disk: not even this may stay
+                    Path(part.name).unlink(missing_ok=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes and threads out that find the same out: who waited finds the record.
+
+        Where no lock can be had, nobody is kept out.
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context(self._path.with_name(f"{self._path.name}.lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _all(self) -> dict[str, Any]:
         try:

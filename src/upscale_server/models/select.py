@@ -10,26 +10,26 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 
 from upscale_server.errors import BadRequest, UpscaleError
 from upscale_server.media.types import Size
-from upscale_server.models.base import EngineOptions, Precision, Upscaler, Working
+from upscale_server.models.base import EngineOptions, Pixels, Precision, Upscaler, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import BUILTIN
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.device import cpu_computes_bf16, cpu_name, nvidia_gpus, usable_cores
 from upscale_server.models.engines.self_test import LOWEST_SELF_TEST_PSNR, WHITE, trial_batch
 from upscale_server.models.extras import installed
-from upscale_server.models.load import ENGINES, NETWORK_ENGINES, TORCH_ENGINES, is_checkpoint, load_with
+from upscale_server.models.load import ENGINES, NETWORK_ENGINES, is_checkpoint, load_with
 from upscale_server.models.trial import psnr
+from upscale_server.models.versions import versions
 
 MEASURED_PIXELS = 32_768
 """LR pixels of a measured picture: a larger frame is cut to this shape, so that measuring `fast` takes a second."""
@@ -41,8 +41,9 @@ _LEAST_MEASURED = 4096
 _ROUNDS = 3
 BUILT = "tensorrt"
 """The engine that is built for one size of frame before it can run."""
+_Given = TypeVar("_Given")
+_Found = TypeVar("_Found")
 _BYTES = {"f32": 4, "bf16": 2, "f16": 2}
-_VERSIONED = ("openvino", "onnxruntime", "onnxruntime-gpu", "torch", "spandrel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,13 @@ def choose_built(card: ModelCard, settled: Candidate, size: Size, choices: Choic
 def _fastest_of(card: ModelCard, offered: tuple[Candidate, ...], size: Size, choices: Choices) -> Candidate | None:
     if len(offered) < 2:
         return None
-    remembered = choices.recall(_key(card, offered, size))
-    if remembered in offered:
-        return remembered
+    if (known := choices.recall(_key(card, offered, size))) in offered:
+        return known
     folder = "" if choices.builds is None else str(choices.builds.folder)
-    return remember(card, measure(card, offered, size, folder), size, choices)
+    with choices.alone():
+        if (known := choices.recall(_key(card, offered, size))) in offered:
+            return known  # another process measured it while this one waited
+        return remember(card, measure(card, offered, size, folder), size, choices)
 
 
 def remember(card: ModelCard, measured: Sequence[Measured], size: Size, choices: Choices) -> Candidate | None:
@@ -121,30 +124,28 @@ def measure(card: ModelCard, offered: Sequence[Candidate], size: Size, engines: 
     """Load all candidates, hold each against f32, and time them in turns; the best of a few rounds counts.
 
     An engine that was built for one size, from the folder `engines`, is measured with whole frames, and so are all.
+    A candidate that fails on the way, by too little memory for one, is not the end of the others.
     """
     whole = any(one.engine == BUILT for one in offered)
     lr = (trial_batch(card, (size.height, size.width) if whole else measured_window(card, size)) >> 8).astype(np.uint8)
     with ExitStack() as stack:
         options = EngineOptions(frame_size=(size.height, size.width), engines=engines)
-        loaded = {one: _loaded(card, one, options, stack) for one in offered}
-        running = {one: found for one, found in loaded.items() if not isinstance(found, str)}
-        rightness = _rightness(card, running)
+        faults: dict[Candidate, str] = {}
+        running = _each({one: one for one in offered}, faults, lambda one: _loaded(card, one, options, stack))
+        rightness = _rightness(card, running, faults)
         seconds = dict.fromkeys(running, math.inf)
-        for upscaler in running.values():
-            upscaler.upscale(lr)  # compiles the shape
+        _each(running, faults, lambda upscaler: _seconds(upscaler, lr))  # compiles the shape
         for _ in range(_ROUNDS):
-            for one, upscaler in running.items():
-                started = time.perf_counter()
-                upscaler.upscale(lr)
-                seconds[one] = min(seconds[one], time.perf_counter() - started)
+            for one, found in _each(running, faults, lambda upscaler: _seconds(upscaler, lr)).items():
+                seconds[one] = min(seconds[one], found)
         return tuple(
-            Measured(one.engine, one.precision, fault=found)
-            if isinstance(found, str)
+            Measured(one.engine, one.precision, fault=faults[one])
+            if one in faults
             else Measured(
-                one.engine, one.precision, found.working.device, seconds[one], lr[0].size // _colours(card),
+                one.engine, one.precision, running[one].working.device, seconds[one], lr[0].size // _colours(card),
                 rightness[one], _wrong(rightness[one]),
             )
-            for one, found in loaded.items()
+            for one in offered
         )  # fmt: skip
 
 
@@ -157,16 +158,6 @@ def lower_precisions(card: ModelCard, working: Working) -> tuple[str, ...]:
         by_bytes.setdefault(_BYTES.get(one.precision, 0), one.precision)  # the better one of two that need as much
     bytes_now = _BYTES.get(working.precision, 0)
     return tuple(by_bytes[bytes_each] for bytes_each in sorted(by_bytes, reverse=True) if 0 < bytes_each < bytes_now)
-
-
-def made_with(engine: str) -> dict[str, str]:
-    """Return the versions that the bytes of an output depend on."""
-    names = ["upscale-server", "av", "openvino"]
-    if engine in {"onnxruntime", "cuda", "tensorrt"}:
-        names.append("onnxruntime" if engine == "onnxruntime" else "onnxruntime-gpu")
-    if engine in TORCH_ENGINES:
-        names += ["torch", "spandrel"]
-    return {name: version(name) for name in names}
 
 
 def precision_named(name: str) -> Precision:
@@ -220,23 +211,53 @@ def _torch(card: ModelCard) -> Iterator[Candidate]:
         yield from (Candidate("torch-cuda", name) for name in ("f16", "bf16", "f32") if name in named)
 
 
-def _loaded(card: ModelCard, one: Candidate, options: EngineOptions, stack: ExitStack) -> Upscaler | str:
-    """Return a loaded model, or why it does not load: a candidate that fails is not the end of the others."""
-    try:
-        options = replace(options, precision=precision_named(one.precision))
-        return stack.enter_context(closing(load_with(card, one.engine, options)))
-    except UpscaleError as err:
-        return err.detail
+def _each(
+    those: Mapping[Candidate, _Given], faults: dict[Candidate, str], use: Callable[[_Given], _Found]
+) -> dict[Candidate, _Found]:
+    """Use what stands for each candidate without a fault, and return what that gives; who fails now has a fault."""
+    found: dict[Candidate, _Found] = {}
+    for one, given in those.items():
+        if one in faults:
+            continue
+        try:
+            found[one] = use(given)
+        except UpscaleError as err:
+            faults[one] = err.detail
+    return found
 
 
-def _rightness(card: ModelCard, running: dict[Candidate, Upscaler]) -> dict[Candidate, float]:
+def _loaded(card: ModelCard, one: Candidate, options: EngineOptions, stack: ExitStack) -> Upscaler:
+    options = replace(options, precision=precision_named(one.precision))
+    return stack.enter_context(closing(load_with(card, one.engine, options)))
+
+
+def _seconds(upscaler: Upscaler, lr: Pixels) -> float:
+    started = time.perf_counter()
+    upscaler.upscale(lr)
+    return time.perf_counter() - started
+
+
+def _rightness(
+    card: ModelCard, running: dict[Candidate, Upscaler], faults: dict[Candidate, str]
+) -> dict[Candidate, float]:
     """Return how near each is to the first one in f32, in dB at 16 bits."""
     batch = trial_batch(card)
-    results = {one: upscaler.upscale(batch, bits=16).pixels for one, upscaler in running.items()}
+    results = _each(running, faults, lambda one: one.upscale(batch, bits=16).pixels)
     exact = next((pixels for one, pixels in results.items() if one.precision == "f32"), None)
     if exact is None:  # one precision was asked for: the engine's own f32 is what there is
-        exact = next((one.upscale(batch, bits=16, exact=True).pixels for one in running.values()), None)
-    return {one: psnr(pixels, exact, WHITE) for one, pixels in results.items() if exact is not None}
+        exact = _exact({one: running[one] for one in results}, batch, faults)
+    if exact is None:
+        return {}
+    return {one: psnr(pixels, exact, WHITE) for one, pixels in results.items()}
+
+
+def _exact(running: dict[Candidate, Upscaler], batch: Pixels, faults: dict[Candidate, str]) -> Pixels | None:
+    """Return what the first one gives in f32 whose device has the room for that."""
+    for one, upscaler in running.items():
+        found = _each({one: upscaler}, faults, lambda it: it.upscale(batch, bits=16, exact=True).pixels)
+        if one in found:
+            return found[one]
+    return None
 
 
 def _wrong(found: float) -> str:
@@ -268,12 +289,3 @@ def _key(card: ModelCard, offered: Sequence[Candidate], size: Size) -> str:
         *(asdict(one) for one in offered),
     ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
-
-
-def versions() -> Iterator[str]:
-    """Yield the versions of the runtimes that are here, which decide what is fastest."""
-    for name in _VERSIONED:
-        try:
-            yield f"{name} {version(name)}"
-        except PackageNotFoundError:
-            continue

@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from upscale_server.models.device import nvidia_gpus
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ASK = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
 _SECONDS = 5.0
 _MIB = 2**20
@@ -30,10 +32,30 @@ class GpuFacts:
     allocated_gb: float | None = None
 
 
-def gpu_facts() -> GpuFacts | None:
-    """Return what is known of the GPU that this process sees first; None without one. Takes up to some seconds."""
+def visible_gpus() -> tuple[str, ...]:
+    """Return the names of the GPUs that CUDA_VISIBLE_DEVICES leaves us; what names none ends the list, as for CUDA."""
     here = nvidia_gpus()
-    if not here:
+    visible = os.environ.get(_VISIBLE)
+    if visible is None or not here:
+        return here
+    found: list[str] = []
+    for one in map(str.strip, visible.split(",")):
+        if one.isdecimal():
+            found.append(here[int(one)] if int(one) < len(here) else here[0])
+        elif one.startswith(("GPU-", "MIG-")):
+            found.append(here[0])
+        else:
+            break
+    return tuple(found)
+
+
+def gpu_facts() -> GpuFacts | None:
+    """Return what is known of the GPU that this process sees first; None without one. Takes up to some seconds.
+
+    Where torch is loaded and cannot use it, as one that is built for the CPU, there is none.
+    """
+    here = visible_gpus()
+    if not here or _torch_has_none():
         return None
     reserved, allocated = _own_memory()
     told = _told_by_driver()
@@ -43,12 +65,22 @@ def gpu_facts() -> GpuFacts | None:
     return GpuFacts(name, total, free, reserved, allocated)
 
 
+def _torch_has_none() -> bool:
+    cuda = _torch_cuda()
+    return cuda is not None and not cuda.is_available()
+
+
 def _own_memory() -> tuple[float, float]:
-    # Looked up, not imported: where nothing has loaded torch, it holds no memory.
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = _torch_cuda()
+    if cuda is None or not cuda.is_initialized():
         return 0.0, 0.0
-    return torch.cuda.memory_reserved() / _GB, torch.cuda.memory_allocated() / _GB
+    return cuda.memory_reserved() / _GB, cuda.memory_allocated() / _GB
+
+
+def _torch_cuda() -> Any:  # noqa: ANN401 - a module of a package that may not be installed
+    """Return `torch.cuda` where torch is loaded: where nothing has loaded it, it holds no memory."""
+    found = getattr(sys.modules.get("torch"), "cuda", None)
+    return found if hasattr(found, "memory_allocated") else None  # another thread may be in the middle of the import
 
 
 def _told_by_driver() -> tuple[str, float, float] | None:
@@ -67,5 +99,5 @@ def _told_by_driver() -> tuple[str, float, float] | None:
 
 def _first_visible() -> int:
     """Return the index of the GPU that is the first one for CUDA."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+    first = os.environ.get(_VISIBLE, "").split(",")[0]
     return int(first) if first.isdigit() else 0

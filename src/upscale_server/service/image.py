@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +57,10 @@ class Counts:
     failed: int = 0
 
 
+Submit = Callable[[Source, Wish], Future[Made]]
+"""Has a picture enlarged; its source is closed when that has ended."""
+
+
 def _nobody() -> None:
     """Tell nobody."""
 
@@ -73,6 +78,7 @@ class ImageService:
         """
         self.settings = settings
         self.counts = Counts()
+        self._batches = 0
         self._opener = opener
         self._told = told
         self._models: PictureModels | None = None
@@ -108,8 +114,8 @@ class ImageService:
         until = time.monotonic() + self.settings.image.drain_seconds
         with self._changed:
             self._changed.wait_for(self._is_idle, timeout=max(0.0, until - time.monotonic()))
-        self._refusing.set()
         with self._changed:
+            self._refusing.set()
             is_idle = self._changed.wait_for(lambda: self.counts.waiting == 0, timeout=1.0) and self._is_idle()
         self._pool.shutdown(wait=is_idle)
         if is_idle and self._models is not None:
@@ -154,10 +160,35 @@ class ImageService:
         Raises:
             Draining, ModelsNotLoaded: see `check_ready`.
         """
-        models = self.loaded()
         with self._changed:
+            return self._submitted(source, wish, self.loaded())
+
+    @contextmanager
+    def batch(self) -> Iterator[Submit]:
+        """Take pictures one after the other: a server that begins to stop meanwhile refuses none of them.
+
+        Yields:
+            What `submit` is, which raises `Draining` only when the time to drain is over.
+
+        Raises:
+            Draining, ModelsNotLoaded: see `check_ready`.
+        """
+        with self._changed:
+            models = self.loaded()
+            self._batches += 1
+        try:
+            yield lambda source, wish: self._submitted(source, wish, models)
+        finally:
+            with self._changed:
+                self._batches -= 1
+                self._changed.notify_all()
+
+    def _submitted(self, source: Source, wish: Wish, models: PictureModels) -> Future[Made]:
+        with self._changed:
+            if self._refusing.is_set():
+                raise _stopped()
             self.counts.waiting += 1
-        future = self._pool.submit(self._work, source, wish, models)
+            future = self._pool.submit(self._work, source, wish, models)
         future.add_done_callback(lambda ended: self._left(source) if ended.cancelled() else None)
         return future
 
@@ -175,7 +206,7 @@ class ImageService:
         made = None
         try:
             if self._refusing.is_set():
-                raise Draining("the server stopped before this picture's turn", hint="send it again")
+                raise _stopped()
             made = make(source.read(), source.name, wish, models, self.settings.limits)
             _log(made, wish)
             return made
@@ -189,7 +220,7 @@ class ImageService:
                 self._changed.notify_all()
 
     def _is_idle(self) -> bool:
-        return not (self.counts.waiting or self.counts.running)
+        return not (self.counts.waiting or self.counts.running or self._batches)
 
     def _load(self) -> None:
         try:
@@ -204,11 +235,23 @@ class ImageService:
     def _sweep(self) -> None:
         pause = min(_LONGEST_PAUSE_SECONDS, self.settings.image.result_seconds / _SWEEPS_A_LIFE)
         while True:
-            removed = self.results.sweep()
-            if removed:
-                get_logger().info("results_removed", count=removed)
+            self._swept()
             if self._draining.wait(pause):
                 return
+
+    def _swept(self) -> None:
+        try:
+            removed = self.results.sweep()
+        except OSError as err:
+            # A network share that blinks, or no free descriptor: the next sweep may find the folder again.
+            get_logger().warning("sweep_failed", why=err.strerror or str(err))
+            return
+        if removed:
+            get_logger().info("results_removed", count=removed)
+
+
+def _stopped() -> Draining:
+    return Draining("the server stopped before this picture's turn", hint="send it again")
 
 
 def folders_of(settings: Settings) -> tuple[Path, Path]:

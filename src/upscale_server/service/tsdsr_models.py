@@ -14,9 +14,9 @@ from upscale_server.logs import log_event
 from upscale_server.media.types import Size
 from upscale_server.models.at_hand import tsdsr_options
 from upscale_server.models.base import Upscaler
-from upscale_server.models.device import nvidia_gpus
 from upscale_server.models.extras import require
 from upscale_server.models.tsdsr.files import missing
+from upscale_server.service.gpu_facts import visible_gpus
 from upscale_server.service.picture_facts import Ask, Facts
 from upscale_server.settings import Settings
 
@@ -114,7 +114,7 @@ def why_not(settings: Settings) -> str:
     absent = missing(tsdsr_options(settings))
     if absent:
         return f"its weights are not all there: {', '.join(absent[:3])}"
-    if settings.tsdsr.device == "auto" and not nvidia_gpus():
+    if settings.tsdsr.device == "auto" and not visible_gpus():
         return "there is no GPU; --device cpu, or --model tsdsr, runs it on the CPU, which takes minutes a picture"
     try:
         require("tsdsr", "TSD-SR")

@@ -16,7 +16,7 @@ from upscale_server.jobs.folder import uploads_folder
 from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import get_logger
-from upscale_server.models.catalogue import LANCZOS, available
+from upscale_server.models.catalogue import LANCZOS, MODEL_SUFFIXES, available
 from upscale_server.service.assembly import assembled
 from upscale_server.service.door import check_target
 from upscale_server.service.results import Results
@@ -254,7 +254,8 @@ class VideoService:
     def model_names(self) -> frozenset[str]:
         """Return the names of all models that a job may ask for: ours, those added, and the classical kernel."""
         ours = {name for card in available() for name in (card.name, f"{card.name}-x{card.scale}")}
-        added = {path.stem for path in (self.settings.state_dir / "models").glob("*.onnx")}
+        files = (self.settings.state_dir / "models").glob("*")
+        added = {path.stem for path in files if path.suffix in MODEL_SUFFIXES}
         return frozenset(ours | added | {LANCZOS})
 
     def counts(self) -> Counts:

@@ -67,9 +67,8 @@ class Multipart:
         if self.upload_id is None:
             created = self._client.create_multipart_upload(**self._target.place, **self._target.headers)
             self.upload_id = str(created["UploadId"])
-        upload.remember(
-            self.upload_id
-        )  # before every try, not only the first: it may say that the job is no longer ours
+        # Before every try, not only the first: it may say that the job is no longer ours.
+        upload.remember(self.upload_id)
         count = max(1, -(-self._byte_count // self._part_size))
         parts = []
         for number in range(1, count + 1):

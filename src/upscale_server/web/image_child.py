@@ -20,6 +20,7 @@ from upscale_server.web.image_told import Told
 from upscale_server.web.shared_door import serve_shared
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_CUDA = "cuda:"
 
 
 def serve(settings: Settings, door: socket.socket, pipe: Connection, index: int) -> None:
@@ -32,7 +33,7 @@ def serve(settings: Settings, door: socket.socket, pipe: Connection, index: int)
         index: which of the processes this is, from 0.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says how to end
-    _take_a_gpu(index)
+    settings = with_own_gpu(settings, index)
     configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
     threading.Thread(target=_end_with_parent, args=(pipe,), name="parent", daemon=True).start()
     service = ImageService(settings, told=lambda: _tell(pipe, service))
@@ -43,22 +44,35 @@ def serve(settings: Settings, door: socket.socket, pipe: Connection, index: int)
     os._exit(0)
 
 
-def gpu_for(index: int, visible: str | None, count: int) -> str | None:
+def gpu_for(index: int, visible: str | None, count: int, device: str = "auto") -> str | None:
     """Return the GPUs that a process may see, so that several processes spread over several GPUs; None leaves all.
 
     Args:
         index: of the process.
         visible: CUDA_VISIBLE_DEVICES as it is set, None where it is not.
         count: GPUs of the machine.
+        device: that was asked for; `cuda:N` is the one GPU of all processes.
     """
     known = [str(number) for number in range(count)] if visible is None else visible.split(",")
+    if device.startswith(_CUDA):
+        number = device.removeprefix(_CUDA)
+        return known[int(number)].strip() if number.isdecimal() and int(number) < len(known) else None
     return known[index % len(known)].strip() if len(known) > 1 else None
 
 
-def _take_a_gpu(index: int) -> None:
-    chosen = gpu_for(index, os.environ.get(VISIBLE), len(nvidia_gpus()))
-    if chosen is not None:
-        os.environ[VISIBLE] = chosen
+def with_own_gpu(settings: Settings, index: int) -> Settings:
+    """Hide from this process the GPUs that are not its own; return the settings with its own as the first.
+
+    A GPU that is asked for and not there is left for whoever loads the model to refuse.
+    """
+    device = settings.tsdsr.device
+    chosen = gpu_for(index, os.environ.get(VISIBLE), len(nvidia_gpus()), device)
+    if chosen is None:
+        return settings
+    os.environ[VISIBLE] = chosen
+    if not device.startswith(_CUDA):
+        return settings
+    return settings.model_copy(update={"tsdsr": settings.tsdsr.model_copy(update={"device": "cuda"})})
 
 
 def _tell(pipe: Connection, service: ImageService) -> None:

@@ -6,6 +6,7 @@ Reading, enlarging and writing happen in the service's threads; a caller that wa
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -14,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from upscale_server.errors import UpscaleError
 from upscale_server.logs import get_logger
-from upscale_server.service.image import ImageService
+from upscale_server.service.image import ImageService, Submit
 from upscale_server.service.picture_work import FORMATS, Made, Wish
 from upscale_server.web.doorway import ClientGone
 from upscale_server.web.faults import opaque
@@ -80,7 +81,7 @@ async def upscale(request: Request, service: Service) -> Response:
     with _room(request).one():
         async with pictures_in(request, service.temp_dir, Bounds.of_one(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
-            made = await _made(request, service, sent.files[0], wish)
+            made = await _made(request, service.submit(sent.files[0], wish))
     headers = {"X-Output-Size": str(made.size), "X-Model": made.model}
     if made.warnings:
         headers["X-Warnings"] = ", ".join(dict.fromkeys(code for code, _ in made.warnings))
@@ -105,7 +106,8 @@ async def upscale_batch(request: Request, service: Service) -> Response:
     with _room(request).one():
         async with pictures_in(request, service.temp_dir, Bounds.of_batch(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
-            results = [await _entry(request, service, one, wish) for one in sent.files]
+            with service.batch() as submit:
+                results = [await _entry(request, service, submit, one, wish) for one in sent.files]
     successful = sum("error" not in one for one in results)
     model = service.facts.name if service.facts else ""
     body = {"results": results, "total": len(results), "successful": successful}
@@ -121,9 +123,11 @@ async def linked(request: Request, service: Service, key: str) -> Response:
     return await file_reply(request, file, kinds.get(file.path.suffix, "application/octet-stream"))
 
 
-async def _entry(request: Request, service: ImageService, source: Arrived, wish: Wish) -> dict[str, Any]:
+async def _entry(
+    request: Request, service: ImageService, submit: Submit, source: Arrived, wish: Wish
+) -> dict[str, Any]:  # JSON values
     try:
-        made = await _made(request, service, source, wish)
+        made = await _made(request, submit(source, wish))
         kept = await run_in_threadpool(service.results.keep, made.content, wish.suffix)
     except UpscaleError as err:
         return {"filename": source.file_name, "error": err.detail, "code": err.code}
@@ -143,14 +147,14 @@ async def _entry(request: Request, service: ImageService, source: Arrived, wish:
     }
 
 
-async def _made(request: Request, service: ImageService, source: Arrived, wish: Wish) -> Made:
+async def _made(request: Request, submitted: Future[Made]) -> Made:
     """Wait for a picture; a client that hangs up before its turn gives its turn away.
 
     Raises:
         ClientGone: nobody waits any more.
         UpscaleError: the picture cannot be made.
     """
-    waiting = asyncio.wrap_future(service.submit(source, wish))
+    waiting = asyncio.wrap_future(submitted)
     try:
         while not waiting.done():
             await asyncio.wait({waiting}, timeout=_LOOK_SECONDS)

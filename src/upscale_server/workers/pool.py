@@ -17,6 +17,7 @@ from upscale_server.logs import get_logger
 from upscale_server.models.base import Working
 from upscale_server.models.catalogue import LANCZOS
 from upscale_server.models.device import usable_cores
+from upscale_server.models.load import can_run
 from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan
 from upscale_server.stopping import Stop as Stopping
@@ -83,7 +84,7 @@ class Pool:
     def plan(self, source: Path, wish: Wish, limits: Limits, stop: Stopping) -> Plan:
         """Probe a source and decide everything about its job, at the desk.
 
-        A wish that leaves them open gets the server's model, and the engine that the lanes run on.
+        A wish that leaves them open gets the server's model, and the engine that the lanes run on where it can run it.
 
         Raises:
             Canceled: `stop` gave a reason.
@@ -130,11 +131,20 @@ class Pool:
             self._changed.notify_all()
 
     def _pace_of(self, settled: Settled, threads: int) -> Pace | None:
-        """Have it measured how many calls at once suit a lane's network and cores, while nothing else runs."""
+        """Have it measured how many calls at once suit a lane's network and cores, while nothing else runs.
+
+        Work goes on without that: whether the network runs here is for the lanes to say.
+        """
         if self._needs.choices is None:
             return None
         order = FindPace(settled, threads, self._needs.choices)
-        return cast("Pace", self._desk.do(order, self, ignore, self._closing_reason))
+        try:
+            return cast("Pace", self._desk.do(order, self, ignore, self._closing_reason))
+        except (Canceled, Draining):
+            raise
+        except UpscaleError as err:
+            get_logger().warning("pace_not_measured", cause=str(err))
+            return None
 
     def _closing_reason(self) -> str:
         return "closing" if self._closing.is_set() else ""
@@ -162,6 +172,8 @@ class Pool:
         if model == LANCZOS or wish.engine != "auto" or wish.precision != "auto":
             return wish
         ours = model is None or model == self._needs.model
+        if not ours and not can_run(settled.way.engine, str(model)):
+            return wish  # an added model of the other kind: what runs it here is found out with its plan
         precision = settled.way.precision if ours else "auto"
         return replace(wish, engine=settled.way.engine, precision=precision, settled=precision != "auto")
 

@@ -109,18 +109,19 @@ class Bench:
             case SettleModel() | FindPace():
                 return _found_out(order)
             case LoadModels(settled):
-                return self._load_all(settled)
+                return self._load_all(settled, observer)
             case Greet():
                 return None
 
-    def _load_all(self, settled: Settled) -> Working:
+    def _load_all(self, settled: Settled, observer: Observer) -> Working:
         self._settled = settled
         lanes = 1 if settled.pace is None else settled.pace.lanes
         for card in settled.cards:
             way = settled.way if card.path else Candidate("auto", "auto")
             upscaler = load_with(card, way.engine, self._options(way.precision, WARM_SIZE, lanes))
             working = upscaler.working
-            warm_up(upscaler, WARM_SIZE)
+            asked = WorkingPoint(lanes, 1, WARM_SIZE.pixels, working.precision)
+            warm_up(at_working_point(upscaler, WARM_SIZE, asked, self._points, observer), WARM_SIZE)
             # A plan names what was read back, not what was asked for: `auto` is never in one.
             self._residents[_key(card, working.engine, working.precision)] = upscaler
         return self._residents[next(iter(self._residents))].working
@@ -146,7 +147,7 @@ class Bench:
                 for one, upscaler in zip(lower.passes, self._passes(lower, observer), strict=True):
                     warm_up(upscaler, one.size_in)
             elif self._settled is not None:
-                self._load_all(self._settled)
+                self._load_all(self._settled, observer)
         except UpscaleError as err:
             get_logger().warning("lane_is_cold", cause=str(err))
 

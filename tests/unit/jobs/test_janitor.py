@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -252,3 +253,20 @@ def test_one_fault_hides_no_other(parts: Parts, monkeypatch: pytest.MonkeyPatch)
     sweep(parts)
 
     assert not has_folder(parts, job)
+
+
+def test_no_job_begins_again_while_its_work_is_removed(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock that a retry waits for is held from the look at a job to the end of the removal."""
+    tidying, held = threading.Lock(), []
+    job_in(parts, "canceled")
+    remove = JobFolder.remove
+
+    def watched(folder: JobFolder) -> None:
+        held.append(tidying.locked())
+        remove(folder)
+
+    monkeypatch.setattr(JobFolder, "remove", watched)
+    Janitor(parts, frozenset, tidying).sweep()
+
+    assert [True] == held
+    assert not tidying.locked()

@@ -14,7 +14,7 @@ from tests.support.cramped import Cramped
 from upscale_server.errors import OutOfMemory, UpscaleError
 from upscale_server.media.types import Size
 from upscale_server.models import pace
-from upscale_server.models.base import EngineOptions, Upscaler
+from upscale_server.models.base import EngineOptions, Upscaler, Working
 from upscale_server.models.catalogue import find
 from upscale_server.models.choices import Choices
 from upscale_server.models.extras import installed
@@ -94,6 +94,16 @@ def test_what_does_not_fit_into_memory_does_not_pay(monkeypatch: pytest.MonkeyPa
     with _rates(monkeypatch, full):
         assert USUAL == measure_pace(Cramped(), SIZE, 4, _loads)
         assert USUAL == measure_pace(Cramped(), SIZE, 4, no_room)
+
+
+def test_where_the_usual_pace_does_not_fit_it_is_still_the_answer(tmp_path: Path) -> None:
+    """A plan is not lost to a measurement; the work itself may ask for less. Nothing is remembered."""
+
+    class Full(Cramped):
+        working = Working("openvino", "a full device", "f32", 100.0)
+
+    assert USUAL == pace_of(Full(most_pixels=1), SIZE, Choices(tmp_path / "choices.json"), EngineOptions())
+    assert not (tmp_path / "paces.json").exists()
 
 
 def test_a_call_that_takes_long_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support import tiny_models
 from tests.support.tiny_models import Form
-from upscale_server.errors import BadRequest
+from upscale_server.errors import BadRequest, OutOfMemory
 from upscale_server.media.types import Size
-from upscale_server.models import catalogue, extras, pace, select, ways
-from upscale_server.models.base import EngineOptions, Working
+from upscale_server.models import catalogue, extras, pace, select, versions, ways
+from upscale_server.models.base import EngineOptions, Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.select import Measured
@@ -72,7 +77,7 @@ def test_a_damaged_memory_is_measured_again_and_repaired(
     assert OTHER == select.choose(card, AUTO, SIZE, Choices(path))
     assert OTHER == Choices(path).recall(key)
     assert 2 == len(counted)
-    assert ["choices.json", "conv.onnx"] == sorted(file.name for file in tmp_path.iterdir())
+    assert ["choices.json", "choices.json.lock", "conv.onnx"] == sorted(file.name for file in tmp_path.iterdir())
 
 
 def test_a_memory_that_cannot_be_written_costs_no_result(card: ModelCard, tmp_path: Path, counted: list[Size]) -> None:
@@ -89,7 +94,7 @@ def test_a_choice_of_other_versions_or_candidates_does_not_count(
     """What was fastest with another OpenVINO is measured again."""
     choices = Choices(tmp_path / "choices.json")
     select.choose(card, AUTO, SIZE, choices)
-    monkeypatch.setattr(select, "version", lambda _: "9999.0")
+    monkeypatch.setattr(versions, "version", lambda _: "9999.0")
 
     select.choose(card, AUTO, SIZE, choices)
 
@@ -179,6 +184,24 @@ def test_of_two_precisions_that_need_as_much_memory_the_better_one_is_the_lower_
     assert () == select.lower_precisions(checkpoint, Working("torch-cuda", "GPU", "f16", 60.0))
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "cuda", "tensorrt"])
+@pytest.mark.parametrize("package", ["onnxruntime", "onnxruntime-gpu"])
+def test_a_plan_names_the_onnx_runtime_that_is_installed(
+    engine: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra [cuda] brings the engine on the CPU, too, under another package's name."""
+
+    def version(name: str) -> str:
+        if name.startswith("onnxruntime") and name != package:
+            raise PackageNotFoundError(name)
+        return "9999.0"
+
+    monkeypatch.setattr(versions, "version", version)
+
+    assert {"upscale-server", "av", "openvino", package} == versions.made_with(engine).keys()
+    assert {"upscale-server", "av", "openvino"} == versions.made_with("openvino").keys()
+
+
 def test_a_heavy_network_is_measured_on_fewer_pixels(card: ModelCard) -> None:
     """Measuring costs seconds, whatever is measured."""
     heavy = replace(card, macs_per_pixel=16_000_000)
@@ -215,12 +238,90 @@ def test_a_candidate_that_does_not_load_is_named_and_the_others_are_measured(car
     assert ["", True] == [measured[0].fault, bool(measured[1].fault)]
 
 
+@pytest.mark.parametrize("fits", [0, 1, 2, 3])
+def test_a_candidate_that_runs_out_of_memory_is_named_and_the_others_are_measured(
+    card: ModelCard, monkeypatch: pytest.MonkeyPatch, fits: int
+) -> None:
+    """A GPU that another program fills loads a network and does not run it, or not for long."""
+    real = select.load_with
+
+    def load(one: ModelCard, engine: str, options: EngineOptions) -> object:
+        loaded = real(one, "openvino", replace(options, precision="f32"))
+        if engine == "cuda":
+            monkeypatch.setattr(loaded, "upscale", _fitting(loaded.upscale, fits))
+        return loaded
+
+    monkeypatch.setattr(select, "load_with", load)
+
+    measured = select.measure(card, (Candidate("cuda", "f32"), EXACT), SIZE)
+
+    assert ["the device is full", ""] == [one.fault for one in measured]
+    assert select.fastest(measured) == measured[1]
+
+
+def test_where_nothing_fits_to_hold_the_others_against_all_are_named(
+    card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without f32 there is no telling which is right, and so nothing to choose."""
+    real = select.load_with
+
+    def load(one: ModelCard, _engine: str, options: EngineOptions) -> object:
+        loaded = real(one, "openvino", replace(options, precision="f32"))
+        monkeypatch.setattr(loaded, "upscale", _fitting(loaded.upscale, 1))
+        return loaded
+
+    monkeypatch.setattr(select, "load_with", load)
+
+    measured = select.measure(card, (FAST, Candidate("cuda", "bf16")), SIZE)
+
+    assert ["the device is full"] * 2 == [one.fault for one in measured]
+    assert select.fastest(measured) is None
+
+
+def test_those_who_start_at_once_choose_the_same(
+    card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first one's measurement instead of making its own, which could end otherwise."""
+    both_here = threading.Barrier(2)
+    winners = iter(["f32", "bf16"])
+
+    def measured(_card: ModelCard, offered: tuple[Candidate, ...], *_: object) -> tuple[Measured, ...]:
+        with suppress(threading.BrokenBarrierError):
+            both_here.wait(0.5)  # met only where both measure
+        best = next(winners)
+        return tuple(
+            Measured(one.engine, one.precision, "CPU", 1.0 if one.precision == best else 2.0, 1, 99.0)
+            for one in offered
+        )
+
+    monkeypatch.setattr(select, "measure", measured)
+    monkeypatch.setattr(select, "candidates", lambda *_: (Candidate("openvino", "bf16"), Candidate("openvino", "f32")))
+    with ThreadPoolExecutor(2) as starters:
+        chosen = [
+            starters.submit(select.choose, card, AUTO, SIZE, Choices(tmp_path / "choices.json")) for _ in range(2)
+        ]
+
+    assert 1 == len({one.result() for one in chosen})
+
+
 def test_what_was_measured_is_what_load_gives(card: ModelCard, tmp_path: Path) -> None:
     """The names that are remembered are names that `load` takes."""
     chosen = select.choose(card, AUTO, SIZE, Choices(tmp_path / "choices.json"))
 
     with closing(ways.load_way(card, chosen, SIZE, None)) as loaded:
         assert chosen == Candidate(loaded.working.engine, loaded.working.precision)
+
+
+def _fitting(upscale: Callable[..., Upscaled], times: int) -> Callable[..., Upscaled]:
+    """Return an `upscale` that fits into memory so many times."""
+    left = iter(range(times))
+
+    def full(lr: Pixels, **named: Any) -> Upscaled:  # noqa: ANN401 - handed on
+        if next(left, None) is None:
+            raise OutOfMemory("the device is full")
+        return upscale(lr, **named)
+
+    return full
 
 
 def _darkened(upscale):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - any upscaler's method

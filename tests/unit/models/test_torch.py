@@ -15,7 +15,7 @@ from upscale_server.cli import doctor
 from upscale_server.errors import BadRequest, DeviceUnused, ModelInvalid, OutOfMemory, UpscaleError
 from upscale_server.events import ignore
 from upscale_server.media.types import Size
-from upscale_server.models import catalogue, device, select
+from upscale_server.models import catalogue, device
 from upscale_server.models.base import EngineOptions, Pixels
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Points
@@ -24,6 +24,7 @@ from upscale_server.models.extras import installed
 from upscale_server.models.ladder import at_working_point
 from upscale_server.models.load import load
 from upscale_server.models.trial import textured_picture
+from upscale_server.models.versions import made_with
 from upscale_server.models.working_point import WorkingPoint
 
 if not installed("torch"):
@@ -203,8 +204,8 @@ def test_doctor_warns_of_a_gpu_that_torch_cannot_use(monkeypatch: pytest.MonkeyP
 
 def test_the_plan_tells_the_versions_that_bytes_depend_on() -> None:
     """Another torch rounds otherwise."""
-    assert {"torch", "spandrel"} <= select.made_with("torch").keys() & select.made_with("torch-cuda").keys()
-    assert "torch" not in select.made_with("openvino")
+    assert {"torch", "spandrel"} <= made_with("torch").keys() & made_with("torch-cuda").keys()
+    assert "torch" not in made_with("openvino")
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "lanczos"])

@@ -11,7 +11,7 @@ from tests.support.image_served import image_settings
 from upscale_server.errors import BadRequest, MissingExtra, ModelMissing
 from upscale_server.image_settings import Tsdsr
 from upscale_server.models.at_hand import tsdsr_options
-from upscale_server.service import picture_models, tsdsr_models
+from upscale_server.service import gpu_facts, picture_models, tsdsr_models
 from upscale_server.service.tsdsr_models import TsdsrModels, open_tsdsr, why_not
 from upscale_server.settings import Settings
 
@@ -48,7 +48,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def gpus(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Have the machine these GPUs."""
-    monkeypatch.setattr(tsdsr_models, "nvidia_gpus", lambda: names)
+    monkeypatch.setattr(gpu_facts, "nvidia_gpus", lambda: names)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def test_auto_is_tsdsr_where_weights_and_a_gpu_are(
@@ -80,6 +81,21 @@ def test_auto_without_a_gpu_is_tsdsr_only_where_the_cpu_is_asked_for(
         assert "fast-clean" == models.facts.name
         assert "there is no GPU" in dict(models.facts.details)["tsdsr"]
         models.close()
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "none"])
+def test_auto_with_hidden_gpus_is_the_built_in_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[dict[str, Any]], visible: str
+) -> None:
+    """A GPU that CUDA_VISIBLE_DEVICES hides is none: the server starts, and says why it is not TSD-SR."""
+    gpus(monkeypatch, "NVIDIA A100")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    models = picture_models.open_models(settings_with(tmp_path))
+    models.close()
+
+    assert [] == opened
+    assert "there is no GPU" in dict(models.facts.details)["tsdsr"]
 
 
 def test_weights_that_are_not_all_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

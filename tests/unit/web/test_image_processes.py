@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
+from tests.support.image_served import image_settings
 from upscale_server.cli.named import IMAGE_GROUP, fill_in
-from upscale_server.web.image_child import gpu_for
+from upscale_server.image_settings import Tsdsr
+from upscale_server.web import image_child
+from upscale_server.web.image_child import VISIBLE, gpu_for
 from upscale_server.web.shared_door import Acceptor
 
 
@@ -30,6 +35,33 @@ def test_processes_spread_over_the_gpus_that_may_be_seen(
 ) -> None:
     """In turns; what CUDA_VISIBLE_DEVICES hides stays hidden, and one GPU is shared without a word."""
     assert expected == gpu_for(index, visible, count)
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [
+        ("cuda:1", None, ("1", "cuda")),
+        ("cuda:1", "4,6", ("6", "cuda")),
+        ("cuda:0", "GPU-a,GPU-b", ("GPU-a", "cuda")),
+        ("cuda:0", "4", ("4", "cuda")),
+        ("cuda:2", None, (None, "cuda:2")),
+        ("cuda:1", "4", ("4", "cuda:1")),
+        ("cuda", None, ("0", "cuda")),
+        ("auto", None, ("0", "auto")),
+    ],
+)
+def test_a_gpu_that_is_named_is_the_one_that_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, visible: str | None, expected: tuple[str | None, str]
+) -> None:
+    """Of two: it is the only one that is seen, and then the first; one that is not there is refused by its name."""
+    monkeypatch.setattr(image_child, "nvidia_gpus", lambda: ("NVIDIA A100", "NVIDIA H200"))
+    monkeypatch.setenv(VISIBLE, visible or "")  # so that what the function sets is taken back
+    if visible is None:
+        monkeypatch.delenv(VISIBLE)
+
+    found = image_child.with_own_gpu(image_settings(tmp_path, tsdsr=Tsdsr(device=device)), 0)
+
+    assert expected == (os.environ.get(VISIBLE), found.tsdsr.device)
 
 
 def test_the_scripts_constants_become_settings_of_the_image_server() -> None:

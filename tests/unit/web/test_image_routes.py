@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,9 @@ from tests.support.image_served import (
     serving_images,
 )
 from upscale_server.errors import ModelInvalid
+from upscale_server.service import image
 from upscale_server.service.picture_models import PictureModels, open_models
+from upscale_server.service.picture_results import PictureResults
 from upscale_server.settings import Limits, Settings
 
 WHOLE = picture_file(300, 300)
@@ -235,6 +238,34 @@ def test_a_link_that_was_changed_or_is_over_gives_nothing(tmp_path: Path, monkey
     assert [] == everything_under(tmp_path)
 
 
+def test_results_are_removed_although_their_folder_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that finds no folder is followed by others; the one after its return removes what is too old."""
+    swept = threading.Semaphore(0)
+    sweep = PictureResults.sweep
+
+    def counted(results: PictureResults) -> int:
+        try:
+            return sweep(results)
+        finally:
+            swept.release()
+
+    monkeypatch.setattr(image, "_LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(PictureResults, "sweep", counted)
+    with serving_images(image_settings(tmp_path, image={"result_seconds": 60})) as images:
+        folder, away = images.service.output_dir, tmp_path / "away"
+        old = folder / "old.png"
+        old.touch()
+        folder.rename(away)
+        for _ in range(3):  # one may be under way while the folder goes; two more begin without it
+            assert swept.acquire(timeout=WAIT_SECONDS)
+        os.utime(away / "old.png", (0, 0))
+        away.rename(folder)
+        for _ in range(2):
+            assert swept.acquire(timeout=WAIT_SECONDS)
+
+        assert not old.exists()
+
+
 def test_failed_requests_leave_nothing(tmp_path: Path) -> None:
     """Neither a broken form nor a refused picture nor a refused word leaves a file, and uploads touch the disk."""
     large = picture_file(1200, 1200, "BMP")  # more than is kept in memory
@@ -345,6 +376,41 @@ def test_a_server_that_stops_finishes_what_it_accepted(gate_and_images: tuple[Ga
         assert (503, "draining") == (late.status_code, late.json()["code"])
         assert "retry-after" in late.headers
         assert 200 == inside.result(WAIT_SECONDS).status_code
+
+
+def test_a_server_that_stops_finishes_a_batch_that_it_accepted(gate_and_images: tuple[Gate, ImagesServed]) -> None:
+    """The pictures behind the one under way are enlarged too: a 200 is not sent again, unlike a 503."""
+    gate, images = gate_and_images
+    files = [("files", (f"{n}.png", picture_file())) for n in range(3)]
+    with ThreadPoolExecutor(1) as callers:
+        inside = callers.submit(images.client.post, "/upscale_batch", files=files)
+        assert gate.entered.acquire(timeout=WAIT_SECONDS)
+        stopping = threading.Thread(target=images.service.stop)
+        stopping.start()
+        while not images.service.is_draining:
+            threading.Event().wait(0.01)
+        gate.open.set()
+        stopping.join(WAIT_SECONDS)
+        reply = inside.result(WAIT_SECONDS)
+
+    assert (200, 3) == (reply.status_code, reply.json()["successful"]), reply.json()
+
+
+def test_a_batch_that_outlasts_the_drain_says_which_pictures_were_not_made(tmp_path: Path) -> None:
+    """What is under way when the time is over is finished; the rest are entries that may be sent again."""
+    gates: list[Gate] = []
+    with serving_images(image_settings(tmp_path, image={"drain_seconds": 0}), gated(gates)) as images:
+        while images.client.get("/health").status_code != 200:
+            threading.Event().wait(0.01)
+        files = [("files", (f"{n}.png", picture_file())) for n in range(2)]
+        with ThreadPoolExecutor(1) as callers:
+            inside = callers.submit(images.client.post, "/upscale_batch", files=files)
+            assert gates[0].entered.acquire(timeout=WAIT_SECONDS)
+            images.service.stop()
+            gates[0].open.set()
+            reply = inside.result(WAIT_SECONDS)
+
+    assert [None, "draining"] == [one.get("code") for one in reply.json()["results"]]
 
 
 def test_until_the_models_are_loaded_the_documented_words_are_said(tmp_path: Path) -> None:

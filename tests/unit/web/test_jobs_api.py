@@ -61,6 +61,20 @@ def test_pause_that_is_asked_of_a_running_job_is_seen_and_taken_back(served: Ser
     ]
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".safetensors"])
+def test_added_model_of_either_kind_may_be_asked_for(served: Served, suffix: str) -> None:
+    """What `upscale models add` keeps, the command line and the server run alike; its card is no model."""
+    folder = served.service.settings.state_dir / "models"
+    folder.mkdir()
+    (folder / f"esrgan{suffix}").write_bytes(b"weights")
+    (folder / "card-only.json").write_text("{}", encoding="utf-8")
+
+    known, unknown = (served.client.post("/v1/jobs", json={**JOB, "model": name}) for name in ("esrgan", "card-only"))
+
+    assert (202, "model_missing") == (known.status_code, unknown.json()["code"])
+    assert "esrgan" == known.json()["asked"]["model"]
+
+
 def test_target_over_the_limits_is_refused_at_the_door(served: Served) -> None:
     """413 with the setting, by address and before an upload is read; nothing is queued."""
     asked = served.client.post("/v1/jobs", json={"payload_url": JOB["payload_url"], "target": "20000x20000"})

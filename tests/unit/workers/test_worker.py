@@ -149,6 +149,22 @@ def test_a_network_that_does_not_fit_beside_others_gets_their_room(
     assert FRAMES == len(cast("Done", done).times)
 
 
+def test_a_lane_that_must_ask_for_less_is_ready_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job would run with smaller tiles is no reason to be without lanes; the next one begins there."""
+    file, most = tmp_path / "choices.json", worker.WARM_SIZE.pixels // 2
+    small = Cramped(most_pixels=most)
+    told: list[Event] = []
+    again: list[Event] = []
+    order = LoadModels(Settled((small.card,), Candidate("auto", "auto")))
+
+    working = _bench(monkeypatch, file, [small]).do(order, told.append)
+    _bench(monkeypatch, file, [Cramped(most_pixels=most)]).do(order, again.append)
+
+    assert small.working == working
+    assert {SteppedDown} == {type(one) for one in told}
+    assert [] == again
+
+
 def test_a_lane_loads_its_own_networks_with_the_lanes_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was found out at the desk is what the lane's engine is made for."""
     asked: list[EngineOptions] = []
@@ -192,7 +208,6 @@ def test_an_engine_built_in_a_servers_background_runs_in_a_lane(
         tensorrt, "in_a_process", lambda card, options: in_a_process(card, options, substitute_engines.open_on_cpu)
     )
     monkeypatch.setattr(session, "available_engines", lambda: ("onnxruntime", "cuda", "tensorrt"))
-    monkeypatch.setattr("upscale_server.plan.made_with", lambda _engine: {})  # onnxruntime-gpu is not installed
     for module in (select, ways, worker):
         monkeypatch.setattr(module, "load_with", load)
 
