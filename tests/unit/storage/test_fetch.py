@@ -37,7 +37,7 @@ SECRET = "X-Amz-Signature=c0ffee"  # noqa: S105 - looked for in messages
 
 def quick(**changes: object) -> FetchRules:
     """Return rules that give up fast; the limits tested are far apart, so no test depends on the machine."""
-    settings = Fetch(allowed_networks=LOOPBACK, idle_seconds=1.0, total_seconds=60.0, least_bytes_per_second=0)
+    settings = Fetch(allowed_networks=LOOPBACK, idle_seconds=10.0, total_seconds=60.0, least_bytes_per_second=0)
     rules = dataclasses.replace(FetchRules.of(settings), pause_seconds=0.01)
     return dataclasses.replace(rules, **changes)  # type: ignore[arg-type]
 
