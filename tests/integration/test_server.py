@@ -13,6 +13,7 @@ import av
 import httpx
 import pytest
 
+from tests.support import tiny_checkpoints
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.killing import wait_until
@@ -20,6 +21,8 @@ from tests.support.processes import descendants, is_alive
 from tests.support.served import Served, settings_in
 from tests.support.served import serving as service_behind_http
 from tests.support.server import running, serving
+from upscale_server.models.added import Addition, add
+from upscale_server.models.extras import installed
 from upscale_server.service import VideoService
 from upscale_server.settings import Subnet, Workers
 
@@ -87,6 +90,20 @@ def test_one_video_gives_the_same_bytes_whichever_way_it_comes(
     assert 1 == len(set(results))
     assert [True] * 3 == audits
     wait_until(lambda: not list(server.service.uploads.parent.rglob("*/source")))
+
+
+def test_an_added_checkpoint_runs_beside_the_servers_own_network(server: Served, source: str, tmp_path: Path) -> None:
+    """The lanes hold another engine's network; a job that names a checkpoint gets torch."""
+    if not installed("torch"):
+        pytest.skip("the extra [torch] is not installed")
+    checkpoint = tiny_checkpoints.made(tmp_path / "compact-x2.safetensors")
+    add(Addition(str(checkpoint)), server.service.settings.state_dir / "models")
+
+    accepted = server.client.post("/v1/jobs", json={"payload_url": source, "scale": 2, "model": "compact-x2"})
+    job = ended(server, accepted.json()["id"])
+
+    assert "succeeded" == job["state"], job["fault"]
+    assert job["plan"]["engine"] in {"torch", "torch-cuda"}  # type: ignore[index]
 
 
 def test_a_miners_round_gives_paths_for_paths_and_links_for_links(

@@ -32,6 +32,13 @@ def refuse(card: ModelCard, options: EngineOptions, folder: Path) -> Upscaler:
     raise DeviceUnused(f"no kernel for {card.name} in {folder.name[:1]} {options.precision}")
 
 
+def build_for_ever(card: ModelCard, options: EngineOptions, folder: Path) -> Upscaler:
+    """Say who is at work, then work for years without letting another thread run, as a library may."""
+    (folder / "building.pid").write_text(str(os.getpid()), encoding="ascii")
+    sum(range(1 << 60))
+    return open_on_cpu(card, options, folder)
+
+
 def crash(card: ModelCard, options: EngineOptions, folder: Path) -> Upscaler:
     """End the process as a library does that was handed nonsense."""
     del card, options, folder

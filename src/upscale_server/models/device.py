@@ -38,6 +38,16 @@ def nvidia_gpus() -> tuple[str, ...]:
     return tuple(names)
 
 
+def first_visible_gpu() -> int:
+    """Return the driver's index of the GPU that is CUDA's first one here, on which networks run.
+
+    The driver's own programs tell of all, whatever `CUDA_VISIBLE_DEVICES` says; a GPU named by its UUID is not looked
+    up, and the first one of all stands for it.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+    return int(first) if first.isdigit() else 0
+
+
 def _model(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

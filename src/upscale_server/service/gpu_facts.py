@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from upscale_server.models.device import nvidia_gpus
+from upscale_server.models.device import first_visible_gpu, nvidia_gpus
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ASK = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
@@ -91,13 +91,7 @@ def _told_by_driver() -> tuple[str, float, float] | None:
         done = subprocess.run(  # noqa: S603 - a fixed question to the driver's own program
             [program, *_ASK], capture_output=True, text=True, check=True, timeout=_SECONDS
         )
-        name, total, free = done.stdout.splitlines()[_first_visible()].rsplit(",", 2)
+        name, total, free = done.stdout.splitlines()[first_visible_gpu()].rsplit(",", 2)
         return name.strip(), int(total) * _MIB / _GB, int(free) * _MIB / _GB
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
-
-
-def _first_visible() -> int:
-    """Return the index of the GPU that is the first one for CUDA."""
-    first = os.environ.get(_VISIBLE, "").split(",")[0]
-    return int(first) if first.isdigit() else 0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscale_server.models.device import usable_cores
+from upscale_server.models.device import first_visible_gpu, usable_cores
 from upscale_server.settings import Settings
 from upscale_server.workers.resident import Patience
 
@@ -88,17 +88,16 @@ def _held_by_cpu() -> int:
 
 
 def _held_by_gpu() -> int:
-    """Return the lanes that the first visible GPU and the cores beside it hold."""
+    """Return the lanes that the first visible GPU, on which all of them run, and the cores beside it hold."""
     found = shutil.which("nvidia-smi")
     if found is None:
         return 1
     asked = [found, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     try:
         ran = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - a fixed command
-        said = ran.stdout.split()
-    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs says nothing about how many lanes it holds
-        return 1
-    free = min((int(one) for one in said if one.isdecimal()), default=0) << 20
+        free = int(ran.stdout.splitlines()[first_visible_gpu()]) << 20
+    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+        return 1  # a driver that hangs or may not tell says nothing about how many lanes it holds
     return min(free // MEMORY_OF_A_GPU_LANE, usable_cores() // CORES_OF_A_GPU_LANE)
 
 

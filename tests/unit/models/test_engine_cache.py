@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -14,8 +15,9 @@ import pytest
 
 from tests.support import substitute_engines, tiny_models
 from tests.support.cramped import Cramped
+from tests.support.processes import is_alive
 from tests.support.tiny_models import Form
-from upscale_server.errors import DeviceUnused, MissingExtra, StorageError
+from upscale_server.errors import Canceled, DeviceUnused, MissingExtra, StorageError
 from upscale_server.media.types import Size
 from upscale_server.models import catalogue, load, select
 from upscale_server.models.base import EngineOptions, Pixels, Upscaled
@@ -207,6 +209,44 @@ def test_a_build_that_refuses_or_crashes_is_a_fault_and_not_our_end(
     with pytest.raises(DeviceUnused, match=f"TensorRT could not build an engine for conv: .*{fault}"):
         cache.opened(KEY, tensorrt.in_a_process(card, OPTIONS, opens), lambda _: None)
 
+    assert [] == list(cache.folder.iterdir())
+
+
+def test_whoever_waits_for_a_build_is_asked_whether_to_go_on(
+    cache: EngineCache, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane is heard of during a build of minutes; what it asks cannot be handed to another process."""
+    monkeypatch.setattr(tensorrt, "_HEARD_SECONDS", 0.01)
+    pipe: queue.SimpleQueue[int] = queue.SimpleQueue()  # as in a lane's: it is not pickled
+    options = replace(OPTIONS, between_tiles=lambda: pipe.put(1))
+
+    with cache.building(KEY) as staging:
+        tensorrt.in_a_process(card, options, substitute_engines.open_on_cpu)(staging)
+
+    assert cache.find(KEY) is not None
+    assert not pipe.empty()
+
+
+def test_a_build_ends_with_the_work_that_it_is_for(
+    cache: EngineCache, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancel does not wait for minutes, and leaves neither a process nor half an engine."""
+    monkeypatch.setattr(tensorrt, "_HEARD_SECONDS", 0.01)
+    building: list[int] = []
+
+    def stop_once_it_works() -> None:
+        said = [path.read_text(encoding="ascii") for path in cache.folder.glob("*/building.pid")]
+        if said and said[0]:
+            building.append(int(said[0]))
+            raise Canceled("stopped")
+
+    build = tensorrt.in_a_process(
+        card, replace(OPTIONS, between_tiles=stop_once_it_works), substitute_engines.build_for_ever
+    )
+    with pytest.raises(Canceled):
+        cache.opened(KEY, build, lambda _: None)
+
+    assert not is_alive(building[0])
     assert [] == list(cache.folder.iterdir())
 
 

@@ -27,6 +27,7 @@ def smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.mark.usefixtures("big_machine")
@@ -60,7 +61,7 @@ def test_memory_bounds_the_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("echo 143000", 12),  # MiB free: memory for 69, cores for 16, the most are 12
         ("echo 8192", 4),
-        ("echo 8192; echo 4096", 2),  # lanes may land on either card
+        ("echo 8192; echo 4096", 4),  # all lanes run on the first one
         ("echo 100", 1),
         ("echo '[Insufficient Permissions]'", 1),
         ("exit 9", 1),
@@ -71,6 +72,18 @@ def test_gpu_lanes_follow_its_free_memory(
 ) -> None:
     """Two gibibytes of GPU memory a lane; a driver that tells nothing gives one lane."""
     smi(tmp_path, monkeypatch, script)
+
+    assert lanes == lane_count(PoolNeeds(), "cuda")
+
+
+@pytest.mark.usefixtures("big_machine")
+@pytest.mark.parametrize(("visible", "lanes"), [("", 1), ("1", 4), ("1,0", 4), ("2", 1), ("GPU-8932f937", 1)])
+def test_gpus_that_are_hidden_hold_no_lanes(
+    visible: str, lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's program tells of all; a full GPU that CUDA does not see is no reason for fewer lanes."""
+    smi(tmp_path, monkeypatch, "echo 100; echo 8192")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     assert lanes == lane_count(PoolNeeds(), "cuda")
 

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -21,7 +23,7 @@ from typing import IO
 import onnxruntime as ort
 
 from upscale_server.errors import DeviceUnused, UpscaleError
-from upscale_server.models.base import EngineOptions, Upscaler
+from upscale_server.models.base import EngineOptions, Upscaler, go_on
 from upscale_server.models.card import ModelCard
 from upscale_server.models.engine_builds import Build
 from upscale_server.models.engine_cache import EngineCache, EngineKey
@@ -35,6 +37,8 @@ Opens = Callable[[ModelCard, EngineOptions, Path], Upscaler]
 
 _DRIVER = Path("/proc/driver/nvidia")
 _FAULT = "fault.txt"
+_HEARD_SECONDS = 1.0
+"""Between two signs of life while an engine is built, which takes longer than a worker may be silent."""
 
 
 def window_of(card: ModelCard, options: EngineOptions) -> tuple[int, int]:
@@ -76,6 +80,7 @@ def opened(card: ModelCard, options: EngineOptions) -> OnnxRuntimeUpscaler:
     Raises:
         MissingExtra: the installed ONNX Runtime has no TensorRT.
         DeviceUnused: no engine can be built, or it did not do the work.
+        Canceled: the options' `between_tiles` raised it during the build.
     """
     refuse_missing("tensorrt")
     if not options.engines or options.frame_size is None:
@@ -100,16 +105,34 @@ def _in_a_process(card: ModelCard, options: EngineOptions, opens: Opens, folder:
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=found) as process:  # noqa: S603 - our own
         try:
-            pickle.dump((card, options, opens, folder), _given(process))
+            # Who is asked between tiles is asked here: it may be a pipe of this process.
+            pickle.dump((card, replace(options, between_tiles=go_on), opens, folder), _given(process))
             _given(process).flush()
         except OSError:
             pass  # it has ended already, and its exit code is told
-        code = process.wait()  # the pipe stays open so long: a child whose parent has gone sees its end
+        # The pipe stays open so long: a child whose parent has gone sees its end.
+        code = _waited_for(process, options.between_tiles)
     if not code:
         return
     told = folder / _FAULT
     why = told.read_text(encoding="utf-8") if told.is_file() else f"exit code {code}"
     raise DeviceUnused(f"TensorRT could not build an engine for {card.name}: {why}")
+
+
+def _waited_for(process: subprocess.Popen[bytes], between_tiles: Callable[[], None]) -> int:
+    """Return the exit code of a build; where `between_tiles` raises, the build ends first.
+
+    Raises:
+        Canceled: the work that the engine is for was stopped.
+    """
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(_HEARD_SECONDS)
+            between_tiles()
+    except BaseException:
+        process.kill()  # a library that builds may keep the thread from running that would see our end
+        raise
 
 
 def _given(process: subprocess.Popen[bytes]) -> IO[bytes]:
