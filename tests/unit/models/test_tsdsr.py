@@ -29,6 +29,7 @@ from upscale_server.models.tsdsr.geometry import exact
 from upscale_server.models.tsdsr.model import TsdsrUpscaler
 from upscale_server.models.tsdsr.options import TsdsrOptions
 from upscale_server.models.tsdsr.stages import Request
+from upscale_server.models.tsdsr.tiles import TileGrid
 from upscale_server.models.tsdsr.vae import Holding, Vae
 from upscale_server.pipeline_image import upscale_image
 from upscale_server.settings import Settings
@@ -197,6 +198,24 @@ def test_attention_in_groups_of_queries_sees_every_pixel(monkeypatch: pytest.Mon
         found = vae.picture(latent, Holding())
 
     assert (expected - found).abs().max() <= SEAMLESS
+
+
+@pytest.mark.parametrize(("mode", "tiles"), [("exact", 103), ("reference", 254)])
+def test_tiles_that_a_thin_picture_clamps_overlap_by_half_at_most(
+    monkeypatch: pytest.MonkeyPatch, mode: str, tiles: int
+) -> None:
+    """A latent of 10x516 has steps of 5; the official script's steps are 2, which the mode of its name keeps."""
+    grids: list[TileGrid] = []
+
+    def noted(network: torch.nn.Module, latent: torch.Tensor, grid: TileGrid, tile_batch: int) -> torch.Tensor:
+        del network, tile_batch
+        grids.append(grid)
+        return torch.zeros_like(latent)
+
+    monkeypatch.setattr(stages, "predict", noted)
+    view(tsdsr.tiny_options(mode=mode, latent_tile=64, latent_overlap=8), process_size=64).upscale(picture(40, 2060))
+
+    assert [(10, tiles)] == [(grid.width, len(grid.places)) for grid in grids]
 
 
 def _told(events: list[Event]) -> list[str]:

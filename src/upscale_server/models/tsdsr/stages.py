@@ -108,10 +108,13 @@ class Stages:
 
     def _predicted(self, latent: torch.Tensor, point: Point) -> torch.Tensor:
         height, width = latent.shape[2:]
-        overlap = min(self.options.latent_overlap, point.latent_tile // 2)
-        if point.latent_tile == self.options.latent_tile:
-            overlap = self.options.latent_overlap
-        grid = plan_tiles(height, width, point.latent_tile, overlap, self.networks.longest)
+        longest = self.networks.longest
+        is_exact = self.options.mode == "exact"
+        # The official script keeps the overlap of a tile that a thin latent clamps: nearly all of it is done again.
+        side = min(point.latent_tile, height, width, longest) if is_exact else point.latent_tile
+        asked = self.options.latent_overlap
+        overlap = asked if side == self.options.latent_tile else min(asked, side // 2)
+        grid = plan_tiles(height, width, point.latent_tile, overlap, longest)
         return predict(self.networks.transformer, latent, grid, point.tile_batch)
 
     def _decoded(self, vae: Vae, latent: torch.Tensor, point: Point) -> torch.Tensor:
