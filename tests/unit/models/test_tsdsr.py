@@ -328,6 +328,29 @@ def test_a_vae_that_overflows_is_run_once_more_in_float32(monkeypatch: pytest.Mo
     assert found.finite.all()
 
 
+def test_memory_that_float32_lacks_is_told_and_narrows_no_later_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The repetition steps down for itself: whoever asked hears of it, and the size's point stays."""
+    drawn, strips, told = Vae.picture, [], list[Event]()
+
+    def overflowing(self: Vae, latent: torch.Tensor, holding: Holding) -> torch.Tensor:
+        if self.dtype != torch.float32:
+            strips.append(holding.values)
+            return drawn(self, latent, holding) * float("inf")
+        if holding.values == strips[0]:
+            raise torch.OutOfMemoryError("injected")
+        return drawn(self, latent, holding)
+
+    monkeypatch.setattr(Vae, "picture", overflowing)
+    upscaler = tsdsr.model_of(random_networks(TINY, CPU, torch.bfloat16), tsdsr.tiny_options()).at(
+        2, 16, observer=told.append
+    )
+    for _ in range(2):
+        assert upscaler.upscale(picture(24, 24)).finite.all()
+
+    assert strips[0] == strips[1]
+    assert 2 == len(_told(told))
+
+
 def test_values_that_stay_broken_are_told_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard hears of them; nothing is repeated for ever."""
     drawn = Vae.picture

@@ -6,7 +6,7 @@ repeated with less, from that stage's beginning; what came before is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -56,12 +56,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The networks, how they were asked to run, and the point where memory suffices for a picture."""
+    """The networks, how they were asked to run, and the point where memory suffices for a picture.
+
+    `keep` is told of the steps that later pictures of the size begin with: none of a run in float32, which needs more.
+    """
 
     networks: Networks
     options: TsdsrOptions
     point: Point
     tell: Steps
+    keep: Steps
 
     def made(self, values: torch.Tensor, request: Request) -> Made:
         """Take a picture's values, `(1, 3, H, W)` in 0..1, through the networks.
@@ -69,7 +73,8 @@ class Stages:
         Raises:
             OutOfMemory: the smallest step of a stage does not fit.
         """
-        ladder = _Ladder(self.point, self.tell, self.networks.vae.device)
+        steps = (self.tell,) if request.full_precision else (self.tell, self.keep)
+        ladder = _Ladder(self.point, steps, self.networks.vae.device)
         vae = self.networks.vae.in_float32() if request.full_precision else self.networks.vae
         geometry = request.geometry
         given = pixels.network_input(values, geometry.resized, geometry.padded)
@@ -149,9 +154,9 @@ def _finite(values: torch.Tensor) -> bool:
 class _Ladder:
     """The working point of one picture; it only goes down."""
 
-    def __init__(self, point: Point, tell: Steps, device: torch.device) -> None:
+    def __init__(self, point: Point, told: Sequence[Steps], device: torch.device) -> None:
         self._point = point
-        self._tell = tell
+        self._told = told
         self._device = device
 
     def climbed(self, run: Callable[[Point], Result], smaller: Callable[[Point], Point | None]) -> Result:
@@ -171,5 +176,6 @@ class _Ladder:
             if step is None:
                 raise fault
             give_back(self._device)
-            self._tell(step)
+            for tell in self._told:
+                tell(step)
             self._point = step
