@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from tests.support import tsdsr
 from tests.support.tsdsr import PART, Case
+from upscale_server.events import ignore
 from upscale_server.media.types import Size
 from upscale_server.models.tsdsr import pixels, weights
 from upscale_server.models.tsdsr.constants import TIMESTEP, fix_constants
 from upscale_server.models.tsdsr.networks import merge
 from upscale_server.models.tsdsr.prediction import predict
-from upscale_server.models.tsdsr.stages import Made, Request, Stages
+from upscale_server.models.tsdsr.stages import Made, Request
 from upscale_server.models.tsdsr.tiles import plan_tiles
 
 CPU = torch.device("cpu")
@@ -89,6 +90,6 @@ def finished(align: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     decoded = torch.from_numpy(case.tensors("sample", PART)["decoded"])
     model = tsdsr.model_of(tsdsr.tiny_networks(), case.options(align=align))
     geometry = model.geometry(Size(33, 57), 2, 64)
-    stages = Stages(model._networks, model._options, model._stages(geometry).point, lambda _: None)
+    stages = model._stages(geometry, ignore)
     found = stages.finished_as_reference(case.picture(PART), Made(*(decoded,) * 6, finite=True), geometry)
     return case.result("sample", align, PART), found

@@ -64,8 +64,8 @@ class Loaded(Protocol):
     def facts(self) -> LoadedFacts:
         """Return what runs."""
 
-    def at(self, factor: int, process_size: int, seed: int | None = None) -> Upscaler:
-        """Return an upscaler for one factor and processing size."""
+    def at(self, factor: int, process_size: int, seed: int | None, observer: Observer) -> Upscaler:
+        """Return an upscaler for one factor and processing size; `observer` is told where memory does not suffice."""
 
     def close(self) -> None:
         """Release it; safe to call twice."""
@@ -96,9 +96,9 @@ class TsdsrModels:
         return self._facts
 
     def at(self, ask: Ask, size: Size, observer: Observer) -> Sequence[Upscaler]:
-        """Return the one pass; it sees to the device's memory itself, so that nobody is told."""
-        del size, observer
-        return [self._loaded.at(ask.factor, ask.process_size, ask.seed)]
+        """Return the one pass; it sees to the device's memory itself, and tells where it did not suffice."""
+        del size
+        return [self._loaded.at(ask.factor, ask.process_size, ask.seed, observer)]
 
     def close(self) -> None:
         """Release the model; safe to call twice."""

@@ -29,6 +29,7 @@ from upscale_server.models.tsdsr.geometry import exact
 from upscale_server.models.tsdsr.model import TsdsrUpscaler
 from upscale_server.models.tsdsr.options import TsdsrOptions
 from upscale_server.models.tsdsr.stages import Request
+from upscale_server.models.tsdsr.tiles import TileGrid
 from upscale_server.models.tsdsr.vae import Holding, Vae
 from upscale_server.pipeline_image import upscale_image
 from upscale_server.settings import Settings
@@ -199,6 +200,24 @@ def test_attention_in_groups_of_queries_sees_every_pixel(monkeypatch: pytest.Mon
     assert (expected - found).abs().max() <= SEAMLESS
 
 
+@pytest.mark.parametrize(("mode", "tiles"), [("exact", 103), ("reference", 254)])
+def test_tiles_that_a_thin_picture_clamps_overlap_by_half_at_most(
+    monkeypatch: pytest.MonkeyPatch, mode: str, tiles: int
+) -> None:
+    """A latent of 10x516 has steps of 5; the official script's steps are 2, which the mode of its name keeps."""
+    grids: list[TileGrid] = []
+
+    def noted(network: torch.nn.Module, latent: torch.Tensor, grid: TileGrid, tile_batch: int) -> torch.Tensor:
+        del network, tile_batch
+        grids.append(grid)
+        return torch.zeros_like(latent)
+
+    monkeypatch.setattr(stages, "predict", noted)
+    view(tsdsr.tiny_options(mode=mode, latent_tile=64, latent_overlap=8), process_size=64).upscale(picture(40, 2060))
+
+    assert [(10, tiles)] == [(grid.width, len(grid.places)) for grid in grids]
+
+
 def _told(events: list[Event]) -> list[str]:
     return [event.point for event in events if isinstance(event, SteppedDown)]
 
@@ -307,6 +326,29 @@ def test_a_vae_that_overflows_is_run_once_more_in_float32(monkeypatch: pytest.Mo
 
     assert [torch.bfloat16, torch.float32] == seen
     assert found.finite.all()
+
+
+def test_memory_that_float32_lacks_is_told_and_narrows_no_later_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The repetition steps down for itself: whoever asked hears of it, and the size's point stays."""
+    drawn, strips, told = Vae.picture, [], list[Event]()
+
+    def overflowing(self: Vae, latent: torch.Tensor, holding: Holding) -> torch.Tensor:
+        if self.dtype != torch.float32:
+            strips.append(holding.values)
+            return drawn(self, latent, holding) * float("inf")
+        if holding.values == strips[0]:
+            raise torch.OutOfMemoryError("injected")
+        return drawn(self, latent, holding)
+
+    monkeypatch.setattr(Vae, "picture", overflowing)
+    upscaler = tsdsr.model_of(random_networks(TINY, CPU, torch.bfloat16), tsdsr.tiny_options()).at(
+        2, 16, observer=told.append
+    )
+    for _ in range(2):
+        assert upscaler.upscale(picture(24, 24)).finite.all()
+
+    assert strips[0] == strips[1]
+    assert 2 == len(_told(told))
 
 
 def test_values_that_stay_broken_are_told_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.support.image_served import image_settings
 from upscale_server.errors import BadRequest, MissingExtra, ModelMissing
+from upscale_server.events import ignore
 from upscale_server.image_settings import Tsdsr
+from upscale_server.media.types import Size
 from upscale_server.models.at_hand import tsdsr_options
 from upscale_server.service import gpu_facts, picture_models, tsdsr_models
+from upscale_server.service.picture_facts import Ask
 from upscale_server.service.tsdsr_models import TsdsrModels, open_tsdsr, why_not
 from upscale_server.settings import Settings
 
@@ -121,6 +125,19 @@ def test_packages_that_are_missing_are_the_reason(tmp_path: Path, monkeypatch: p
     assert "the extra [tsdsr]" in why_not(settings_with(tmp_path))
 
 
+def test_whoever_asks_hears_where_memory_did_not_suffice() -> None:
+    """The observer that becomes `X-Warnings` is the one that the loaded model tells."""
+    asked: list[tuple[object, ...]] = []
+    facts = SimpleNamespace(
+        mode="exact", tile_batch=1, transformer=True, vae=True, device="cpu", dtype="torch.float32", sha256s=()
+    )
+    loaded: Any = SimpleNamespace(facts=facts, at=lambda *given: asked.append(given))
+
+    TsdsrModels(loaded).at(Ask(2, 128, 7), Size(8, 8), ignore)
+
+    assert [(2, 128, 7, ignore)] == asked
+
+
 def test_tsdsr_by_name_is_that_or_nothing(tmp_path: Path) -> None:
     """Without weights the start fails, and no other model takes its place."""
     with pytest.raises((ModelMissing, MissingExtra)):
@@ -139,8 +156,7 @@ def test_the_real_model_behind_the_seam(tmp_path: Path, repository: Path) -> Non
     fixture = repository.parent / "shared" / "fixtures" / "tsdsr"
     if not fixture.is_dir():
         pytest.skip(f"there is no tiny TSD-SR at {fixture}")
-    from upscale_server.service.picture_facts import Ask  # noqa: PLC0415 - beside its only use
-    from upscale_server.service.picture_work import Wish, make  # noqa: PLC0415 - the same
+    from upscale_server.service.picture_work import Wish, make  # noqa: PLC0415 - beside its only use
     from upscale_server.settings import Limits  # noqa: PLC0415 - the same
 
     places = Tsdsr(

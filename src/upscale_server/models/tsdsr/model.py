@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from upscale_server.errors import BadRequest, BadScale, ModelsNotLoaded
-from upscale_server.events import Observer, SteppedDown
+from upscale_server.events import Observer, SteppedDown, both, ignore
 from upscale_server.media.types import Size
 from upscale_server.models.base import Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
@@ -88,13 +89,14 @@ class Tsdsr:
         """Return the card of the model, with the smallest factor."""
         return self._card
 
-    def at(self, factor: int, process_size: int, seed: int | None = None) -> TsdsrUpscaler:
+    def at(self, factor: int, process_size: int, seed: int | None = None, observer: Observer = ignore) -> TsdsrUpscaler:
         """Return an upscaler for one factor and process size; it costs nothing.
 
         Args:
             factor: 2 or 4.
             process_size: pixels that a small picture's shorter side is worked on with.
             seed: of the noise; without one the posterior is the options' (mean, or a sample of a fixed seed).
+            observer: is told where memory did not suffice for a picture of this one, beside the model's own.
 
         Raises:
             BadScale: the factor is another.
@@ -108,7 +110,7 @@ class Tsdsr:
             raise BadRequest(f"seed is {seed}; expected 0 to 2**63 - 1")
         if seed is None and self._options.posterior == "sample":
             seed = _SEED_OF_SAMPLES
-        return TsdsrUpscaler(self, factor, process_size, seed)
+        return TsdsrUpscaler(self, factor, process_size, seed, observer)
 
     def geometry(self, source: Size, factor: int, process_size: int) -> Geometry:
         """Return the sizes that a picture takes on its way."""
@@ -119,7 +121,7 @@ class Tsdsr:
     def made(self, values: torch.Tensor, request: Request) -> Made:
         """Take values through the networks; for tests and benchmarks, which want what lies between."""
         with self._one, repeatable(self._loaded().vae.device):
-            return self._stages(request.geometry).made(values, request)
+            return self._stages(request.geometry, ignore).made(values, request)
 
     def upscaled(
         self, rgb: NDArray[np.generic], white: int, view: TsdsrUpscaler, *, exact: bool
@@ -133,7 +135,7 @@ class Tsdsr:
         request = Request(geometry, noise_of(geometry, view.seed), full_precision=exact)
         as_reference = self._options.mode == "reference"
         with self._one, repeatable(self._loaded().vae.device), told_out_of_memory():
-            stages, device = self._stages(geometry), self._loaded().vae.device
+            stages, device = self._stages(geometry, view.observer), self._loaded().vae.device
             given = pixels.to_bytes(rgb, white) if as_reference else rgb
             values = pixels.values_of(given, 255 if as_reference else white, device)
             made = stages.made(values, request)
@@ -153,7 +155,7 @@ class Tsdsr:
             raise ModelsNotLoaded("TSD-SR was closed", hint="load it again")
         return self._networks
 
-    def _stages(self, geometry: Geometry) -> Stages:
+    def _stages(self, geometry: Geometry, observer: Observer) -> Stages:
         """Return the stages at the point that fits a size: known from before, else foretold.
 
         Raises:
@@ -166,12 +168,11 @@ class Tsdsr:
             self._keep(size, point)
 
         def tell(point: Point) -> None:
-            self._keep(size, point)
-            self._observer(SteppedDown(NAME, str(size), str(point)))
+            both(self._observer, observer)(SteppedDown(NAME, str(size), str(point)))
 
         if self._points[size].on_host:
             require_host(networks.costs.maps_bytes(geometry), host_free_bytes())
-        return Stages(networks, self._options, self._points[size], tell)
+        return Stages(networks, self._options, self._points[size], tell, partial(self._keep, size))
 
     def _keep(self, size: Size, point: Point) -> None:
         if size not in self._points and len(self._points) >= _MOST_POINTS:
@@ -187,6 +188,7 @@ class TsdsrUpscaler:
     factor: int
     process_size: int
     seed: int | None = None
+    observer: Observer = ignore
 
     @property
     def card(self) -> ModelCard:

@@ -6,7 +6,7 @@ repeated with less, from that stage's beginning; what came before is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -56,12 +56,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The networks, how they were asked to run, and the point where memory suffices for a picture."""
+    """The networks, how they were asked to run, and the point where memory suffices for a picture.
+
+    `keep` is told of the steps that later pictures of the size begin with: none of a run in float32, which needs more.
+    """
 
     networks: Networks
     options: TsdsrOptions
     point: Point
     tell: Steps
+    keep: Steps
 
     def made(self, values: torch.Tensor, request: Request) -> Made:
         """Take a picture's values, `(1, 3, H, W)` in 0..1, through the networks.
@@ -69,7 +73,8 @@ class Stages:
         Raises:
             OutOfMemory: the smallest step of a stage does not fit.
         """
-        ladder = _Ladder(self.point, self.tell, self.networks.vae.device)
+        steps = (self.tell,) if request.full_precision else (self.tell, self.keep)
+        ladder = _Ladder(self.point, steps, self.networks.vae.device)
         vae = self.networks.vae.in_float32() if request.full_precision else self.networks.vae
         geometry = request.geometry
         given = pixels.network_input(values, geometry.resized, geometry.padded)
@@ -108,10 +113,13 @@ class Stages:
 
     def _predicted(self, latent: torch.Tensor, point: Point) -> torch.Tensor:
         height, width = latent.shape[2:]
-        overlap = min(self.options.latent_overlap, point.latent_tile // 2)
-        if point.latent_tile == self.options.latent_tile:
-            overlap = self.options.latent_overlap
-        grid = plan_tiles(height, width, point.latent_tile, overlap, self.networks.longest)
+        longest = self.networks.longest
+        is_exact = self.options.mode == "exact"
+        # The official script keeps the overlap of a tile that a thin latent clamps: nearly all of it is done again.
+        side = min(point.latent_tile, height, width, longest) if is_exact else point.latent_tile
+        asked = self.options.latent_overlap
+        overlap = asked if side == self.options.latent_tile else min(asked, side // 2)
+        grid = plan_tiles(height, width, point.latent_tile, overlap, longest)
         return predict(self.networks.transformer, latent, grid, point.tile_batch)
 
     def _decoded(self, vae: Vae, latent: torch.Tensor, point: Point) -> torch.Tensor:
@@ -146,9 +154,9 @@ def _finite(values: torch.Tensor) -> bool:
 class _Ladder:
     """The working point of one picture; it only goes down."""
 
-    def __init__(self, point: Point, tell: Steps, device: torch.device) -> None:
+    def __init__(self, point: Point, told: Sequence[Steps], device: torch.device) -> None:
         self._point = point
-        self._tell = tell
+        self._told = told
         self._device = device
 
     def climbed(self, run: Callable[[Point], Result], smaller: Callable[[Point], Point | None]) -> Result:
@@ -168,5 +176,6 @@ class _Ladder:
             if step is None:
                 raise fault
             give_back(self._device)
-            self._tell(step)
+            for tell in self._told:
+                tell(step)
             self._point = step
