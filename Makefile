@@ -15,7 +15,7 @@ FAST_WORKERS ?= 4
 MINUTES ?= 20
 WORK ?= out/train
 # What skips without torch, which `make test` does not install: it is 200 MB, with CUDA gigabytes.
-TORCH_TESTS = $(sort $(wildcard tests/*/test_torch*.py tests/*/*/test_torch*.py tests/contract/test_upscaler.py))
+TORCH_TESTS = $(sort $(wildcard tests/*/test_torch*.py tests/*/*/test_torch*.py tests/contract/test_upscaler.py tests/integration/test_server.py))
 TSDSR_TESTS = $(sort $(wildcard tests/*/test_tsdsr*.py tests/*/*/test_tsdsr*.py))
 
 # Some machines forbid Python to keep compiled modules; every worker and command of the tests would compile them again.
