@@ -40,6 +40,9 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 SPARE_BYTES = 16 << 20
 """Left free on the disk, so that a download never costs the jobs' database or the log its next line."""
 LONGEST_PAUSE_SECONDS = 8.0
+"""Between two tries, where the source says nothing of it."""
+LONGEST_ASKED_PAUSE_SECONDS = 60.0
+"""Longest Retry-After that is waited for here; a longer one is told to the caller, who can come back."""
 LONGEST_RETRY_AFTER = 86_400
 """A day; who tells callers to wait longer is not taken at its word."""
 
@@ -63,7 +66,7 @@ class Download:
                 failures = 1 if self._part.done > most else failures + 1
                 most = max(most, self._part.done)
                 told = err.retry_after or 0
-                if failures >= self._rules.attempts or told > LONGEST_PAUSE_SECONDS:
+                if failures >= self._rules.attempts or told > LONGEST_ASKED_PAUSE_SECONDS:
                     raise
             self._pause(max(told, min(self._rules.pause_seconds * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS)))
 
@@ -192,7 +195,7 @@ class Download:
         """Wait before the next try, still asking whether it is wanted."""
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at:
-            self._watchdog.expect_reply()
+            self._watchdog.excuse()
             self._watchdog.look()
             time.sleep(min(0.1, seconds))
 

@@ -51,6 +51,11 @@ class Watchdog:
         """Start waiting for a reply's headers: all of them count as one wait."""
         self._moved_at = self._clock()
 
+    def excuse(self) -> None:
+        """Count the time up to now as nobody's: it was our own pause, not the source's slowness."""
+        self._moved_at = self._clock()
+        self._marks = deque([(self._moved_at, self._came)])
+
     def start_body(self, done: int, total: int | None) -> None:
         """Say how much of the body is there already, and how long it will be."""
         self.done, self.total = done, total

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -29,7 +30,9 @@ from upscale_server.errors import (
 from upscale_server.settings import Fetch
 from upscale_server.storage import download as download_module
 from upscale_server.storage.fetch import Fetched, FetchRules, check_url, fetch
+from upscale_server.storage.part_file import PartFile
 from upscale_server.storage.urls import follow, parse_url
+from upscale_server.storage.watchdog import Pace, Watchdog
 
 LOOPBACK = ("127.0.0.1/32",)
 SECRET = "X-Amz-Signature=c0ffee"  # noqa: S105 - looked for in messages
@@ -212,25 +215,44 @@ def test_a_bad_source_is_named_and_leaves_nothing(mode: str, source: BadSource, 
 def test_a_busy_source_is_asked_again_no_sooner_than_it_says(
     source: BadSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second is waited for; what is longer than we wait is told to the caller, in seconds."""
+    """A minute is waited for; what is longer than we wait is told to the caller, in seconds."""
     pauses: list[float] = []
     monkeypatch.setattr(download_module.Download, "_pause", lambda _self, seconds: pauses.append(seconds))
-    in_a_minute = quote(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
+    in_an_hour = quote(format_datetime(datetime.now(UTC) + timedelta(seconds=3600), usegmt=True))
 
-    fetched = run(source, "busy?n=1&after=1", tmp_path)
+    fetched = run(source, "busy?n=1&after=60", tmp_path)
     with pytest.raises(SourceUnreachable) as long:
         run(source, "busy?after=3600", tmp_path)
     with pytest.raises(SourceUnreachable) as dated:
-        run(source, f"busy?after={in_a_minute}", tmp_path)
+        run(source, f"busy?after={in_an_hour}", tmp_path)
     with pytest.raises(SourceUnreachable) as vague:
         run(source, "busy?after=soon", tmp_path)
 
     assert len(BODY) == fetched.byte_count
     assert (3600, 3600) == (long.value.retry_after, long.value.as_record()["retry_after"])
-    assert 0 < (dated.value.retry_after or 0) <= 60
+    assert 3000 < (dated.value.retry_after or 0) <= 3600
     assert (None, False) == (vague.value.retry_after, "retry_after" in vague.value.as_record())
     assert 2 + 1 + 1 + 3 == sum(asked.mode == "busy" for asked in source.asked)
-    assert [1, 0.01, 0.02] == pauses
+    assert [60, 0.01, 0.02] == pauses
+
+
+def test_a_pause_that_the_source_asked_for_is_not_its_slowness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited out, however idle or slow a source that says nothing may be; still asked whether to go on."""
+    clock, asked = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    pace = Pace(connect_seconds=1, idle_seconds=5, total_seconds=900, least_bytes_per_second=1000)
+    watchdog = Watchdog(pace, lambda done, _total: asked.append(done), lambda: clock[0])
+    monkeypatch.setattr(download_module, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+
+    with PartFile(tmp_path / "source", "http://host/v.mp4") as part:
+        download_module.Download(quick(), watchdog, part)._pause(60)
+    clock[0] += 4
+    watchdog.look()
+
+    assert len(asked) > 100
 
 
 @pytest.mark.parametrize("mode", ["drip", "chunkext"])
