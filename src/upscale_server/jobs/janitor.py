@@ -159,20 +159,21 @@ class Janitor:
             if time.time() - path.stat().st_mtime > UNTAKEN_UPLOAD_SECONDS
         ]
         # By name, which is random: the folder may be written in another way since.
-        taken = {Path(job.asked.source.location).name for job in self._unfinished()} if old else set()
+        taken = {Path(job.asked.source.location).name for job in self._wanting()} if old else set()
         # Asked again: a job that changed its state while the pages were read may have been on none of them.
-        taken |= {Path(job.asked.source.location).name for job in self._unfinished()} if old else set()
+        taken |= {Path(job.asked.source.location).name for job in self._wanting()} if old else set()
         untaken = [path for path in old if path.name not in taken]
         for path in untaken:
             path.unlink(missing_ok=True)
         return len(untaken)
 
-    def _unfinished(self) -> Iterator[Job]:
-        for state in _UNFINISHED:
+    def _wanting(self) -> Iterator[Job]:
+        """Yield the jobs that need what they came from: those that go on, and failed ones that can be tried again."""
+        for state in (*_UNFINISHED, "failed"):
             after: str | None = None
             while True:
                 page, after = self._parts.store.page(after, 100, state)
-                yield from page
+                yield from (job for job in page if self._is_needed(job, JobFolder(self._parts.temp_dir, job.id)))
                 if after is None:
                     break
 

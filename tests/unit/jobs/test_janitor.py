@@ -239,6 +239,27 @@ def test_uploads_that_no_job_took_go(parts: Parts) -> None:
     assert (False, True, True) == (untaken.exists(), taken.exists(), young.exists())
 
 
+@pytest.mark.parametrize(("retryable", "age", "stays"), [(True, 0, True), (True, 1.5 * DAY, False), (False, 0, False)])
+def test_upload_of_a_failed_job_stays_for_a_day_where_a_retry_may_help(
+    *, retryable: bool, age: float, stays: bool, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It failed before it took its upload: nobody but the sender has those bytes otherwise."""
+    upload = uploads_folder(parts.temp_dir) / "sent"
+    upload.parent.mkdir(parents=True)
+    upload.write_bytes(b"x")
+    os.utime(upload, (1, 1))
+    parts.store.add(NewJob(Asked(Source("upload", str(upload)))), 100)
+    claim = parts.store.claim(parts.owner, 1000)
+    assert claim is not None
+    parts.store.fail(claim, {"retryable": retryable})
+
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + age)
+    sweep(parts)
+
+    assert stays == upload.exists()
+
+
 def test_one_fault_hides_no_other(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that does not answer does not keep folders from being swept, nor the sweep from coming back."""
 
