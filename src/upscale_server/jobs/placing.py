@@ -13,6 +13,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import StorageError
@@ -42,12 +43,12 @@ class Place:
             StorageError, DiskFull: something is there already, or it cannot be written.
         """
         with naming_write_faults(self.target), opened_folder(self.root, self.target) as folder:
-            self._drop_part(folder)
+            self._drop_unfinished(folder)
             if self._is_ours(folder):
                 return
             self._copy(path, folder)
             self._publish(folder)
-            self._drop_part(folder)
+            self._drop_unfinished(folder)
             os.fsync(folder)
 
     def take_back(self, *, result: bool) -> None:
@@ -61,7 +62,7 @@ class Place:
             suppress(FileNotFoundError, NotADirectoryError),
             opened_folder(self.root, self.target) as folder,
         ):
-            self._drop_part(folder)
+            self._drop_unfinished(folder)
             if result and self._is_ours(folder):
                 os.unlink(self.target.name, dir_fd=folder)
 
@@ -71,9 +72,7 @@ class Place:
             shutil.copyfileobj(source, copy, 1 << 20)
             copy.flush()
             os.fsync(copy.fileno())
-            self.note.write_text(json.dumps(_identity(os.fstat(copy.fileno()))))
-        sync(self.note)
-        sync(self.note.parent)
+            self._write_note(_identity(os.fstat(copy.fileno())))
 
     def _publish(self, folder: int) -> None:
         name = self.target.name
@@ -87,28 +86,53 @@ class Place:
             self._publish_without_links(folder)
 
     def _publish_without_links(self, folder: int) -> None:
-        """Take the name with an empty file first: a rename alone would replace whatever is there."""
+        """Take the name with an empty file first: a rename alone would replace whatever is there.
+
+        What may be left of it after a kill is noted before.
+        """
+        part = _identity(os.stat(self.part, dir_fd=folder, follow_symlinks=False))
+        self._write_note(part, holds_name=True)
         try:
             os.close(os.open(self.target.name, _NEW, 0o666, dir_fd=folder))
         except FileExistsError as err:
+            self._write_note(part)
             raise self._taken() from err
         os.rename(self.part, self.target.name, src_dir_fd=folder, dst_dir_fd=folder)
+        self._write_note(part)
 
     def _taken(self) -> StorageError:
         return StorageError(
             f"{self.target} exists already; a result replaces nothing", hint="move it away and retry the job"
         )
 
-    def _drop_part(self, folder: int) -> None:
+    def _drop_unfinished(self, folder: int) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self.part, dir_fd=folder)
+        there = self._there(folder)
+        if there is not None and there.st_size == 0 and self._noted().get("holds_name"):
+            os.unlink(self.target.name, dir_fd=folder)
 
     def _is_ours(self, folder: int) -> bool:
+        there = self._there(folder)
+        return there is not None and _identity(there) == self._noted().get("file")
+
+    def _there(self, folder: int) -> os.stat_result | None:
+        try:
+            return os.stat(self.target.name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return None
+
+    def _write_note(self, file: list[int], *, holds_name: bool = False) -> None:
+        self.note.write_text(json.dumps({"file": file, "holds_name": holds_name}))
+        sync(self.note)
+        sync(self.note.parent)
+
+    def _noted(self) -> dict[str, Any]:  # what _write_note wrote
         try:
             noted = json.loads(self.note.read_text())
-            return bool(noted == _identity(os.stat(self.target.name, dir_fd=folder, follow_symlinks=False)))
         except (OSError, ValueError):
-            return False
+            return {}
+        return noted if isinstance(noted, dict) else {}
 
 
 def place_of(job: Job, parts: Parts) -> Place | None:

@@ -123,3 +123,48 @@ def test_disk_without_second_names_takes_results_too(place: Place, made: Path, m
     place.note.unlink()
     with pytest.raises(StorageError, match="exists already"):
         place.put(made)
+
+
+@pytest.mark.parametrize("then", ["again", "cancel"])
+def test_kill_between_taking_the_name_and_filling_it_blocks_nothing(
+    then: str, place: Place, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk without second names: the empty file is known as ours, by the next try and by a cancel."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", refuse)
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "rename", die)
+        with pytest.raises(KeyboardInterrupt):
+            place.put(made)
+    assert 0 == place.target.stat().st_size
+
+    if then == "again":
+        place.put(made)
+        assert (["out.mp4"], b"result") == (names(place), place.target.read_bytes())
+    else:
+        place.take_back(result=True)
+        assert [] == names(place)
+
+
+def test_empty_file_of_somebody_else_stays_on_a_disk_without_second_names(
+    place: Place, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before is not taken for the empty file with which we take a name."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    place.target.touch()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="exists already"):
+            place.put(made)
+    place.take_back(result=True)
+
+    assert ["out.mp4"] == names(place)
