@@ -47,6 +47,7 @@ class Hold:
         self._ended = threading.Event()
         self._poked = threading.Event()
         self._lock = threading.Lock()
+        self._renewing = threading.Lock()
         self._thread = threading.Thread(target=self._beat, name=f"hold-{claim.job.id[:8]}", daemon=True)
 
     @property
@@ -130,6 +131,10 @@ class Hold:
             self._poked.wait(every)
 
     def _renew(self) -> None:
+        with self._renewing:  # the beat and the work both come here: nobody stores an older progress over a newer one
+            self._renew_alone()
+
+    def _renew_alone(self) -> None:
         try:
             wanted = self._store.hold(self.claim, self.gauge.progress())
         except Conflict:
