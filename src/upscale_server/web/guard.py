@@ -214,8 +214,14 @@ def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Applicat
     """Return an application that answers probes and nothing else, and lets no connection stay."""
 
     async def narrow(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - uvicorn's own, passed on
+
+        async def send_last(message: Any) -> None:  # noqa: ANN401 - as above
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
         if scope["path"] in OPEN_PATHS:
-            await app(scope, receive, send)
+            await app(scope, receive, send_last)
             return
         request_id = _noted(refusal)
         reply = reply_to(refusal, request_id, {"Connection": "close", "X-Request-ID": request_id})

@@ -114,6 +114,15 @@ def test_a_server_without_a_free_connection_still_answers_probes(path: str, expe
     assert (expected == 429) == (b"x-request-id" in heard.lower())
 
 
+def test_no_probe_keeps_a_place_of_the_reserve() -> None:
+    """Those who watch ask on one connection for ever; over the bound each answer ends its connection."""
+    with guarded(replace(QUICK, connections=0)) as address:
+        heard = conversation(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert 200 == status_of(heard)
+    assert b"connection: close" in heard.lower()
+
+
 def test_what_is_refused_before_any_route_has_an_id_too() -> None:
     """The reader of the log finds it again."""
     with guarded(QUICK) as address:
