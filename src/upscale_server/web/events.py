@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from upscale_server.errors import UpscaleError
 from upscale_server.jobs.job import Job, Progress
@@ -31,34 +33,43 @@ class Snapshot:
     is_last: bool
 
 
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+class EventStream(StreamingResponse):
+    """Events as they are sent; one of `places` is held until the end, and 429 is the answer where none is free."""
+
+    def __init__(self, events: AsyncIterator[str], places: Places) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        with self._places.one():
+            await super().__call__(scope, receive, send)
 
 
-async def told(snapshot: Callable[[str], Snapshot], last_id: str, places: Places) -> AsyncIterator[str]:
+async def told(snapshot: Callable[[str], Snapshot], last_id: str) -> AsyncIterator[str]:
     """Yield events until the job is finished.
 
     Args:
         snapshot: looks at the job now, given the id of the snapshot that is known; called in a thread.
         last_id: what the reader has seen already (Last-Event-ID); a snapshot of the same version is not sent again.
-        places: of those who may watch; one is held until the end.
     """
-    with places.one():
-        seen, spoken = last_id, time.monotonic()
-        yield "retry: 1000\n\n"
-        while True:
-            try:
-                now = await run_in_threadpool(snapshot, seen)
-            except UpscaleError:  # removed, or the server stops: the reader asks again and is told
-                return
-            if now.id != seen:
-                seen, spoken = now.id, time.monotonic()
-                yield f"id: {seen}\nevent: job\ndata: {now.text}\n\n"
-            if now.is_last:
-                return
-            if time.monotonic() - spoken > HEARTBEAT_SECONDS:
-                spoken = time.monotonic()
-                yield ": still here\n\n"
-            await asyncio.sleep(LOOK_SECONDS)
+    seen, spoken = last_id, time.monotonic()
+    yield "retry: 1000\n\n"
+    while True:
+        try:
+            now = await run_in_threadpool(snapshot, seen)
+        except UpscaleError:  # removed, or the server stops: the reader asks again and is told
+            return
+        if now.id != seen:
+            seen, spoken = now.id, time.monotonic()
+            yield f"id: {seen}\nevent: job\ndata: {now.text}\n\n"
+        if now.is_last:
+            return
+        if time.monotonic() - spoken > HEARTBEAT_SECONDS:
+            spoken = time.monotonic()
+            yield ": still here\n\n"
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def snapshot_of(job: Job, progress: Progress, view: Callable[[], JobView], known: str) -> Snapshot:

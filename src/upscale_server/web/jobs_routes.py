@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from upscale_server.errors import BadRequest, NotFound
 from upscale_server.jobs.job import Job
 from upscale_server.service import StoredFile
 from upscale_server.web.bodies import documented
-from upscale_server.web.events import HEADERS, Snapshot, snapshot_of, told
+from upscale_server.web.events import EventStream, Snapshot, snapshot_of, told
 from upscale_server.web.faults import shorten
 from upscale_server.web.files import file_reply
 from upscale_server.web.handing_in import UPLOAD_TYPES, handed_in
@@ -101,8 +101,7 @@ async def events(request: Request, service: Service, job_id: str) -> Response:
     first = await run_in_threadpool(snapshot, last_id)
     if first.is_last and first.id == last_id:
         return Response(status_code=204)  # any other answer makes an EventSource come back for ever
-    places.check()
-    return StreamingResponse(told(snapshot, last_id, places), headers=HEADERS, media_type="text/event-stream")
+    return EventStream(told(snapshot, last_id), places)
 
 
 @router.post("/{job_id}/cancel", response_model=JobView)

@@ -26,15 +26,6 @@ class Places:
         self._hint = hint
         self._taken = 0
 
-    def check(self) -> None:
-        """Return where a place is free.
-
-        Raises:
-            RateLimited: all are taken.
-        """
-        if self._taken >= self._most:
-            raise RateLimited(f"{self._taken} {self._what}; that is the most", hint=self._hint)
-
     @contextmanager
     def one(self) -> Iterator[None]:
         """Hold a place until the block ends.
@@ -42,7 +33,8 @@ class Places:
         Raises:
             RateLimited: all are taken.
         """
-        self.check()
+        if self._taken >= self._most:
+            raise RateLimited(f"{self._taken} {self._what}; that is the most", hint=self._hint)
         self._taken += 1
         try:
             yield

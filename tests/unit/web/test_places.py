@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from starlette.types import Message, Scope
 
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, finish_next, serving, settings_in
+from upscale_server.errors import RateLimited
 from upscale_server.service import VideoService
 from upscale_server.web import video_app
+from upscale_server.web.events import EventStream
+from upscale_server.web.places import Places
 
 URL = "http://127.0.0.1/v.mp4"
 
@@ -59,3 +64,26 @@ def test_a_stream_of_events_holds_a_place_until_its_end(narrow: Served, tmp_path
         list(lines)
 
     assert (429, 200) == (refused, narrow.client.get(path).status_code)
+
+
+def test_two_readers_at_once_do_not_get_the_last_place_both() -> None:
+    """Whoever comes second is refused before a byte is sent, so that the answer is 429 and no broken stream."""
+    places, sent = Places(1, "readers watch", "come back"), []
+
+    async def nothing() -> AsyncIterator[str]:
+        yield ""
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    first, second = EventStream(nothing(), places), EventStream(nothing(), places)
+    scope: Scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    with places.one(), pytest.raises(RateLimited):
+        asyncio.run(second(scope, receive, send))
+    refused, sent[:] = list(sent), []
+    asyncio.run(first(scope, receive, send))
+
+    assert ([], 200) == (refused, sent[0]["status"])
