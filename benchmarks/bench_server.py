@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,7 +36,7 @@ CONTROL = ("/health", "/stats", "/queue", "/livez", "/v1/jobs?limit=20")
 CONTROL_ROUNDS = 60
 ALLOWED_MS = 50.0
 ALLOWED_RATIO = 1.05
-ROUNDS = 3
+ROUNDS = 5
 COMMAND = (sys.executable, "-c", "from upscale_server.cli.main import main; main()")
 OUTSTANDING = 20
 """Jobs handed in and not finished: fewer than the room, more than the server carries at once."""
@@ -96,9 +97,12 @@ def control(folder: Path) -> dict[str, Any]:
 
 def overhead(folder: Path) -> dict[str, Any]:
     """Return a job's seconds over those of the command, in turns; the first of each warms up and does not count."""
-    by_command, precision = _by_command(folder, ROUNDS + 1)
+    by_command, by_server = [], []
     with started(folder, "overhead") as (_, client, source):
-        by_server = [_job_seconds(client, f"{source}/work.mp4") for _ in range(ROUNDS + 1)]
+        for seconds, done in _by_command(folder, ROUNDS + 1):
+            by_command.append(seconds)
+            by_server.append(_job_seconds(client, f"{source}/work.mp4"))
+            precision = done["precision"]
         plan = client.job(next(iter(client.jobs()))["id"])["plan"]
     ratio = statistics.median(by_server[1:]) / statistics.median(by_command[1:])
     return {
@@ -171,16 +175,26 @@ def _run_many(client: Client, address: str, count: int) -> None:
         one.join()
 
 
-def _by_command(folder: Path, count: int) -> tuple[list[float], str]:
-    """Return the seconds of each of several equal videos in one run of the command, and what it computed in."""
+def _by_command(folder: Path, count: int) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Yield the seconds of each of several equal videos in one run of the command, and what it says of it.
+
+    It stands still while the caller has its turn: both are warm, and no drift of the machine is taken for either.
+    """
     batch = folder / "batch"
     batch.mkdir()
     for place in range(count):
         (batch / f"{place}.mp4").symlink_to(folder / "work.mp4")
     command = [*COMMAND, "video", str(batch), "-o", str(folder / "by-command"), "--scale", "2", "--json", "-y"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    ran = [json.loads(line) for line in said.splitlines()]
-    return [float(one["seconds"]) for one in ran], str(ran[0]["precision"])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        began = time.perf_counter()
+        for line in process.stdout or ():
+            seconds = time.perf_counter() - began
+            process.send_signal(signal.SIGSTOP)
+            try:
+                yield seconds, json.loads(line)
+            finally:
+                process.send_signal(signal.SIGCONT)
+            began = time.perf_counter()
 
 
 def _job_seconds(client: Client, address: str) -> float:
