@@ -21,6 +21,7 @@ import openvino.opset13 as op
 
 from upscale_server.errors import ModelInvalid, ModelMissing
 from upscale_server.models.card import ModelCard
+from upscale_server.models.engines.openvino.blocks import BLOCK, in_blocks
 
 # OpenVINO has stubs for a part of itself only: nodes and outputs are named for the reader.
 Node = Any
@@ -138,18 +139,35 @@ def _to_pixel_order(output: Output, card: ModelCard) -> Output:
 def _shuffled(tail: _Tail, values: Output, card: ModelCard, pixels: Pixels) -> list[Output]:
     """Add input to detail per LR pixel in f32, make pixels of it, and only then move depth to space.
 
-    Flat (1, scale * scale, H * W) on purpose: with four axes OpenVINO pads the few channels to a block of sixteen.
+    Flat (1, channels, H * W) on purpose: with four axes OpenVINO pads few channels to a block of sixteen.
     """
-    count = pixels.height * pixels.width
-    planes = tail.scale**2
-    sums = op.reshape(op.convert(tail.detail, np.float32), np.array([1, planes, count]), special_zero=False)
+    blocks, scale = in_blocks(tail.detail, tail.scale), tail.scale
+    detail, block = (tail.detail, 1) if blocks is None else (blocks, BLOCK)
+    rows, columns = -(-pixels.height // block), -(-pixels.width // block)
+    count, planes = rows * columns, (block * scale) ** 2
+    apart = [1, block, scale, block, scale, count]
+    sums = op.reshape(op.convert(detail, np.float32), np.array(apart), special_zero=False)
     if tail.adds_input:
-        sums = op.add(sums, op.reshape(values, np.array([1, 1, count]), special_zero=False))
-    flat, total = _to_pixels(sums, card, pixels)
-    deep = op.reshape(flat, np.array([1, planes, pixels.height, pixels.width]), special_zero=False)
-    wide = op.depth_to_space(deep, tail.mode, tail.scale)
-    shape = [1, pixels.height * tail.scale, pixels.width * tail.scale]
-    return [op.reshape(wide, np.array(shape), special_zero=False), total]
+        sums = op.add(sums, _input_by(block, values, pixels))
+    flat, total = _to_pixels(op.reshape(sums, np.array([1, planes, count]), special_zero=False), card, pixels)
+    deep = op.reshape(flat, np.array([1, planes, rows, columns]), special_zero=False)
+    wide = op.depth_to_space(deep, tail.mode, block * scale)
+    shape = [pixels.height * scale, pixels.width * scale]
+    if shape != [rows * block * scale, columns * block * scale]:
+        wide = op.slice(wide, np.array([0, 0]), np.array(shape), np.array([1, 1]), np.array([2, 3]))
+    return [op.reshape(wide, np.array([1, *shape]), special_zero=False), total]
+
+
+def _input_by(block: int, values: Output, pixels: Pixels) -> Output:
+    """Return the input as what is added to each sub-pixel, `(1, block, 1, block, 1, blocks)`; odd sides end doubled."""
+    rows, columns = -(-pixels.height // block), -(-pixels.width // block)
+    lr = op.reshape(values, np.array([1, 1, pixels.height, pixels.width]), special_zero=False)
+    missing = np.array([0, 0, rows * block - pixels.height, columns * block - pixels.width])
+    if missing.any():
+        lr = op.pad(lr, np.zeros(4, np.int64), missing, "edge")
+    if block > 1:
+        lr = op.space_to_depth(lr, "blocks_first", block)
+    return op.reshape(lr, np.array([1, block, 1, block, 1, rows * columns]), special_zero=False)
 
 
 def _to_pixels(values: Output, card: ModelCard, pixels: Pixels) -> list[Output]:
