@@ -113,6 +113,8 @@ def open_encoder(
     context.width, context.height = spec.size.width, spec.size.height
     context.pix_fmt = settings.pixel_format
     context.time_base = clock
+    # PyAV sets slice threads; x264 would then cut each picture into as many slices, which costs bits and time.
+    context.thread_type = "AUTO"
     context.thread_count = settings.threads
     context.gop_size = settings.gop_frames
     context.color_primaries = spec.colour.primaries
