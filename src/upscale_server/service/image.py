@@ -23,7 +23,7 @@ from upscale_server.service.picture_results import PictureResults
 from upscale_server.service.picture_work import Made, Wish, make
 from upscale_server.settings import Settings
 from upscale_server.storage.links import Signer, load_or_make_secret
-from upscale_server.workers.memory import give_memory_back, keep_blocks_of_pictures
+from upscale_server.workers.memory import give_memory_back, keep_blocks
 
 NOT_LOADED = "Models not loaded"
 """What the documented server answers; callers look for these words."""
@@ -100,7 +100,7 @@ class ImageService:
         Raises:
             StorageError, DiskFull: a folder cannot be made.
         """
-        keep_blocks_of_pictures()
+        keep_blocks()
         state = self.settings.state_dir / "image"
         make_folders(state, self.temp_dir, self.output_dir)
         signer = Signer(load_or_make_secret(state / "links.key"))

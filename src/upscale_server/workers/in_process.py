@@ -20,7 +20,7 @@ from upscale_server.models.luma import FrameUpscaler
 from upscale_server.models.working_point import WorkingPoint
 from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan
-from upscale_server.workers.memory import give_memory_back, keep_memory_flat
+from upscale_server.workers.memory import give_memory_back, keep_blocks
 
 Load = Callable[[Plan, Pass], Upscaler]
 
@@ -35,7 +35,7 @@ class InProcess:
             load: makes the upscaler of a pass, which is closed here.
             points: where working points are remembered; without, they last as long as this executor.
         """
-        keep_memory_flat()
+        keep_blocks()
         self._load = load
         self._points = points or Points()
         self._loaded: dict[tuple[object, ...], Upscaler] = {}

@@ -12,8 +12,8 @@ from contextlib import suppress
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt's numbers for them in glibc's malloc.h
 _LARGE_BLOCK_BYTES = 128 * 1024
-"""glibc's own start value, which it otherwise raises to 32 MiB while frames pass by. Blocks from here on, every plane
-of a frame, then go back to the system as soon as they are freed."""
+"""glibc's own start value, which it otherwise raises to 32 MiB. Blocks from here on go back to the system as soon as
+they are freed."""
 
 _LARGEST_KEPT_BYTES = 32 << 20
 """The largest that glibc takes for this threshold."""
@@ -23,10 +23,10 @@ _NOT_GLIBC = (AttributeError, OSError, TypeError)
 
 
 def keep_memory_flat() -> None:
-    """Fix the size from which blocks are given back, and have one heap a core.
+    """Fix the size from which blocks are given back, and have one heap a core: for a process that handles no pictures.
 
-    glibc's default of eight heaps a core suits programs that allocate all the time; ours starts new encoder threads
-    with every segment, and each would open a heap of its own.
+    glibc's default of eight heaps a core suits programs that allocate all the time; a server's threads come and go,
+    and each would open a heap of its own.
     """
     with suppress(*_NOT_GLIBC):
         library = ctypes.CDLL(None)
@@ -34,11 +34,11 @@ def keep_memory_flat() -> None:
         library.mallopt(_M_ARENA_MAX, os.cpu_count() or 1)
 
 
-def keep_blocks_of_pictures() -> None:
-    """Keep what one step of a picture frees for its next one, in one heap; memory is given back after each picture.
+def keep_blocks() -> None:
+    """Keep what one picture or frame frees for the next, in one heap; `give_memory_back` follows each piece of work.
 
-    With `keep_memory_flat` each plane of a still is mapped anew, and touching it first costs a fifth of a small
-    picture's time; with glibc's defaults the heaps grow by a fifth (benchmarks/LOG.md).
+    With `keep_memory_flat` each plane is mapped anew, and touching it first costs a fifth of a small picture's time and
+    a fourteenth of a video's; with glibc's defaults the heaps grow by a fifth (benchmarks/LOG.md).
     """
     with suppress(*_NOT_GLIBC):
         library = ctypes.CDLL(None)

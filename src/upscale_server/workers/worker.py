@@ -35,7 +35,7 @@ from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan, make_plan
 from upscale_server.settings import LogLevel, LogStyle
 from upscale_server.workers.held_pipe import HeldPipe, Telling
-from upscale_server.workers.memory import give_memory_back, keep_memory_flat
+from upscale_server.workers.memory import give_memory_back, keep_blocks
 from upscale_server.workers.messages import (
     Answer,
     FindPace,
@@ -65,7 +65,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a whole group is signalled; the server drains, then closes the pipe
     configure(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style), UnhinderedStderr())
-    keep_memory_flat()
+    keep_blocks()
     held = HeldPipe(pipe)
     bench = Bench(held, setup.threads, setup.choices)
     for numbered in held.orders():
