@@ -10,12 +10,11 @@ Who runs the segments and the finish is the executor's business; where the file 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from upscale_server.audit import Audit, audit, is_squeezed
 from upscale_server.audit_subnet import with_subnet_rules
@@ -43,13 +42,11 @@ from upscale_server.media.types import Frame, Segment, Tally
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
+from upscale_server.stopwatch import Stopwatch
 from upscale_server.whole import check_enough
 
 _AHEAD = 2
 """Batches that may wait between two stages: one being made, one ready."""
-
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +170,12 @@ def _keep_size(plan: Plan, path: Path) -> None:
 def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer) -> Done:
     """Decode, upscale and encode one segment in one pass and record it as done."""
     _is_unchanged(plan)
-    tally, spent, redone = Tally(), _Stopwatch(), 0
+    tally, spent, redone = Tally(), Stopwatch(), 0
     frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads, device=plan.decoder)
     batches = prefetch(batched(spent.drawing("decode", frames), plan.batch), ahead=_AHEAD)
-    upscaled = map_in_order(spent.calling("upscale", upscale), batches, workers=plan.lanes, ahead=plan.lanes + _AHEAD)
+    # One thread more than the network takes: while it computes, another brings up the chroma of what it has done.
+    workers = plan.lanes + 1
+    upscaled = map_in_order(spent.calling("upscale", upscale), batches, workers=workers, ahead=plan.lanes + _AHEAD)
     with (
         work.writing(segment.index) as path,
         closing(frames),
@@ -271,30 +270,3 @@ def _tell_of_damage(plan: Plan, done: Sequence[Done], observer: Observer) -> Non
     repaired = sum(one.times_repaired for one in done)
     if repaired:
         observer(Warned("times_repaired", f"{repaired} frames had no time of their own, or one that did not increase"))
-
-
-class _Stopwatch:
-    """Adds up the time that each stage worked, as opposed to waited."""
-
-    def __init__(self) -> None:
-        self.seconds = {"decode_seconds": 0.0, "upscale_seconds": 0.0, "encode_seconds": 0.0}
-
-    def calling(self, stage: str, work: Callable[[Item], Outcome]) -> Callable[[Item], Outcome]:
-        """Return `work` with its time added to a stage."""
-
-        def timed(item: Item) -> Outcome:
-            started = time.perf_counter()
-            try:
-                return work(item)
-            finally:
-                self.seconds[f"{stage}_seconds"] += time.perf_counter() - started
-
-        return timed
-
-    def drawing(self, stage: str, items: Iterator[Item]) -> Iterator[Item]:
-        """Yield `items`, adding the time that each took to come to a stage."""
-        started = time.perf_counter()
-        for item in items:
-            self.seconds[f"{stage}_seconds"] += time.perf_counter() - started
-            yield item
-            started = time.perf_counter()

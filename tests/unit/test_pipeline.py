@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,12 +19,13 @@ from tests.support.cramped import Cramped
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import AuditFailed, OutOfMemory, UpscaleError
 from upscale_server.events import Event, FrameRedone, FramesDone, Observer, SegmentDone, SegmentReused, SteppedDown
-from upscale_server.media.types import Segment
+from upscale_server.media.types import Frame, Segment
 from upscale_server.models.base import Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import lanczos_card
 from upscale_server.models.load import load
-from upscale_server.pipeline import Result, upscale_video
+from upscale_server.models.luma import FrameUpscaler, Redone
+from upscale_server.pipeline import Result, upscale_segment, upscale_video
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 from upscale_server.workers.in_process import InProcess
@@ -131,6 +134,33 @@ def test_a_second_run_does_nothing_again_and_gives_the_same_bytes(
 
     assert len(plan.segments) == again.reused == len(observer.of(SegmentReused))
     assert first == again.path.read_bytes()
+
+
+def test_the_network_never_waits_for_what_follows_it(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """With one lane a second batch is in the stage while the first is still on its way through chroma and size."""
+    both, one = threading.Barrier(2), plan.passes[0]
+    upscale = FrameUpscaler((load(one.card),), plan.picture, plan.target, plan.source.colour)
+
+    def met(frames: Sequence[Frame]) -> tuple[list[Frame], list[Redone]]:
+        both.wait(30)  # alone it would wait in vain, and fail
+        return upscale(frames)
+
+    work = WorkDir(tmp_path, plan.digest)
+    done = upscale_segment(
+        replace(plan, batch=1, lanes=1), plan.segments[0], cast("FrameUpscaler", met), work, observer
+    )
+
+    assert FRAMES // len(plan.segments) == len(done.times)
+
+
+def test_x264_cuts_no_picture_into_slices(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
+    """Its threads take a picture each; slices would cost bits, the more the more cores there are."""
+    several = replace(plan, encoder=replace(plan.encoder, threads=4))
+
+    said = _run(several, tmp_path, observer).path.read_bytes()
+
+    assert b" threads=4 " in said
+    assert b" sliced_threads=0 " in said
 
 
 def test_an_error_names_its_frames_and_leaves_no_part(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
