@@ -80,12 +80,13 @@ def test_two_hundred_sizes_come_out_exactly_and_the_same_twice() -> None:
 def test_odd_shapes_come_out_exactly(mode: str, width: int, height: int, factor: int, process_size: int) -> None:
     """Sizes on which the official script crashes or never ends, and the thinnest there are, in both modes."""
     options = tsdsr.tiny_options(mode=mode, latent_tile=64, latent_overlap=8)
-    lr = picture(width, height)
+    lr, upscaler = picture(width, height), view(options, factor=factor, process_size=process_size)
 
-    found = view(options, factor=factor, process_size=process_size).upscale(lr)
+    first, second = (upscaler.upscale(lr) for _ in range(2))
 
-    assert (1, factor * height, factor * width, 3) == found.pixels.shape
-    assert found.finite.all()
+    assert (1, factor * height, factor * width, 3) == first.pixels.shape
+    assert first.finite.all()
+    assert np.array_equal(first.pixels, second.pixels)
 
 
 def test_both_modes_make_the_same_where_nothing_is_rounded() -> None:
@@ -283,6 +284,32 @@ def test_strips_shrink_when_the_vae_is_too_much(monkeypatch: pytest.MonkeyPatch)
     assert 3 == len(_told(events))
     assert [1] == calls
     assert np.array_equal(expected, found)
+
+
+def test_decoder_without_memory_changes_nothing_of_what_comes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next picture of the size is encoded as this one was, or the same request would give other bytes."""
+    model = tsdsr.model_of(tsdsr.tiny_networks(), tsdsr.tiny_options())
+    coded, drawn = Vae.moments, Vae.picture
+    encoded: list[Holding] = []
+    decoded: list[Holding] = []
+
+    def noted(self: Vae, given: torch.Tensor, holding: Holding) -> tuple[torch.Tensor, torch.Tensor]:
+        encoded.append(holding)
+        return coded(self, given, holding)
+
+    def cramped(self: Vae, latent: torch.Tensor, holding: Holding) -> torch.Tensor:
+        decoded.append(holding)
+        if holding.values > 1 << 22:
+            raise torch.OutOfMemoryError("injected")
+        return drawn(self, latent, holding)
+
+    monkeypatch.setattr(Vae, "moments", noted)
+    monkeypatch.setattr(Vae, "picture", cramped)
+    first, second = (model.at(2, 16).upscale(picture(40, 40)).pixels for _ in range(2))
+
+    assert encoded[0] == encoded[1]
+    assert decoded[-1] == decoded[-2] != decoded[0]
+    assert np.array_equal(first, second)
 
 
 def test_memory_that_never_suffices_ends_in_the_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
