@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
@@ -376,6 +377,46 @@ def test_memory_that_float32_lacks_is_told_and_narrows_no_later_picture(monkeypa
 
     assert strips[0] == strips[1]
     assert 2 == len(_told(told))
+
+
+def test_what_overflowed_is_let_go_before_float32_needs_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy of the VAE and its maps meet no picture of the first run."""
+    drawn, copied = Vae.picture, Vae.in_float32
+    first: list[weakref.ref[torch.Tensor]] = []
+    kept: list[bool] = []
+
+    def overflowing(self: Vae, latent: torch.Tensor, holding: Holding) -> torch.Tensor:
+        found = drawn(self, latent, holding)
+        if self.dtype != torch.float32:
+            found = found * float("inf")
+            first.append(weakref.ref(found))
+        return found
+
+    def noted(self: Vae) -> Vae:
+        kept.append(first[0]() is not None)
+        return copied(self)
+
+    monkeypatch.setattr(Vae, "picture", overflowing)
+    monkeypatch.setattr(Vae, "in_float32", noted)
+    model = tsdsr.model_of(random_networks(TINY, CPU, torch.bfloat16), tsdsr.tiny_options())
+
+    assert model.at(2, 16).upscale(picture(24, 24)).finite.all()
+    assert [False] == kept
+
+
+def test_no_room_for_the_vae_in_float32_is_the_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own way to say it reaches nobody who asks for the stages alone, either."""
+
+    def cramped(_: Vae) -> Vae:
+        raise torch.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(Vae, "in_float32", cramped)
+    model = tsdsr.model_of(random_networks(TINY, CPU, torch.bfloat16), tsdsr.tiny_options())
+    geometry = exact(Size(24, 24), 2, 16)
+    request = Request(geometry, full_precision=True)
+
+    with pytest.raises(OutOfMemory, match="injected"):
+        model.made(pixels.values_of(picture(24, 24)[0], 255, CPU), request)
 
 
 def test_values_that_stay_broken_are_told_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

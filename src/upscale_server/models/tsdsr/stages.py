@@ -73,21 +73,28 @@ class Stages:
         Raises:
             OutOfMemory: the smallest step of a stage does not fit.
         """
-        steps = (self.tell,) if request.full_precision else (self.tell, self.keep)
-        ladder = _Ladder(self.point, steps, self.networks.vae.device)
-        vae = self.networks.vae.in_float32() if request.full_precision else self.networks.vae
-        geometry = request.geometry
+        vae = self.networks.vae
+        if not request.full_precision or vae.dtype == torch.float32:
+            made = self._made_by(vae, values, request, (self.tell, self.keep))
+            if made.finite or vae.dtype == torch.float32:
+                return made
+            # 16-bit maps of the VAE overflow on rare pictures; its config says force_upcast. What they became is let
+            # go first: the copy in float32 needs the room.
+            del made
+        give_back(vae.device)
+        with told_out_of_memory():
+            exact = vae.in_float32()
+        return self._made_by(exact, values, request, (self.tell,))
+
+    def _made_by(self, vae: Vae, values: torch.Tensor, request: Request, told: Sequence[Steps]) -> Made:
+        ladder, geometry = _Ladder(self.point, told, vae.device), request.geometry
         given = pixels.network_input(values, geometry.resized, geometry.padded)
         mean, deviation = ladder.climbed(partial(self._moments, vae, given), self._smaller_encoder)
         noise = request.noise
         latent = SCALE * (mean if noise is None else mean + deviation * noise.to(mean.device))
         prediction = ladder.climbed(partial(self._predicted, latent), smaller_call)
         decoded = ladder.climbed(partial(self._decoded, vae, latent - prediction), self._smaller_decoder)
-        made = Made(given, mean, deviation, latent, prediction, decoded, finite=_finite(decoded))
-        if made.finite or vae.dtype == torch.float32:
-            return made
-        # 16-bit maps of the VAE overflow on rare pictures; its config says force_upcast.
-        return self.made(values, Request(geometry, noise, full_precision=True))
+        return Made(given, mean, deviation, latent, prediction, decoded, finite=_finite(decoded))
 
     def finished_exactly(self, values: torch.Tensor, made: Made, geometry: Geometry, white: int) -> NDArray[np.generic]:
         """Cut off what was padded, resize where the source was enlarged, align, and round once."""
