@@ -154,9 +154,9 @@ def leak(folder: Path, requests: int) -> dict[str, Any]:
 
 
 def left_in(folder: Path) -> list[str]:
-    """Return the files in an image server's folder that are not the server's own: its key, and a lock a port."""
+    """Return the files in an image server's folder that are not the server's own: its key."""
     files = (str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file())
-    return sorted(name for name in files if name != "links.key" and not name.startswith("lock-"))
+    return sorted(name for name in files if name != "links.key")
 
 
 def photograph(width: int, height: int) -> np.ndarray:
