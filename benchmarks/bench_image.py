@@ -82,10 +82,13 @@ def png() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def health(folder: Path) -> dict[str, Any]:
-    """Return the times of /health while four upscales run with the built-in network."""
-    sent = _file(photograph(1280, 720))
-    with running_images(folder / "health") as server, ThreadPoolExecutor(CALLERS) as callers:
+def health(
+    folder: Path, *flags: str, environment: dict[str, str] | None = None, size: tuple[int, int] = (1280, 720)
+) -> dict[str, Any]:
+    """Return the times of /health while four upscales run, with the built-in network or as the flags say."""
+    sent = _file(photograph(*size))
+    server_of = running_images(folder / "health", *flags, environment=environment)
+    with server_of as server, ThreadPoolExecutor(CALLERS) as callers:
         _post(server.url, sent, 4)
         work = [callers.submit(_post, server.url, sent, 4) for _ in range(CALLERS)]
         times, busy = [], []
