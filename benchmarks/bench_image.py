@@ -82,10 +82,13 @@ def png() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def health(folder: Path) -> dict[str, Any]:
-    """Return the times of /health while four upscales run with the built-in network."""
-    sent = _file(photograph(1280, 720))
-    with running_images(folder / "health") as server, ThreadPoolExecutor(CALLERS) as callers:
+def health(
+    folder: Path, *flags: str, environment: dict[str, str] | None = None, size: tuple[int, int] = (1280, 720)
+) -> dict[str, Any]:
+    """Return the times of /health while four upscales run, with the built-in network or as the flags say."""
+    sent = _file(photograph(*size))
+    server_of = running_images(folder / "health", *flags, environment=environment)
+    with server_of as server, ThreadPoolExecutor(CALLERS) as callers:
         _post(server.url, sent, 4)
         work = [callers.submit(_post, server.url, sent, 4) for _ in range(CALLERS)]
         times, busy = [], []
@@ -154,9 +157,9 @@ def leak(folder: Path, requests: int) -> dict[str, Any]:
 
 
 def left_in(folder: Path) -> list[str]:
-    """Return the files in an image server's folder that are not the server's own: its key, and a lock a port."""
+    """Return the files in an image server's folder that are not the server's own: its key."""
     files = (str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file())
-    return sorted(name for name in files if name != "links.key" and not name.startswith("lock-"))
+    return sorted(name for name in files if name != "links.key")
 
 
 def photograph(width: int, height: int) -> np.ndarray:

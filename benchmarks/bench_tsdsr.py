@@ -4,7 +4,9 @@
 
 From 512 x 512 to 2048 x 2048 and from 1920 x 1080 to 3840 x 2160. Bounds on a GPU: 0.30 s and 0.65 s for the picture
 (the floor at 790 TFLOP/s is 0.16 s and 0.35 s), 0.10 s and 0.20 s more for the PNG, 20 GiB. The best round counts.
-Without a GPU nothing is measured. `--tiny` shows on any machine that the script runs; no bound applies to it.
+Beside it, for a server with tiny networks: p99 of /health on new connections while four upscales run, below 100 ms.
+Without a GPU nothing is measured. `--tiny` shows on any machine that the script runs; of the bounds only that of
+/health applies to it.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ import argparse
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.bench_image import health
 from benchmarks.machine import save
 from upscale_server.media.image_write import encode_png_fast
 from upscale_server.media.picture import Picture
@@ -48,6 +53,9 @@ class Task:
 
 
 TASKS = (Task(512, 512, 4, 0.30, 0.10), Task(1920, 1080, 2, 0.65, 0.20))
+SERVED = {"cuda": (1280, 720), "cpu": (320, 180)}
+"""Pictures that keep a server with tiny networks busy for seconds, enlarged by 4."""
+
 TINY_TASKS = (Task(48, 48, 4, 0, 0), Task(96, 54, 2, 0, 0))
 
 
@@ -79,12 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "compiled": asked.compile,
         "tasks": {task.name: measure(model, task, asked.rounds) for task in tasks},
     }
+    model.close()
+    result["health"] = served(result["device"])
     print(json.dumps(result, indent=2))
-    if asked.tiny or model.facts.device != "cuda":
-        print("tiny, or not a GPU: no bound applies and nothing is kept", file=sys.stderr)
-        return 0
+    if asked.tiny or result["device"] != "cuda":
+        print("tiny, or not a GPU: no bound on seconds applies and nothing is kept", file=sys.stderr)
+        return 0 if result["health"]["held"] else 1
     print(f"written to {save('tsdsr', result)}", file=sys.stderr)
-    return 0 if all(_holds(task, result["tasks"][task.name]) for task in tasks) else 1
+    held = [_holds(task, result["tasks"][task.name]) for task in tasks]
+    return 0 if all(held) and result["health"]["held"] else 1
 
 
 def _model(asked: argparse.Namespace) -> Any:  # noqa: ANN401 - its module needs torch
@@ -110,6 +121,19 @@ def _model(asked: argparse.Namespace) -> Any:  # noqa: ANN401 - its module needs
     card = card_of((("random", ""),), str(dtype))
     torch.set_grad_enabled(mode=False)
     return Tsdsr(networks, TsdsrOptions("", "", "", device=str(place)), facts, card, print)
+
+
+def served(device: str) -> dict[str, Any]:
+    """Return how soon a server answers that works with TSD-SR: another process, as users have it."""
+    import torch  # noqa: PLC0415 - an extra
+
+    from benchmarks.tsdsr_networks import TINY, write_checkpoint  # noqa: PLC0415 - an extra
+    from upscale_server.models.tsdsr.device import give_back  # noqa: PLC0415 - an extra
+
+    give_back(torch.device(device))  # what was measured here is over, and the server needs room
+    with tempfile.TemporaryDirectory() as name:
+        settings = write_checkpoint(TINY, Path(name) / "weights")
+        return health(Path(name), "--model", "tsdsr", "--device", device, environment=settings, size=SERVED[device])
 
 
 def measure(model: Any, task: Task, rounds: int) -> dict[str, Any]:  # noqa: ANN401 - as above

@@ -107,7 +107,7 @@ def test_a_signal_drains_and_ends_with_zero(tmp_path: Path, number: signal.Signa
 
 
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
-    """However the parent ends, its processes do, and another server can take the state folder."""
+    """However the parent ends, its processes do; what they leave in the state folder hinders no later server."""
     with running_images(tmp_path, "--workers", "2", environment=LANCZOS) as server:
         found: set[int] = set()
         while len(found) < 2:
@@ -120,3 +120,19 @@ def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
                 pass
     with running_images(tmp_path, environment=LANCZOS) as server:
         assert 200 == upscaled(server, picture_file()).status_code
+
+
+def test_servers_of_two_ports_share_a_state_folder_and_answer_for_each_others_links(tmp_path: Path) -> None:
+    """Neither refuses the other; one key signs the links of both."""
+    with (
+        running_images(tmp_path, environment=LANCZOS) as first,
+        running_images(tmp_path, environment=LANCZOS) as second,
+        httpx.Client(trust_env=False, timeout=LONG_SECONDS) as client,
+    ):
+        files = {"files": ("a.png", picture_file())}
+        batch = client.post(f"{first.url}/upscale_batch", files=files).raise_for_status().json()
+        link = batch["results"][0]["url"].removeprefix(first.url)
+        found = client.get(f"{second.url}{link}")
+
+        assert 200 == found.status_code
+        assert (64, 48) == opened(found.content).size

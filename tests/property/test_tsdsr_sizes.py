@@ -157,14 +157,14 @@ def test_memory_steps_come_in_order_and_end() -> None:
     while (smaller := memory.smaller_call(call)) is not None:
         call = smaller
         seen.append((call.tile_batch, call.latent_tile))
-    strips, hosted = memory.Point(1, 64, strip_values=0), []
-    while (less := memory.smaller_strips(strips, can_host=True)) is not None:
-        strips = less
-        hosted.append(strips.on_host)
+    maps, hosted = memory.Maps(0), []
+    while (less := memory.smaller_maps(maps, can_host=True)) is not None:
+        maps = less
+        hosted.append(maps.on_host)
 
     assert [(2, 64), (1, 64), (1, 48), (1, 36), (1, 26), (1, 18), (1, 16)] == seen
     assert [False] * (len(hosted) - 1) + [True] == hosted
-    assert memory.smaller_strips(memory.Point(1, 64, memory.LEAST_STRIP_VALUES), can_host=False) is None
+    assert memory.smaller_maps(memory.Maps(memory.LEAST_STRIP_VALUES), can_host=False) is None
 
 
 def test_what_fits_is_foretold_before_any_work() -> None:
@@ -173,7 +173,7 @@ def test_what_fits_is_foretold_before_any_work() -> None:
     begin = memory.Point(16, 64)
 
     assert begin == memory.fitting(picture, begin, COSTS, 16 << 30)
-    assert memory.fitting(picture, begin, COSTS, 6 << 30).on_host
+    assert memory.fitting(picture, begin, COSTS, 6 << 30).decoder.on_host
     with pytest.raises(OutOfMemory, match="3840x2160 needs"):
         memory.fitting(picture, begin, COSTS, 64 << 20)
     memory.require_host(COSTS.maps_bytes(picture), 8 << 30)

@@ -73,39 +73,35 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def only_one(folder: Path, port: int | None = None) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Hold a server's lock, a file in its folder, which the system lets go of however the server ends.
 
     Args:
         folder: of the servers of a kind, in the state folder.
-        port: as it was asked for, where servers of several ports may share the folder.
 
     Raises:
         BadRequest: another server of this kind holds it.
         StorageError: the folder cannot be written.
     """
-    lock = folder / ("lock" if port is None else f"lock-{port}")
+    lock = folder / "lock"
     with naming_write_faults(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         number = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _take(number, lock, port)
+        _take(number, lock)
         yield
     finally:
         os.close(number)
 
 
-def _take(number: int, lock: Path, port: int | None) -> None:
+def _take(number: int, lock: Path) -> None:
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as err:
         holder = os.read(number, 32).decode("ascii", "replace").strip()
-        on_port = "" if port is None else f" and port {port}"
-        other = "another UPSCALE_STATE_DIR" if port is None else "another --port or UPSCALE_STATE_DIR"
         raise BadRequest(
-            f"a server with the state folder {lock.parent.parent}{on_port} is running already "
-            f"(process {holder or 'unknown'})",
-            hint=f"stop it, or give this one {other}",
+            f"a server with the state folder {lock.parent.parent} is running already (process {holder or 'unknown'})",
+            hint="stop it, or give this one another UPSCALE_STATE_DIR",
         ) from err
     except OSError as err:
         raise StorageError(f"{lock} cannot be locked: {err.strerror or err}") from err

@@ -77,4 +77,4 @@ def image(
     has_keys = Keys.of(settings.api_keys.get_secret_value()).needed
     doors.check_open(host, has_keys=has_keys, allowed=allow_open)
     with doors.listening(host, port) as door:
-        serving_image.serve_image(settings, door, host, port)
+        serving_image.serve_image(settings, door, host)

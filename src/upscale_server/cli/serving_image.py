@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upscale_server import __version__
-from upscale_server.cli import doors, talk
+from upscale_server.cli import talk
 from upscale_server.cli.serving import level_of, url_of
 from upscale_server.errors import BadProcessSize, BadRequest, BadScale, ModelMissing
 from upscale_server.logs import configure_server, get_logger
@@ -83,13 +83,12 @@ def check_model(settings: Settings) -> None:
     family_for_pictures(meant)
 
 
-def serve_image(settings: Settings, door: socket.socket, host: str, port: int) -> None:
+def serve_image(settings: Settings, door: socket.socket, host: str) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain; a second signal stops at once.
 
-    Servers on several ports share a state folder, as the processes of one do; `port` is the one that was asked for.
+    Servers on several ports share a state folder, as the processes of one do.
 
     Raises:
-        BadRequest: another image server has this state folder and port.
         ModelMissing, ModelInvalid, ModelsNotLoaded: the models could not be loaded.
         StorageError, DiskFull: a folder cannot be written.
     """
@@ -97,16 +96,15 @@ def serve_image(settings: Settings, door: socket.socket, host: str, port: int) -
 
     check_model(settings)
     settings = settings.model_copy(update={"log_level": level_of(settings)})
-    with doors.only_one(settings.state_dir / "image", port):
-        configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
-        url = url_of(host, door)
-        get_logger().info("server_starting", server="image", version=__version__, url=url, process=os.getpid())
+    configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
+    url = url_of(host, door)
+    get_logger().info("server_starting", server="image", version=__version__, url=url, process=os.getpid())
 
-        def ready(told: Told) -> None:
-            count = settings.image.workers
-            facts = {"model": told.model, "engine": told.engine, "device": told.device}
-            get_logger().info("server_ready", server="image", url=url, workers=count, **facts)
-            talk.say(f"{talk.PROGRAM}: ready at {url}: {told.model} on {told.device}, {count} process(es)")
+    def ready(told: Told) -> None:
+        count = settings.image.workers
+        facts = {"model": told.model, "engine": told.engine, "device": told.device}
+        get_logger().info("server_ready", server="image", url=url, workers=count, **facts)
+        talk.say(f"{talk.PROGRAM}: ready at {url}: {told.model} on {told.device}, {count} process(es)")
 
-        Parent(settings, door, ready).run()
-        get_logger().info("server_stopped", server="image")
+    Parent(settings, door, ready).run()
+    get_logger().info("server_stopped", server="image")

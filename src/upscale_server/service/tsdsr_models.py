@@ -6,6 +6,7 @@ The model itself is `models.tsdsr`; torch is imported when it is loaded, and not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Protocol
 
 from upscale_server.errors import MissingExtra
@@ -120,6 +121,8 @@ def why_not(settings: Settings) -> str:
         require("tsdsr", "TSD-SR")
     except MissingExtra as err:
         return err.detail
+    if settings.tsdsr.device == "auto" and version("torch").endswith("+cpu"):
+        return f"there is a GPU, and the installed torch {version('torch')} is built for the CPU; install one for CUDA"
     return ""
 
 

@@ -91,15 +91,6 @@ def test_a_second_server_of_a_kind_is_refused_and_told_who_is_there(tmp_path: Pa
         pass
 
 
-def test_servers_of_several_ports_share_a_folder_and_a_second_one_of_a_port_is_told_so(tmp_path: Path) -> None:
-    """The error names the port, and the hint says that another one would do."""
-    folder, refusal = tmp_path / "image", f"and port 8090 is running already .process {os.getpid()}."
-    with doors.only_one(folder, 8090), doors.only_one(folder, 8091), pytest.raises(BadRequest, match=refusal) as caught:
-        doors.only_one(folder, 8090).__enter__()
-
-    assert "another --port" in str(caught.value.hint)
-
-
 def test_a_killed_servers_lock_is_free(tmp_path: Path) -> None:
     """The system gives the lock back with the process, however it ended."""
     program = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
@@ -80,12 +81,13 @@ def test_two_hundred_sizes_come_out_exactly_and_the_same_twice() -> None:
 def test_odd_shapes_come_out_exactly(mode: str, width: int, height: int, factor: int, process_size: int) -> None:
     """Sizes on which the official script crashes or never ends, and the thinnest there are, in both modes."""
     options = tsdsr.tiny_options(mode=mode, latent_tile=64, latent_overlap=8)
-    lr = picture(width, height)
+    lr, upscaler = picture(width, height), view(options, factor=factor, process_size=process_size)
 
-    found = view(options, factor=factor, process_size=process_size).upscale(lr)
+    first, second = (upscaler.upscale(lr) for _ in range(2))
 
-    assert (1, factor * height, factor * width, 3) == found.pixels.shape
-    assert found.finite.all()
+    assert (1, factor * height, factor * width, 3) == first.pixels.shape
+    assert first.finite.all()
+    assert np.array_equal(first.pixels, second.pixels)
 
 
 def test_both_modes_make_the_same_where_nothing_is_rounded() -> None:
@@ -285,6 +287,32 @@ def test_strips_shrink_when_the_vae_is_too_much(monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(expected, found)
 
 
+def test_decoder_without_memory_changes_nothing_of_what_comes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next picture of the size is encoded as this one was, or the same request would give other bytes."""
+    model = tsdsr.model_of(tsdsr.tiny_networks(), tsdsr.tiny_options())
+    coded, drawn = Vae.moments, Vae.picture
+    encoded: list[Holding] = []
+    decoded: list[Holding] = []
+
+    def noted(self: Vae, given: torch.Tensor, holding: Holding) -> tuple[torch.Tensor, torch.Tensor]:
+        encoded.append(holding)
+        return coded(self, given, holding)
+
+    def cramped(self: Vae, latent: torch.Tensor, holding: Holding) -> torch.Tensor:
+        decoded.append(holding)
+        if holding.values > 1 << 22:
+            raise torch.OutOfMemoryError("injected")
+        return drawn(self, latent, holding)
+
+    monkeypatch.setattr(Vae, "moments", noted)
+    monkeypatch.setattr(Vae, "picture", cramped)
+    first, second = (model.at(2, 16).upscale(picture(40, 40)).pixels for _ in range(2))
+
+    assert encoded[0] == encoded[1]
+    assert decoded[-1] == decoded[-2] != decoded[0]
+    assert np.array_equal(first, second)
+
+
 def test_memory_that_never_suffices_ends_in_the_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each ladder ends, and other faults of torch are not taken for missing memory."""
 
@@ -349,6 +377,46 @@ def test_memory_that_float32_lacks_is_told_and_narrows_no_later_picture(monkeypa
 
     assert strips[0] == strips[1]
     assert 2 == len(_told(told))
+
+
+def test_what_overflowed_is_let_go_before_float32_needs_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy of the VAE and its maps meet no picture of the first run."""
+    drawn, copied = Vae.picture, Vae.in_float32
+    first: list[weakref.ref[torch.Tensor]] = []
+    kept: list[bool] = []
+
+    def overflowing(self: Vae, latent: torch.Tensor, holding: Holding) -> torch.Tensor:
+        found = drawn(self, latent, holding)
+        if self.dtype != torch.float32:
+            found = found * float("inf")
+            first.append(weakref.ref(found))
+        return found
+
+    def noted(self: Vae) -> Vae:
+        kept.append(first[0]() is not None)
+        return copied(self)
+
+    monkeypatch.setattr(Vae, "picture", overflowing)
+    monkeypatch.setattr(Vae, "in_float32", noted)
+    model = tsdsr.model_of(random_networks(TINY, CPU, torch.bfloat16), tsdsr.tiny_options())
+
+    assert model.at(2, 16).upscale(picture(24, 24)).finite.all()
+    assert [False] == kept
+
+
+def test_no_room_for_the_vae_in_float32_is_the_named_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own way to say it reaches nobody who asks for the stages alone, either."""
+
+    def cramped(_: Vae) -> Vae:
+        raise torch.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(Vae, "in_float32", cramped)
+    model = tsdsr.model_of(random_networks(TINY, CPU, torch.bfloat16), tsdsr.tiny_options())
+    geometry = exact(Size(24, 24), 2, 16)
+    request = Request(geometry, full_precision=True)
+
+    with pytest.raises(OutOfMemory, match="injected"):
+        model.made(pixels.values_of(picture(24, 24)[0], 255, CPU), request)
 
 
 def test_values_that_stay_broken_are_told_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

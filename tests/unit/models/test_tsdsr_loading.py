@@ -6,12 +6,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from upscale_server.errors import DeviceUnused, ModelInvalid, ModelMissing
 from upscale_server.models import extras
+from upscale_server.models.at_hand import tsdsr_options
 from upscale_server.models.tsdsr.loading import load_tsdsr
 from upscale_server.models.tsdsr.options import TsdsrOptions
+from upscale_server.settings import Settings
 
 if not extras.installed("tsdsr"):
     pytest.skip("the extra [tsdsr] is not installed", allow_module_level=True)
@@ -20,7 +23,7 @@ import diffusers
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.tsdsr_networks import REAL, random_networks
+from benchmarks.tsdsr_networks import REAL, TINY, random_networks, write_checkpoint
 from tests.support import tsdsr
 from tests.support.tsdsr import PART
 from upscale_server.models.tsdsr import device, weights
@@ -153,6 +156,18 @@ def test_a_whole_set_loads_and_says_what_it_is() -> None:
     assert ("prompt_embeds.pt", digest) in facts.sha256s
     with pytest.raises(ModelInvalid, match="pinned is"):
         load_tsdsr(replace(options, pooled_sha256="0" * 64))
+
+
+def test_what_a_benchmark_writes_is_loaded_as_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each layer that was trained has its pair; a LoRA that is zero leaves the networks as they are."""
+    for name, value in write_checkpoint(TINY, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    options = tsdsr_options(Settings())
+
+    model = load_tsdsr(replace(options, device="cpu"))
+
+    assert (True, True) == (model.facts.transformer, model.facts.vae)
+    assert (1, 48, 64, 3) == model.at(4, 64).upscale(np.zeros((1, 12, 16, 3), np.uint8)).pixels.shape
 
 
 def test_a_base_model_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from upscale_server.media.types import Size
 from upscale_server.models import host_memory
 from upscale_server.models.tsdsr import device
 from upscale_server.models.tsdsr.geometry import exact
-from upscale_server.models.tsdsr.memory import Point
+from upscale_server.models.tsdsr.memory import Maps, Point
 from upscale_server.models.tsdsr.prediction import predict
 from upscale_server.models.tsdsr.tiles import plan_tiles
 from upscale_server.models.tsdsr.vae import Holding
@@ -70,7 +70,7 @@ NETWORKS = random_networks(replace(TINY, channels=(32, 64, 64, 64)), torch.devic
 def test_the_vae_takes_what_is_foretold(values: int) -> None:
     """Whole and in strips, both halves."""
     geometry = exact(Size(128, 96), 2, 64)
-    foretold = NETWORKS.costs.vae_bytes(geometry, Point(1, 64, values))
+    foretold = NETWORKS.costs.vae_bytes(geometry, Maps(values))
 
     with torch.inference_mode(), Live() as live:
         NETWORKS.vae.moments(torch.zeros(1, 3, 192, 256), Holding(values))

@@ -47,6 +47,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(tsdsr_models, "open_tsdsr", lambda settings, **more: asked.append({"of": settings, **more}))
     monkeypatch.setattr(tsdsr_models, "require", lambda *_: None)
+    monkeypatch.setattr(tsdsr_models, "version", lambda _: "2.13.0+cu130")
     return asked
 
 
@@ -100,6 +101,21 @@ def test_auto_with_hidden_gpus_is_the_built_in_network(
 
     assert [] == opened
     assert "there is no GPU" in dict(models.facts.details)["tsdsr"]
+
+
+def test_auto_with_a_torch_for_the_cpu_beside_a_gpu_is_the_built_in_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[dict[str, Any]]
+) -> None:
+    """Nobody has asked for a GPU by name, so the start does not fail; `/info` says what to install."""
+    gpus(monkeypatch, "NVIDIA A100")
+    monkeypatch.setattr(tsdsr_models, "version", lambda _: "2.13.0+cpu")
+
+    models = picture_models.open_models(settings_with(tmp_path))
+    models.close()
+
+    assert [] == opened
+    assert "torch 2.13.0+cpu is built for the CPU" in dict(models.facts.details)["tsdsr"]
+    assert "" == why_not(settings_with(tmp_path, "cuda"))
 
 
 def test_weights_that_are_not_all_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ of the VAE, maps in the machine's memory. Only smaller tiles change a picture be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from upscale_server.errors import OutOfMemory
 from upscale_server.models.tsdsr.geometry import LATENT, Geometry
@@ -25,20 +26,38 @@ _TOKEN_VALUES = 16
 
 _FLOAT, _SCORE_BYTES = 4, 1 << 30
 
+Step = TypeVar("Step")
+
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """How much is asked of the device at once; `strip_values` 0 is no bound."""
+class Maps:
+    """How a half of the VAE holds its maps; `strip_values` 0 is no bound."""
 
-    tile_batch: int
-    latent_tile: int
     strip_values: int = STRIP_VALUES
     on_host: bool = False
 
     def __str__(self) -> str:
         strips = f"strips of {self.strip_values} values" if self.strip_values else "no strips"
-        where = ", maps on the host" if self.on_host else ""
-        return f"{self.tile_batch} tiles of {self.latent_tile} at once, {strips}{where}"
+        return f"{strips}, maps on the host" if self.on_host else strips
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How much is asked of the device at once.
+
+    The halves of the VAE step down apart: a picture that lacks memory in the decoder was encoded as the next one of
+    its size will be, so that the same request gives the same bytes.
+    """
+
+    tile_batch: int
+    latent_tile: int
+    encoder: Maps = Maps()
+    decoder: Maps = Maps()
+
+    def __str__(self) -> str:
+        apart = f"{self.encoder} (encoder), {self.decoder} (decoder)"
+        maps = self.encoder if self.encoder == self.decoder else apart
+        return f"{self.tile_batch} tiles of {self.latent_tile} at once, {maps}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +78,17 @@ class Costs:
         calls = 1 if area <= tile else point.tile_batch
         return (tokens + calls * self.prompt_tokens) * self.width * _TOKEN_VALUES * self.value_bytes
 
-    def vae_bytes(self, geometry: Geometry, point: Point) -> int:
+    def vae_bytes(self, geometry: Geometry, maps: Maps) -> int:
         """Foretell what the VAE needs on the device beside its weights."""
         pixels = geometry.padded.width * geometry.padded.height
-        maps = 0 if point.on_host else self.maps_bytes(geometry)
+        held = 0 if maps.on_host else self.maps_bytes(geometry)
         largest = pixels * self.channels[1]
         row = geometry.padded.width * self.channels[1] * 3
-        strip = min(largest, max(point.strip_values, row)) if point.strip_values else largest
+        strip = min(largest, max(maps.strip_values, row)) if maps.strip_values else largest
         temporaries = strip * (3 * _FLOAT + 3 * self.value_bytes)
         tokens = pixels // LATENT**2
         attention = tokens * self.channels[-1] * (2 * _FLOAT + 5 * self.value_bytes)
-        return max(maps + temporaries, attention + min(_FLOAT * tokens**2, _SCORE_BYTES))
+        return max(held + temporaries, attention + min(_FLOAT * tokens**2, _SCORE_BYTES))
 
     def maps_bytes(self, geometry: Geometry) -> int:
         """Foretell the maps that live together: a block's input and two of its own, at full size."""
@@ -86,13 +105,13 @@ def smaller_call(point: Point) -> Point | None:
     return None
 
 
-def smaller_strips(point: Point, *, can_host: bool) -> Point | None:
-    """Return what to try when the VAE did not fit; None where nothing is left."""
-    if point.strip_values == 0:
-        return replace(point, strip_values=STRIP_VALUES)
-    if point.strip_values > LEAST_STRIP_VALUES:
-        return replace(point, strip_values=max(LEAST_STRIP_VALUES, point.strip_values // 4))
-    return replace(point, on_host=True) if can_host and not point.on_host else None
+def smaller_maps(maps: Maps, *, can_host: bool) -> Maps | None:
+    """Return what to try when a half of the VAE did not fit; None where nothing is left."""
+    if maps.strip_values == 0:
+        return Maps(STRIP_VALUES)
+    if maps.strip_values > LEAST_STRIP_VALUES:
+        return replace(maps, strip_values=max(LEAST_STRIP_VALUES, maps.strip_values // 4))
+    return replace(maps, on_host=True) if can_host and not maps.on_host else None
 
 
 def fitting(geometry: Geometry, point: Point, costs: Costs, budget: int) -> Point:
@@ -107,22 +126,11 @@ def fitting(geometry: Geometry, point: Point, costs: Costs, budget: int) -> Poin
     Raises:
         OutOfMemory: the smallest step does not fit.
     """
-    ways: tuple[tuple[Callable[[Geometry, Point], int], Callable[[Point], Point | None]], ...] = (
-        (costs.transformer_bytes, smaller_call),
-        (costs.vae_bytes, lambda at: smaller_strips(at, can_host=costs.can_host)),
-    )
-    for need, smaller in ways:
-        tried = list(_down(point, smaller))
-        found = next((one for one in tried if need(geometry, one) <= budget), None)
-        if found is None:
-            least = need(geometry, tried[-1])
-            raise OutOfMemory(
-                f"a result of {geometry.final} needs {least / 2**30:.1f} GiB beside the weights, worked on as "
-                f"{geometry.padded}; {budget / 2**30:.1f} GiB are free",
-                hint="take a smaller picture or factor, or another device; UPSCALE_TSDSR__MEMORY_BYTES is the bound",
-            )
-        point = found
-    return point
+    calls = _down(point, smaller_call)
+    maps = _down(point.decoder, lambda at: smaller_maps(at, can_host=costs.can_host))
+    call = _first_that_fits(calls, lambda at: costs.transformer_bytes(geometry, at), geometry, budget)
+    held = _first_that_fits(maps, lambda at: costs.vae_bytes(geometry, at), geometry, budget)
+    return replace(call, encoder=held, decoder=held)
 
 
 def require_host(needed: int, free: int) -> None:
@@ -138,8 +146,21 @@ def require_host(needed: int, free: int) -> None:
         )
 
 
-def _down(point: Point, smaller: Callable[[Point], Point | None]) -> Iterator[Point]:
-    at: Point | None = point
+def _first_that_fits(steps: Iterable[Step], need: Callable[[Step], int], geometry: Geometry, budget: int) -> Step:
+    least = 0
+    for step in steps:
+        least = need(step)
+        if least <= budget:
+            return step
+    raise OutOfMemory(
+        f"a result of {geometry.final} needs {least / 2**30:.1f} GiB beside the weights, worked on as "
+        f"{geometry.padded}; {budget / 2**30:.1f} GiB are free",
+        hint="take a smaller picture or factor, or another device; UPSCALE_TSDSR__MEMORY_BYTES is the bound",
+    )
+
+
+def _down(begin: Step, smaller: Callable[[Step], Step | None]) -> Iterator[Step]:
+    at: Step | None = begin
     while at is not None:
         yield at
         at = smaller(at)

@@ -25,7 +25,7 @@ from upscale_server.models.tsdsr import geometry as sizes
 from upscale_server.models.tsdsr import pixels
 from upscale_server.models.tsdsr.device import host_free_bytes, repeatable, told_out_of_memory
 from upscale_server.models.tsdsr.geometry import Geometry
-from upscale_server.models.tsdsr.memory import STRIP_VALUES, Point, fitting, require_host
+from upscale_server.models.tsdsr.memory import STRIP_VALUES, Maps, Point, fitting, require_host
 from upscale_server.models.tsdsr.networks import Networks
 from upscale_server.models.tsdsr.options import Mode, TsdsrOptions
 from upscale_server.models.tsdsr.stages import Made, Request, Stages
@@ -163,14 +163,15 @@ class Tsdsr:
         """
         networks, size = self._loaded(), geometry.padded
         if size not in self._points:
-            begin = Point(self._facts.tile_batch, self._options.latent_tile, _STRIPS[self._options.vae_tiling])
+            maps = Maps(_STRIPS[self._options.vae_tiling])
+            begin = Point(self._facts.tile_batch, self._options.latent_tile, maps, maps)
             point = fitting(geometry, begin, networks.costs, self._facts.memory_bytes)
             self._keep(size, point)
 
         def tell(point: Point) -> None:
             both(self._observer, observer)(SteppedDown(NAME, str(size), str(point)))
 
-        if self._points[size].on_host:
+        if self._points[size].encoder.on_host or self._points[size].decoder.on_host:
             require_host(networks.costs.maps_bytes(geometry), host_free_bytes())
         return Stages(networks, self._options, self._points[size], tell, partial(self._keep, size))
 

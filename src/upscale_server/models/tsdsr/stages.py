@@ -7,7 +7,7 @@ repeated with less, from that stage's beginning; what came before is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from upscale_server.media.types import Size
 from upscale_server.models.tsdsr import colour, pixels
 from upscale_server.models.tsdsr.device import give_back, told_out_of_memory
 from upscale_server.models.tsdsr.geometry import Geometry
-from upscale_server.models.tsdsr.memory import Point, smaller_call, smaller_strips
+from upscale_server.models.tsdsr.memory import Maps, Point, smaller_call, smaller_maps
 from upscale_server.models.tsdsr.networks import Networks
 from upscale_server.models.tsdsr.options import Align, TsdsrOptions
 from upscale_server.models.tsdsr.prediction import predict
@@ -73,21 +73,28 @@ class Stages:
         Raises:
             OutOfMemory: the smallest step of a stage does not fit.
         """
-        steps = (self.tell,) if request.full_precision else (self.tell, self.keep)
-        ladder = _Ladder(self.point, steps, self.networks.vae.device)
-        vae = self.networks.vae.in_float32() if request.full_precision else self.networks.vae
-        geometry = request.geometry
+        vae = self.networks.vae
+        if not request.full_precision or vae.dtype == torch.float32:
+            made = self._made_by(vae, values, request, (self.tell, self.keep))
+            if made.finite or vae.dtype == torch.float32:
+                return made
+            # 16-bit maps of the VAE overflow on rare pictures; its config says force_upcast. What they became is let
+            # go first: the copy in float32 needs the room.
+            del made
+        give_back(vae.device)
+        with told_out_of_memory():
+            exact = vae.in_float32()
+        return self._made_by(exact, values, request, (self.tell,))
+
+    def _made_by(self, vae: Vae, values: torch.Tensor, request: Request, told: Sequence[Steps]) -> Made:
+        ladder, geometry = _Ladder(self.point, told, vae.device), request.geometry
         given = pixels.network_input(values, geometry.resized, geometry.padded)
-        mean, deviation = ladder.climbed(partial(self._moments, vae, given), self._strips)
+        mean, deviation = ladder.climbed(partial(self._moments, vae, given), self._smaller_encoder)
         noise = request.noise
         latent = SCALE * (mean if noise is None else mean + deviation * noise.to(mean.device))
         prediction = ladder.climbed(partial(self._predicted, latent), smaller_call)
-        decoded = ladder.climbed(partial(self._decoded, vae, latent - prediction), self._strips)
-        made = Made(given, mean, deviation, latent, prediction, decoded, finite=_finite(decoded))
-        if made.finite or vae.dtype == torch.float32:
-            return made
-        # 16-bit maps of the VAE overflow on rare pictures; its config says force_upcast.
-        return self.made(values, Request(geometry, noise, full_precision=True))
+        decoded = ladder.climbed(partial(self._decoded, vae, latent - prediction), self._smaller_decoder)
+        return Made(given, mean, deviation, latent, prediction, decoded, finite=_finite(decoded))
 
     def finished_exactly(self, values: torch.Tensor, made: Made, geometry: Geometry, white: int) -> NDArray[np.generic]:
         """Cut off what was padded, resize where the source was enlarged, align, and round once."""
@@ -109,7 +116,7 @@ class Stages:
         return pixels.truncated(_align(picture_values, source_values, align))
 
     def _moments(self, vae: Vae, given: torch.Tensor, point: Point) -> tuple[torch.Tensor, torch.Tensor]:
-        return vae.moments(given, self._holding(point))
+        return vae.moments(given, self._holding(point.encoder))
 
     def _predicted(self, latent: torch.Tensor, point: Point) -> torch.Tensor:
         height, width = latent.shape[2:]
@@ -123,15 +130,20 @@ class Stages:
         return predict(self.networks.transformer, latent, grid, point.tile_batch)
 
     def _decoded(self, vae: Vae, latent: torch.Tensor, point: Point) -> torch.Tensor:
-        return vae.picture(latent, self._holding(point))
+        return vae.picture(latent, self._holding(point.decoder))
 
-    def _holding(self, point: Point) -> Holding:
+    def _holding(self, maps: Maps) -> Holding:
         if self.options.mode == "reference" and self.options.vae_tiling == "on":
             return Holding(encoder_tile=self.options.vae_encoder_tile, decoder_tile=self.options.vae_decoder_tile)
-        return Holding(point.strip_values, point.on_host)
+        return Holding(maps.strip_values, maps.on_host)
 
-    def _strips(self, point: Point) -> Point | None:
-        return smaller_strips(point, can_host=self.networks.costs.can_host)
+    def _smaller_encoder(self, point: Point) -> Point | None:
+        maps = smaller_maps(point.encoder, can_host=self.networks.costs.can_host)
+        return None if maps is None else replace(point, encoder=maps)
+
+    def _smaller_decoder(self, point: Point) -> Point | None:
+        maps = smaller_maps(point.decoder, can_host=self.networks.costs.can_host)
+        return None if maps is None else replace(point, decoder=maps)
 
 
 def aligned(picture: torch.Tensor, values: torch.Tensor, align: Align) -> torch.Tensor:
