@@ -58,11 +58,11 @@ RECIPES = {
             "small x2 luma network for compressed video, the default on a CPU", _CODED_LIMITS,
         ),
         Recipe(
-            "fast-clean", Shape(32, 4, 4), CLEAN_MIX, 1e-3, "fast-clean-x2", "clean",
+            "fast-clean", Shape(32, 6, 4), CLEAN_MIX, 1e-3, "fast-clean-x2", "clean",
             "small direct x4 luma network for uncompressed pictures and near-lossless video", _CLEAN_LIMITS,
         ),
         Recipe(
-            "fast", Shape(32, 4, 4), CODED_MIX, 7e-4, "fast-clean-x4", "compressed",
+            "fast", Shape(32, 6, 4), CODED_MIX, 7e-4, "fast-clean-x4", "compressed",
             "small direct x4 luma network for compressed video", _CODED_LIMITS,
         ),
         Recipe(
