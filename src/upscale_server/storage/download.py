@@ -66,7 +66,8 @@ class Download:
                 failures = 1 if self._part.done > most else failures + 1
                 most = max(most, self._part.done)
                 told = err.retry_after or 0
-                if failures >= self._rules.attempts or told > LONGEST_ASKED_PAUSE_SECONDS:
+                longest = min(LONGEST_ASKED_PAUSE_SECONDS, self._watchdog.seconds_left)
+                if failures >= self._rules.attempts or told > longest:
                     raise
             self._pause(max(told, min(self._rules.pause_seconds * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS)))
 
@@ -193,11 +194,12 @@ class Download:
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next try, still asking whether it is wanted."""
-        ends_at = time.monotonic() + seconds
-        while time.monotonic() < ends_at:
-            self._watchdog.excuse()
+        began = now = time.monotonic()
+        while now - began < seconds:
             self._watchdog.look()
             time.sleep(min(0.1, seconds))
+            before, now = now, time.monotonic()
+            self._watchdog.excuse(now - before)
 
     def _so_far(self) -> str:
         total = self._part.version.total

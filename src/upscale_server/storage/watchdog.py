@@ -51,10 +51,15 @@ class Watchdog:
         """Start waiting for a reply's headers: all of them count as one wait."""
         self._moved_at = self._clock()
 
-    def excuse(self) -> None:
-        """Count the time up to now as nobody's: it was our own pause, not the source's slowness."""
+    @property
+    def seconds_left(self) -> float:
+        """Return how long the download may go on."""
+        return self._ends_at - self._clock()
+
+    def excuse(self, seconds: float) -> None:
+        """Leave out a pause of our own that has just ended; slowness before it stays on the record."""
         self._moved_at = self._clock()
-        self._marks = deque([(self._moved_at, self._came)])
+        self._marks = deque((at + seconds, came) for at, came in self._marks)
 
     def start_body(self, done: int, total: int | None) -> None:
         """Say how much of the body is there already, and how long it will be."""

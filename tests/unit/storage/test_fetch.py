@@ -220,7 +220,7 @@ def test_a_busy_source_is_asked_again_no_sooner_than_it_says(
     monkeypatch.setattr(download_module.Download, "_pause", lambda _self, seconds: pauses.append(seconds))
     in_an_hour = quote(format_datetime(datetime.now(UTC) + timedelta(seconds=3600), usegmt=True))
 
-    fetched = run(source, "busy?n=1&after=60", tmp_path)
+    fetched = run(source, "busy?n=1&after=60", tmp_path, quick_pace(total_seconds=900.0))
     with pytest.raises(SourceUnreachable) as long:
         run(source, "busy?after=3600", tmp_path)
     with pytest.raises(SourceUnreachable) as dated:
@@ -253,6 +253,43 @@ def test_a_pause_that_the_source_asked_for_is_not_its_slowness(tmp_path: Path, m
     watchdog.look()
 
     assert len(asked) > 100
+
+
+def test_a_pause_does_not_forgive_slowness_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that drips, breaks off and drips again is no faster for that."""
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    pace = Pace(connect_seconds=1, idle_seconds=5, total_seconds=900, least_bytes_per_second=1000)
+    watchdog = Watchdog(pace, ignore, lambda: clock[0])
+    monkeypatch.setattr(download_module, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+
+    def drip_and_break(part: PartFile) -> None:
+        for _ in range(4):
+            watchdog.advance(1)
+            watchdog.look()
+            clock[0] += 1
+        download_module.Download(quick(), watchdog, part)._pause(2)
+
+    def drip_on(part: PartFile) -> None:
+        for _ in range(2):
+            drip_and_break(part)
+
+    with PartFile(tmp_path / "source", "http://host/v.mp4") as part:
+        for _ in range(4):  # 16 s of its own: less than the window
+            drip_and_break(part)
+        with pytest.raises(SourceTimeout, match="bytes/s"):
+            drip_on(part)
+
+
+def test_a_pause_that_outlasts_the_download_is_told_at_once(source: BadSource, tmp_path: Path) -> None:
+    """Whoever may download for ten seconds does not sleep for thirty of them."""
+    with pytest.raises(SourceUnreachable) as caught:
+        run(source, "busy?n=1&after=30", tmp_path, quick_pace(total_seconds=10.0))
+
+    assert 30 == caught.value.retry_after
 
 
 @pytest.mark.parametrize("mode", ["drip", "chunkext"])
