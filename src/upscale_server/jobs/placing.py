@@ -98,7 +98,6 @@ class Place:
             self._write_note(part)
             raise self._taken() from err
         os.rename(self.part, self.target.name, src_dir_fd=folder, dst_dir_fd=folder)
-        self._write_note(part)
 
     def _taken(self) -> StorageError:
         return StorageError(
@@ -123,8 +122,10 @@ class Place:
             return None
 
     def _write_note(self, file: list[int], *, holds_name: bool = False) -> None:
-        self.note.write_text(json.dumps({"file": file, "holds_name": holds_name}))
-        sync(self.note)
+        fresh = self.note.with_suffix(".new")
+        fresh.write_text(json.dumps({"file": file, "holds_name": holds_name}))
+        sync(fresh)
+        fresh.replace(self.note)
         sync(self.note.parent)
 
     def _noted(self) -> dict[str, Any]:  # what _write_note wrote

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from upscale_server.errors import StorageError
+from upscale_server.errors import DiskFull, StorageError
 from upscale_server.jobs.placing import Place
 
 
@@ -150,6 +150,31 @@ def test_kill_between_taking_the_name_and_filling_it_blocks_nothing(
     else:
         place.take_back(result=True)
         assert [] == names(place)
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_disk_that_is_full_for_a_note_blocks_nothing(
+    which: int, place: Place, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk without second names: whichever note cannot be written, the next try ends well."""
+    written, writes = Path.write_text, 0
+
+    def full(self: Path, text: str) -> int:
+        nonlocal writes
+        writes += 1
+        if writes == which:
+            raise OSError(errno.ENOSPC, "no space")
+        return written(self, text)
+
+    monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DiskFull):
+        place.put(made)
+    place.put(made)
+
+    assert b"result" == place.target.read_bytes()
+    place.take_back(result=True)
+    assert [] == names(place)
 
 
 def test_empty_file_of_somebody_else_stays_on_a_disk_without_second_names(
