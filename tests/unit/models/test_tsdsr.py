@@ -419,6 +419,30 @@ def test_no_room_for_the_vae_in_float32_is_the_named_error(monkeypatch: pytest.M
         model.made(pixels.values_of(picture(24, 24)[0], 255, CPU), request)
 
 
+def test_a_repeat_in_float32_goes_on_where_memory_sufficed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second picture of a size begins with what the first found out, and has the same bytes, both times over."""
+    options = tsdsr.tiny_options(latent_tile=32, latent_overlap=4)
+    model = tsdsr.model_of(random_networks(TINY, CPU, torch.bfloat16), options)
+    drawn, predict, refused = Vae.picture, stages.predict, []
+
+    def overflowing(self: Vae, latent: torch.Tensor, holding: Holding) -> torch.Tensor:
+        found = drawn(self, latent, holding)
+        return found if self.dtype == torch.float32 else found * float("inf")
+
+    def short_at_first(network: torch.nn.Module, latent: torch.Tensor, grid: TileGrid, tile_batch: int) -> torch.Tensor:
+        if len(refused) < 4:  # four tiles, two, one, and one of a smaller side
+            refused.append(tile_batch)
+            raise torch.OutOfMemoryError("injected")
+        return predict(network, latent, grid, tile_batch)
+
+    monkeypatch.setattr(Vae, "picture", overflowing)
+    monkeypatch.setattr(stages, "predict", short_at_first)
+    first, second = (model.at(2, 16).upscale(picture(160, 160)).pixels for _ in range(2))
+
+    assert 4 == len(refused)
+    assert np.array_equal(first, second)
+
+
 def test_values_that_stay_broken_are_told_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard hears of them; nothing is repeated for ever."""
     drawn = Vae.picture

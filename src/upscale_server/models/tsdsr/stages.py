@@ -74,8 +74,9 @@ class Stages:
             OutOfMemory: the smallest step of a stage does not fit.
         """
         vae = self.networks.vae
+        ladder = _Ladder(self.point, (self.tell, self.keep), vae.device)
         if not request.full_precision or vae.dtype == torch.float32:
-            made = self._made_by(vae, values, request, (self.tell, self.keep))
+            made = self._made_by(vae, values, request, ladder)
             if made.finite or vae.dtype == torch.float32:
                 return made
             # 16-bit maps of the VAE overflow on rare pictures; its config says force_upcast. What they became is let
@@ -84,10 +85,11 @@ class Stages:
         give_back(vae.device)
         with told_out_of_memory():
             exact = vae.in_float32()
-        return self._made_by(exact, values, request, (self.tell,))
+        # From where the first way ended: the next picture of the size begins there, and has to end alike.
+        return self._made_by(exact, values, request, _Ladder(ladder.point, (self.tell,), vae.device))
 
-    def _made_by(self, vae: Vae, values: torch.Tensor, request: Request, told: Sequence[Steps]) -> Made:
-        ladder, geometry = _Ladder(self.point, told, vae.device), request.geometry
+    def _made_by(self, vae: Vae, values: torch.Tensor, request: Request, ladder: _Ladder) -> Made:
+        geometry = request.geometry
         given = pixels.network_input(values, geometry.resized, geometry.padded)
         mean, deviation = ladder.climbed(partial(self._moments, vae, given), self._smaller_encoder)
         noise = request.noise
@@ -167,7 +169,7 @@ class _Ladder:
     """The working point of one picture; it only goes down."""
 
     def __init__(self, point: Point, told: Sequence[Steps], device: torch.device) -> None:
-        self._point = point
+        self.point = point
         self._told = told
         self._device = device
 
@@ -180,14 +182,14 @@ class _Ladder:
         while True:
             try:
                 with told_out_of_memory():
-                    return run(self._point)
+                    return run(self.point)
             except OutOfMemory as err:
                 # A new one, without traceback and cause: they hold the stage's tensors, whose memory is needed now.
                 fault = OutOfMemory(err.detail, hint=err.hint)
-            step = smaller(self._point)
+            step = smaller(self.point)
             if step is None:
                 raise fault
             give_back(self._device)
             for tell in self._told:
                 tell(step)
-            self._point = step
+            self.point = step
