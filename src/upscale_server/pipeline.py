@@ -173,8 +173,9 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
     tally, spent, redone = Tally(), Stopwatch(), 0
     frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads, device=plan.decoder)
     batches = prefetch(batched(spent.drawing("decode", frames), plan.batch), ahead=_AHEAD)
-    # One thread more than the network takes: while it computes, another brings up the chroma of what it has done.
-    workers = plan.lanes + 1
+    # One thread more than the network takes: while it computes, another brings up the chroma of what it has done. Of
+    # two passes each would take one, and both networks would meet on the device.
+    workers = plan.lanes + 1 if len(plan.passes) == 1 else plan.lanes
     upscaled = map_in_order(spent.calling("upscale", upscale), batches, workers=workers, ahead=plan.lanes + _AHEAD)
     with (
         work.writing(segment.index) as path,

@@ -142,7 +142,7 @@ def test_the_network_never_waits_for_what_follows_it(plan: Plan, tmp_path: Path,
     upscale = FrameUpscaler((load(one.card),), plan.picture, plan.target, plan.source.colour)
 
     def met(frames: Sequence[Frame]) -> tuple[list[Frame], list[Redone]]:
-        both.wait(30)  # alone it would wait in vain, and fail
+        both.wait(30)  # alone it would wait in vain, and fail; a segment has six frames, so that all come in pairs
         return upscale(frames)
 
     work = WorkDir(tmp_path, plan.digest)
