@@ -17,7 +17,8 @@ they are freed."""
 
 _LARGEST_KEPT_BYTES = 32 << 20
 """The largest that glibc takes for this threshold."""
-_KEPT_BYTES = 512 << 20
+_KEPT_BYTES = 128 << 20
+"""Free memory that a heap may end with: a few frames of 4K. A lane's share of memory (`needs`) must hold it."""
 
 _NOT_GLIBC = (AttributeError, OSError, TypeError)
 
