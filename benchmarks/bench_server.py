@@ -186,15 +186,18 @@ def _by_command(folder: Path, count: int) -> Iterator[tuple[float, dict[str, Any
         (batch / f"{place}.mp4").symlink_to(folder / "work.mp4")
     command = [*COMMAND, "video", str(batch), "-o", str(folder / "by-command"), "--scale", "2", "--json", "-y"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        began = time.perf_counter()
-        for line in process.stdout or ():
-            seconds = time.perf_counter() - began
-            process.send_signal(signal.SIGSTOP)
-            try:
-                yield seconds, json.loads(line)
-            finally:
-                process.send_signal(signal.SIGCONT)
+        try:
             began = time.perf_counter()
+            for line in process.stdout or ():
+                seconds = time.perf_counter() - began
+                process.send_signal(signal.SIGSTOP)
+                yield seconds, json.loads(line)
+                process.send_signal(signal.SIGCONT)
+                began = time.perf_counter()
+            if process.wait():
+                raise subprocess.CalledProcessError(process.returncode, command)
+        finally:
+            process.kill()
 
 
 def _job_seconds(client: Client, address: str) -> float:
