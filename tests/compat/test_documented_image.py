@@ -319,7 +319,7 @@ def test_a_model_that_is_none_ends_the_start(tmp_path: Path) -> None:
 
 
 def test_a_second_server_of_a_port_is_refused_with_one_line(images: Server) -> None:
-    """Whatever its state folder; the first goes on."""
+    """Also with the same state folder, which servers of other ports share."""
     port = images.url.rpartition(":")[2]
     variables = environment_for({"UPSCALE_STATE_DIR": str(images.state)})
     done = subprocess.run(

@@ -24,7 +24,8 @@ from upscale_server.media.types import Colour, Hdr, Size
 class EncoderSettings:
     """How frames are encoded; the bytes of the output depend on every field, the thread count included.
 
-    `rate_kbit` caps the rate over `buffer_kbit`, on top of the CRF; 0 leaves it free.
+    `rate_kbit` caps the rate over `buffer_kbit`, on top of the CRF; 0 leaves it free. Where the cap is reached, x264
+    and x265 with several threads decide by their timing, and two runs differ.
     """
 
     codec: str
