@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from upscale_server.errors import BadRequest
 from upscale_server.image_settings import ImageSettings, Tsdsr
+from upscale_server.server_settings import Fetch, Jobs, Previews, Sources, Storage, Subnet, Webhooks, Workers
 
 PREFIX = "UPSCALE_"
 
@@ -52,111 +53,6 @@ class Limits(BaseModel):
         16_384, ge=16, le=65_535,
         description="longest side of a result, pixels; WebP and the video encoders hold no more",
     )  # fmt: skip
-
-
-class Fetch(BaseModel):
-    """How sources are downloaded, and from where they may come."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    allowed_networks: tuple[str, ...] = Field(
-        (),
-        description="private networks that sources may come from, a JSON list of CIDRs such as "
-        '`["10.1.0.0/16"]`; metadata services stay refused',
-    )
-    allowed_hosts: tuple[str, ...] = Field(
-        (), description="hosts that sources may come from, exact or `*.suffix`; empty means any public host"
-    )
-    max_bytes: int = Field(2 << 30, ge=1, description="largest source, bytes; ten minutes of 4K at 28 Mbit/s")
-    connect_seconds: float = Field(10.0, gt=0, description="longest wait for a connection")
-    idle_seconds: float = Field(15.0, gt=0, description="longest wait for the next bytes")
-    least_bytes_per_second: int = Field(
-        50_000, ge=0, description="slowest source, as the mean of twenty seconds; a slower one is holding a place"
-    )
-    total_seconds: float = Field(900.0, gt=0, description="longest download")
-    attempts: int = Field(3, ge=1, le=10, description="tries to go on with a broken download")
-
-
-class S3(BaseModel):
-    """An object store that speaks S3: MinIO, Garage, R2, AWS."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    endpoint: str = Field("", description="address of the store; a name without scheme means https")
-    public_endpoint: str = Field("", description="address that links are signed for; empty means `endpoint`")
-    bucket: str = Field("upscaled", description="the bucket that results go to")
-    region: str = Field("us-east-1", description="region that requests are signed for; MinIO's own default")
-    access_key: SecretStr = Field(
-        SecretStr(""), description="access key; empty means boto3's own search (files, roles)"
-    )
-    secret_key: SecretStr = Field(SecretStr(""), description="secret key")
-    path_style: bool = Field(
-        default=True, description="`endpoint/bucket/key` addresses, which every self-hosted store knows"
-    )
-
-
-class Storage(BaseModel):
-    """Where results go and how long they stay."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["local", "s3"] = Field("local", description="`local`: the output folder; `s3`: an object store")
-    s3: S3 = Field(default_factory=S3, description="the object store")
-    link_seconds: int = Field(
-        86_400, ge=60, le=604_800, description="how long a link works; S3 signs for 7 days at most"
-    )
-    keep_seconds: int = Field(
-        604_800, ge=3_600, description="how long results and finished jobs are kept; links work no longer than that"
-    )
-    budget_bytes: int = Field(
-        0, ge=0, description="most bytes of results kept by the local store, oldest removed first; 0 means no bound"
-    )
-    large_bytes: int = Field(20 << 20, ge=5 << 20, description="size from which an object is stored in parts")
-    retry_seconds: float = Field(
-        900.0, ge=0, description="how long storing is tried again; a restart of the store must not cost a job"
-    )
-
-
-class Jobs(BaseModel):
-    """How many jobs wait and how they are held."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    room: int = Field(100, ge=1, description="jobs that may wait; the next one is answered with 429")
-    lease_seconds: float = Field(30.0, ge=3, description="how long a silent owner keeps a job")
-    attempts: int = Field(3, ge=1, description="times a job is begun when its server dies under it")
-    wait_seconds: float = Field(3600.0, ge=1, description="longest blocking answer; the job itself goes on")
-    drain_seconds: float = Field(30.0, ge=0, description="how long a stopping server lets a running segment end")
-    kept_bytes: int = Field(
-        20 << 30, ge=0, description="most bytes of failed jobs' work that wait for a retry, oldest removed first"
-    )
-
-
-class Workers(BaseModel):
-    """The resident worker processes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    lanes: int = Field(
-        0, ge=0, le=64, description="lanes, each a process with its models loaded; 0 means what the device holds"
-    )
-    release_seconds: float = Field(5.0, gt=0, description="how long a cancelled lane may take before it is killed")
-    silent_seconds: float = Field(
-        300.0, gt=0, description="longest time without a finished tile before a lane counts as hung"
-    )
-
-
-class Subnet(BaseModel):
-    """The face for the Vidaio subnet."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    enabled: bool = Field(
-        default=False, description='`/health` says `"ok"` and shows the local folders, as miners expect'
-    )
-    shared_root: Path | None = Field(
-        None, description="folder under which `/upscale` takes and gives paths; none are taken without it"
-    )
 
 
 class Settings(BaseSettings):
@@ -198,6 +94,7 @@ class Settings(BaseSettings):
     api_keys: SecretStr = Field(
         SecretStr(""), description="keys that callers must give, separated by commas; `sha256:HEX` hides one"
     )
+    metrics_open: bool = Field(default=False, description="`/metrics` needs no key, for a scraper that has none")
     database_url: SecretStr = Field(
         SecretStr(""), description="SQLAlchemy address of the jobs' database; empty means SQLite in the state folder"
     )
@@ -205,6 +102,9 @@ class Settings(BaseSettings):
     fetch: Fetch = Field(default_factory=Fetch, description="how sources are downloaded")
     storage: Storage = Field(default_factory=Storage, description="where results go")
     jobs: Jobs = Field(default_factory=Jobs, description="how jobs wait and are held")
+    sources: Sources = Field(default_factory=Sources, description="videos that wait for a plan, a preview or a job")
+    previews: Previews = Field(default_factory=Previews, description="excerpts through several models")
+    webhooks: Webhooks = Field(default_factory=Webhooks, description="telling other servers that a job has ended")
     workers: Workers = Field(default_factory=Workers, description="the resident worker processes")
     subnet: Subnet = Field(default_factory=Subnet, description="the face for the Vidaio subnet")
     image: ImageSettings = Field(default_factory=ImageSettings, description="the image server")

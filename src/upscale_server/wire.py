@@ -16,8 +16,6 @@ Name = Annotated[str, Field(max_length=100)]
 Megabytes = Annotated[float, Field(ge=0.001, le=2**23)]
 """A limit of a result's size: no video is a kB, and none has eight tebibytes."""
 
-StateWord = Literal["queued", "running", "paused", "succeeded", "failed", "canceled"]
-
 
 class Shape(BaseModel):
     """A body: no field beyond those named, no text where a number belongs."""
@@ -130,91 +128,6 @@ class QueueCounts(Shape):
     paused_tasks: int
     room: int = Field(description="jobs that may wait; the next one is answered with 429")
     room_left: int
-
-
-# ---------------------------------------------------------------------------------------- the native API
-
-
-class NewJobFields(Shape):
-    """What may be asked of a job besides its source: beside an upload, as form fields or in the query."""
-
-    task_type: Name | None = Field(None, description="SD2HD, SD24K, HD24K or 4K28K; one of task_type, target, scale")
-    target: Name | None = Field(None, description="1080p, 4k, … or WIDTHxHEIGHT")
-    scale: int | None = Field(None, description="2 or 4; 2 where nothing is given")
-    fit: Literal["contain", "exact", "scale"] | None = Field(
-        None, description="keep the aspect ratio, pad with bars to the exact box, or the factor exactly"
-    )
-    model: Name | None = Field(None, min_length=1, description="a model family such as `fast`")
-    codec: Literal["h264", "hevc", "av1"] = Field("hevc", description="codec of the result")
-    crf: int | None = Field(None, ge=0, le=63, description="quality, 0 is best; empty means the codec's own default")
-    maximum_optimized_size_mb: Megabytes | None = Field(None, description="most MiB of the result")
-    profile: Literal["general", "subnet"] = Field("general", description="which rules the result is held against")
-    allow_partial: bool = Field(default=False, description="upscale what is there of a source that ends early")
-
-
-class NewJobBody(NewJobFields):
-    """What `POST /v1/jobs` takes as JSON."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"payload_url": "https://example.com/video.mp4", "target": "4k"},
-                {"payload_url": "https://example.com/video.mp4", "scale": 2, "codec": "av1", "model": "fast"},
-            ]
-        }
-    )
-
-    payload_url: str = Field(min_length=1, max_length=LONGEST_URL, description="where the video is, http or https")
-
-
-class ProgressView(Shape):
-    """How far a job is."""
-
-    phase: str = Field(description="waiting, fetch, plan, upscale, join, audit, store or done")
-    frames_done: int
-    frames_total: int
-    fps: float
-    eta_seconds: float | None
-
-
-class ResultView(Shape):
-    """What a succeeded job left."""
-
-    url: str = Field(description="expires; ask again for a fresh one. A path where the request's host is not ours")
-    path: str | None = Field(description="the file, where the job was asked for by path")
-    file_size_mb: float
-    byte_count: int
-    seconds: float
-    fallback: str | None = Field(description="why a Lanczos result was given, where one was")
-
-
-class JobView(Shape):
-    """A job as its owner sees it; times are ISO 8601 in UTC."""
-
-    id: str
-    state: StateWord
-    wanted: Literal["canceled", "paused"] | None = Field(
-        description="what was asked for and is not done yet; resume takes a pause back"
-    )
-    progress: ProgressView
-    asked: dict[str, Any]
-    plan: dict[str, Any] | None = Field(description="once it is decided; a list of jobs leaves it out")
-    result: ResultView | None
-    fault: dict[str, Any] | None
-    queue_position: int | None = Field(description="its place where it waits, 1 for the next one")
-    created_at: str
-    updated_at: str
-    started_at: str | None
-    finished_at: str | None
-    attempt: int
-    version: int
-
-
-class JobsView(Shape):
-    """A page of jobs, newest first; `next` is the `after` of the next page."""
-
-    jobs: list[JobView]
-    next: str | None
 
 
 # ---------------------------------------------------------------------------------------- how the server is

@@ -703,6 +703,25 @@ def test_database_of_another_version_is_refused(url: str) -> None:
         JobStore(url)
 
 
+def test_database_of_version_3_is_taken_over(url: str) -> None:
+    """Jobs that the version before accepted go on after an update; nothing of them is lost."""
+    store = JobStore(url)
+    job = store.add(NewJob(Asked(Source("url", "http://a/b.mp4"))), 1)
+    store.close()
+    database = Database(url)
+    with database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE upscale_jobs DROP COLUMN request_id")
+        connection.exec_driver_sql("DROP TABLE upscale_deliveries")
+        connection.execute(schema.update().values(version=3))
+    database.close()
+
+    store = JobStore(url)
+
+    assert job == store.get(job.id)
+    assert "" == store.get(job.id).request_id
+    store.close()
+
+
 def test_damaged_sqlite_file_is_refused(tmp_path: Path) -> None:
     """A start on a damaged file fails and says what to do with it."""
     path = tmp_path / "jobs.sqlite"

@@ -39,7 +39,7 @@ from upscale_server.jobs.runner import Runner
 from upscale_server.media.types import Segment
 from upscale_server.pipeline import Executor, Finished, Result, upscale_as_planned
 from upscale_server.plan import Plan
-from upscale_server.settings import Fetch
+from upscale_server.server_settings import Fetch
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.wish import Limits, Wish
 

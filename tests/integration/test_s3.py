@@ -381,7 +381,7 @@ def test_no_file_is_held_in_memory(swift: Swift, proxy: FaultProxy, tmp_path: Pa
     with film.open("wb") as file:
         file.truncate(32 << 20)
     code = (
-        "import resource, sys; from pathlib import Path; from upscale_server.settings import Storage\n"
+        "import resource, sys; from pathlib import Path; from upscale_server.server_settings import Storage\n"
         "from upscale_server.storage.base import About, UploadMemory; from upscale_server.storage.s3 import S3Store\n"
         "store = S3Store(Storage.model_validate_json(sys.argv[1])); store.check()\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"

@@ -23,8 +23,8 @@ from tests.support.served import serving as service_behind_http
 from tests.support.server import running, serving
 from upscale_server.models.added import Addition, add
 from upscale_server.models.extras import installed
+from upscale_server.server_settings import Subnet, Workers
 from upscale_server.service import VideoService
-from upscale_server.settings import Subnet, Workers
 
 FRAMES = 12
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from upscale_server.errors import BadRequest, BadUrl, SourceError, SourceForbidden
-from upscale_server.settings import Fetch
+from upscale_server.server_settings import Fetch
 from upscale_server.storage import dialling
 from upscale_server.storage.addresses import Guard, is_public
 from upscale_server.storage.fetch import FetchRules, fetch

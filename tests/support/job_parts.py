@@ -21,7 +21,8 @@ from upscale_server.media.types import Segment
 from upscale_server.models.load import load
 from upscale_server.pipeline import Executor, Finished
 from upscale_server.plan import Plan, make_plan
-from upscale_server.settings import Settings, Subnet
+from upscale_server.server_settings import Subnet
+from upscale_server.settings import Settings
 from upscale_server.stopping import Stop, only_parks
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.wish import Limits, Wish

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from upscale_server.settings import S3, Storage
+from upscale_server.server_settings import S3, Storage
 
 REPOSITORY = Path(__file__).parents[2]
 INTERPRETER = REPOSITORY / ".venv-swift" / "bin" / "python"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from upscale_server.settings import Storage
+from upscale_server.server_settings import Storage
 from upscale_server.storage.base import About, UploadMemory
 from upscale_server.storage.s3 import S3Store
 

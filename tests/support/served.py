@@ -18,8 +18,9 @@ import httpx
 from upscale_server.errors import UpscaleError
 from upscale_server.jobs.carry import about, object_key
 from upscale_server.jobs.job import Outcome
+from upscale_server.server_settings import Fetch
 from upscale_server.service import VideoService
-from upscale_server.settings import Fetch, Settings
+from upscale_server.settings import Settings
 from upscale_server.storage.base import UploadMemory
 from upscale_server.web.serve import server_of
 from upscale_server.web.video_app import create_app

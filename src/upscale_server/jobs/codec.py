@@ -44,6 +44,9 @@ def digest_of_asked(asked: Asked) -> str:
     The deadline is left out: it counts from the moment of asking, so that no two requests have the same.
     """
     values = {**asdict(asked), "deadline": None}
+    for name in ("quality", "webhook"):  # unknown to the version whose digests may be stored
+        if not values[name]:
+            del values[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from upscale_server.errors import BadRequest, DiskFull, MissingExtra, StorageError
-from upscale_server.jobs.tables import SCHEMA_VERSION, metadata, schema
+from upscale_server.jobs.tables import SCHEMA_VERSION, jobs, metadata, schema
 
 BUSY_SECONDS = 30
 """How long a writer waits for another one; a transaction takes milliseconds, a slow disk's fsync up to seconds."""
@@ -121,8 +121,19 @@ def _open(url: URL) -> Engine:
 
 def _make_tables(connection: Connection) -> None:
     metadata.create_all(connection)
-    if connection.execute(select(schema.c.version)).scalar() is None:
+    version = connection.execute(select(schema.c.version)).scalar()
+    if version is None:
         connection.execute(insert(schema).values(id=1, version=SCHEMA_VERSION))
+    elif version == 3:
+        _from_3_to_4(connection)
+
+
+def _from_3_to_4(connection: Connection) -> None:
+    """Add what version 4 has more; the new table was made already, because it was missing."""
+    column = jobs.c.request_id
+    kind = column.type.compile(connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {jobs.name} ADD COLUMN {column.name} {kind} NOT NULL DEFAULT ''")
+    connection.execute(update(schema).values(version=4))
 
 
 def _open_sqlite(url: URL) -> Engine:

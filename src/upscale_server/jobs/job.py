@@ -56,7 +56,7 @@ class Asked:
 
     `fit` None is the task's own; `maximum_mb` is in MiB; `deadline` is in seconds since the epoch; `output_path` is
     where a path's result goes; `file_name` is what a download is called; `allow_partial` takes what is there of a
-    source that ends early.
+    source that ends early; `quality` asks for numbers about the result; `webhook` is told when the job has ended.
     """
 
     source: Source
@@ -73,6 +73,8 @@ class Asked:
     output_path: str | None = None
     file_name: str = "upscaled"
     allow_partial: bool = False
+    quality: bool = False
+    webhook: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class NewJob:
 
     `digest` stands for what was asked where the same Idempotency-Key comes again: a caller that knows better than
     `Asked` says so here, as for an upload, whose place is another every time. Empty means the digest of `asked`.
-    `home` is the one server that may do it; empty means any that shares the queue.
+    `home` is the one server that may do it; empty means any that shares the queue. `request_id` names the request.
     """
 
     asked: Asked
@@ -89,6 +91,7 @@ class NewJob:
     key_id: str = ""
     digest: str = ""
     home: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ class Job:
     upload_id: str | None = None
     wanted: Wanted = ""
     number: int = 0
+    request_id: str = ""
 
     @property
     def is_finished(self) -> bool:

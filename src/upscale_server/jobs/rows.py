@@ -87,6 +87,7 @@ class Writer:
             "id": job_id, "number": self._next_number(), "state": "queued",
             "created_at": now, "queued_at": now, "updated_at": now,
             "key_id": new.key_id, "idempotency_key": new.idempotency_key, "asked_digest": digest, "home": new.home,
+            "request_id": new.request_id,
             "asked": to_record(new.asked), "progress": to_record(Progress()),
         }  # fmt: skip
         self.connection.execute(insert(jobs).values(values))
@@ -176,6 +177,7 @@ def job_of(row: StoredRow) -> Job:
         upload_id=row.upload_id,
         wanted=row.wanted,
         number=row.number,
+        request_id=row.request_id,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Double, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -51,7 +51,25 @@ jobs = Table(
     Column("outcome", JSON(none_as_null=True)),
     Column("fault", JSON(none_as_null=True)),
     Column("upload_id", Text),
+    # Of the request that made the job, so that one name leads through every log.
+    Column("request_id", String(64), nullable=False, server_default=""),
     UniqueConstraint("key_id", "idempotency_key"),
     Index("upscale_jobs_waiting", "state", "queued_at", "number"),
     Index("upscale_jobs_listed", "created_at", "id"),
 )
+
+deliveries = Table(
+    "upscale_deliveries",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("job_id", String(32), nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    # Null once it arrived or was given up.
+    Column("next_try_at", Double, index=True),
+    Column("delivered_at", Double),
+    Column("last_error", Text),
+)
+"""What other servers are to be told; written with the end of a job, in one transaction."""

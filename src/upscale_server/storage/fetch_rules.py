@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from upscale_server.settings import Fetch
+from upscale_server.server_settings import Fetch
 from upscale_server.storage.addresses import Guard
 from upscale_server.storage.dialling import Resolver, look_up
 from upscale_server.storage.watchdog import Pace

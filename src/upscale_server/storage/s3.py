@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import httpcore
 
 from upscale_server.errors import Canceled, Conflict, MissingExtra, StorageError
-from upscale_server.settings import S3, Storage
+from upscale_server.server_settings import S3, Storage
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.storage.links import SHORTEST_SECONDS, clamp
 from upscale_server.storage.local import check_key

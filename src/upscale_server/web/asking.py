@@ -15,7 +15,8 @@ from upscale_server.media.encoders import CRF_MAX, encoder_named
 from upscale_server.storage.names import clean_name
 from upscale_server.storage.urls import parse_url
 from upscale_server.web.faults import shorten
-from upscale_server.wire import NewJobBody, NewJobFields, UpscaleVideo
+from upscale_server.wire import UpscaleVideo
+from upscale_server.wire_jobs import NewJobBody, NewJobFields
 
 SCALES = (2, 4)
 """What callers may ask for; the command line also knows 3, which no documented caller does."""
@@ -73,6 +74,8 @@ def asked_by_fields(fields: NewJobFields, models: Collection[str], source: Sourc
         maximum_mb=fields.maximum_optimized_size_mb,
         profile=fields.profile,
         allow_partial=fields.allow_partial,
+        quality=fields.quality,
+        webhook=fields.webhook_url,
         file_name=file_name,
     )
 

@@ -24,17 +24,8 @@ from upscale_server.web.links import base_url_of, joined
 from upscale_server.web.parts import Service, header_of_job, owner_of, places_to_wait
 from upscale_server.web.views import MEBI, failure_of, job_view, queue_counts
 from upscale_server.web.waiting import finished
-from upscale_server.wire import (
-    Alive,
-    Health,
-    JobView,
-    LimitsView,
-    LocalFolders,
-    QueueCounts,
-    Stats,
-    UpscaledVideo,
-    UpscaleVideo,
-)
+from upscale_server.wire import Alive, Health, LimitsView, LocalFolders, QueueCounts, Stats, UpscaledVideo, UpscaleVideo
+from upscale_server.wire_jobs import JobView
 
 TASK_WORKERS = {"SD2HD": 10, "SD24K": 8, "HD24K": 12, "4K28K": 8}
 """The documented lanes of each task; what a task really gets is `task_lanes`."""

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from upscale_server.errors import UpscaleError
 from upscale_server.jobs.job import Job, Progress
 from upscale_server.web.places import Places
-from upscale_server.wire import JobView
+from upscale_server.wire_jobs import JobView
 
 HEARTBEAT_SECONDS = 10.0
 """Longest silence; readers and proxies take a longer one for a dead connection."""

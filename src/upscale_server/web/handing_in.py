@@ -22,7 +22,7 @@ from upscale_server.web.faults import checked_by, shorten
 from upscale_server.web.parts import owner_of
 from upscale_server.web.places import Places
 from upscale_server.web.uploads import Received, received
-from upscale_server.wire import NewJobBody, NewJobFields
+from upscale_server.wire_jobs import NewJobBody, NewJobFields
 
 UPLOAD_TYPES = ("application/octet-stream", "video/*")
 

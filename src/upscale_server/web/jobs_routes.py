@@ -24,7 +24,7 @@ from upscale_server.web.handing_in import UPLOAD_TYPES, handed_in
 from upscale_server.web.links import relative_or_whole
 from upscale_server.web.parts import Service, header_of_job, owner_of, places_to_wait
 from upscale_server.web.views import job_view
-from upscale_server.wire import JobsView, JobView, NewJobBody, NewJobFields, StateWord
+from upscale_server.wire_jobs import JobsView, JobView, NewJobBody, NewJobFields, StateWord
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -14,7 +14,8 @@ from upscale_server.errors import Canceled, UpscaleError
 from upscale_server.jobs.job import Asked, Job
 from upscale_server.service import VideoService
 from upscale_server.web.links import joined
-from upscale_server.wire import JobView, ProgressView, QueueCounts, ResultView
+from upscale_server.wire import QueueCounts
+from upscale_server.wire_jobs import JobView, ProgressView, ResultView
 
 MEBI = 2**20
 
@@ -56,7 +57,8 @@ def job_view(service: VideoService, job: Job, base_url: str, places: Mapping[str
 
 def asked_view(asked: Asked) -> dict[str, Any]:  # JSON values
     """Return what was asked for, without addresses, which may hold signatures, and without our own folders."""
-    kept = {name: value for name, value in asdict(asked).items() if name not in ("source", "output_path", "deadline")}
+    hidden = ("source", "output_path", "deadline", "webhook")
+    kept = {name: value for name, value in asdict(asked).items() if name not in hidden}
     return {"source": asked.source.kind, **{name: value for name, value in kept.items() if value is not None}}
 
 

@@ -20,7 +20,7 @@ from upscale_server.jobs.folder import JobFolder, uploads_folder
 from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Asked, Job, NewJob, Outcome, Source, State
 from upscale_server.jobs.parts import Parts
-from upscale_server.settings import Jobs, Storage
+from upscale_server.server_settings import Jobs, Storage
 
 DAY = 86_400
 LONG_AGO = 100 * DAY

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from tests.support.killing import wait_until
 from upscale_server.errors import Canceled
 from upscale_server.jobs.turns import AHEAD, AHEAD_OF_OTHERS, SPARE, Turns, hands
-from upscale_server.settings import Fetch, Settings, Storage
+from upscale_server.server_settings import Fetch, Storage
+from upscale_server.settings import Settings
 
 
 def go_on() -> None:

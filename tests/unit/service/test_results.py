@@ -9,8 +9,8 @@ import pytest
 from tests.support.served import IdlePool, settings_in
 from upscale_server.errors import Gone, ModelsNotLoaded
 from upscale_server.jobs.job import Asked, Job, NewJob, Outcome, Source
+from upscale_server.server_settings import Subnet
 from upscale_server.service import VideoService
-from upscale_server.settings import Subnet
 
 
 @pytest.fixture

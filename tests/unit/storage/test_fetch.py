@@ -27,7 +27,7 @@ from upscale_server.errors import (
     SourceUnreachable,
     UnsupportedFormat,
 )
-from upscale_server.settings import Fetch
+from upscale_server.server_settings import Fetch
 from upscale_server.storage import download as download_module
 from upscale_server.storage.fetch import Fetched, FetchRules, check_url, fetch
 from upscale_server.storage.part_file import PartFile

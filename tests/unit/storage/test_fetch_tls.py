@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.bad_source import BODY, BadSource
 from upscale_server.errors import BadScheme, SourceTimeout, SourceUnreachable
-from upscale_server.settings import Fetch
+from upscale_server.server_settings import Fetch
 from upscale_server.storage.fetch import Fetched, FetchRules, fetch
 
 HOST = "films.test"

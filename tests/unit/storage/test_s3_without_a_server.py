@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from upscale_server.errors import Canceled, MissingExtra, StorageError
-from upscale_server.settings import S3, Settings, Storage
+from upscale_server.server_settings import S3, Storage
+from upscale_server.settings import Settings
 from upscale_server.storage.base import About, UploadMemory
 from upscale_server.storage.local import LocalStore
 from upscale_server.storage.multipart import MOST_PARTS, part_size_of

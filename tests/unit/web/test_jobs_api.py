@@ -15,8 +15,8 @@ from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
 from upscale_server.errors import SourceTruncated, SourceUnreachable
 from upscale_server.jobs.job import Progress
+from upscale_server.server_settings import Jobs
 from upscale_server.service import VideoService
-from upscale_server.settings import Jobs
 
 JOB = {"payload_url": "http://127.0.0.1/clip.mp4?signature=hidden", "scale": 2}
 VIDEO = {"payload_url": "http://127.0.0.1/clip.mp4", "task_type": "SD2HD"}

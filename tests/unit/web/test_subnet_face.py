@@ -13,8 +13,8 @@ import pytest
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
 from upscale_server.errors import NoVideo
+from upscale_server.server_settings import Subnet
 from upscale_server.service import VideoService
-from upscale_server.settings import Subnet
 
 URL = "http://127.0.0.1/a.mp4"
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, serving, settings_in
+from upscale_server.server_settings import Fetch
 from upscale_server.service import VideoService
-from upscale_server.settings import Fetch
 from upscale_server.web import uploads, video_app
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several writes
