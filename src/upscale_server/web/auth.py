@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from upscale_server.errors import BadRequest, Unauthorized
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health"})
-"""What probes and callers without a key may ask; beside these only signed links are open."""
-OPEN_PREFIX = "/files/"
+"""What probes and callers without a key may ask; beside these only signed links and the page are open."""
+OPEN_PAGE = "/"
+"""The page itself tells nothing: it asks for a key where its questions need one."""
+OPEN_PREFIXES = ("/files/", "/static/")
 
 _HASHED = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _ID_LENGTH = 16
@@ -73,8 +75,8 @@ def key_in(headers: Mapping[str, str]) -> str | None:
 
 
 def is_open(path: str) -> bool:
-    """Tell whether a path needs no key: probes, and links that carry their own signature."""
-    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+    """Tell whether a path needs no key: probes, the page and its files, and links that carry their own signature."""
+    return path in OPEN_PATHS or path == OPEN_PAGE or path.startswith(OPEN_PREFIXES)
 
 
 def _digest(entry: str, place: int) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from upscale_server.service.image import ImageService
-from upscale_server.web import image_facts, image_routes, page
+from upscale_server.web import api_page, image_facts, image_routes
 from upscale_server.web.app import app_of
 from upscale_server.web.places import Places
 
@@ -21,7 +21,7 @@ otherwise, and the same request always gives the same bytes.
 Where keys are set, send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Every failure is a problem object
 (RFC 9457) with a `code`; every reply carries `X-Request-ID`."""
 
-_ROUTERS = (image_routes.router, image_routes.files, image_facts.router, page.router)
+_ROUTERS = (image_routes.router, image_routes.files, image_facts.router, api_page.router)
 
 
 def create_app(service: ImageService) -> FastAPI:

@@ -1,87 +1,97 @@
-"""The documentation at /docs: one page made from the OpenAPI description, which loads nothing from anywhere.
+"""The page that a person sees at `/`, and the files it is made of under `/static/`; none comes from outside.
 
-A server without internet shows it too. The description itself is at /openapi.json.
+What a page does stands in its own files; the documentation at `/docs` is `api_page`'s. The files are read once, so that
+no name from outside is ever turned into a path.
 """
 
 from __future__ import annotations
 
-import html
-import json
-from typing import Any
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import JSONResponse, Response
 
-router = APIRouter(include_in_schema=False)
+from upscale_server.errors import NotFound
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "h2{margin-top:2.5rem;font-size:1.1rem;font-family:ui-monospace,monospace}pre{background:#f4f4f4;padding:.8rem;"
-    "overflow:auto;font-size:.85rem}td,th{text-align:left;vertical-align:top;padding:.15rem 1rem .15rem 0}"
-    "code{font-size:.9em}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}pre{background:#252525}"
-    "a{color:#8ab4f8}}"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+"""What a page may load and run: our own files, and pictures and films that it has fetched itself."""
 
-Json = dict[str, Any]  # OpenAPI's own JSON values
-
-
-@router.get("/docs", response_class=HTMLResponse)
-def docs(request: Request) -> HTMLResponse:  # not async: the page is made in a thread
-    """Show what can be asked, with examples."""
-    return HTMLResponse(
-        page_of(request.app.openapi(), str(request.base_url).rstrip("/")), headers={"Content-Security-Policy": _POLICY}
-    )
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_LINKS = {"documentation": "/docs", "openapi": "/openapi.json", "health": "/health", "statistics": "/stats"}
 
 
-def page_of(description: Json, address: str) -> str:
-    """Return the page of an OpenAPI description, for a server at this address."""
-    about = description["info"]
-    routes = "".join(
-        _route(method, path, route, address)
-        for path, methods in description["paths"].items()
-        for method, route in methods.items()
-        if method != "head"
-    )
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(about['title'])}</title>"
-        f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>"
-        f"<h1>{_text(about['title'])} {_text(about['version'])}</h1><p>{_text(about['description'])}</p>"
-        f"<p><a href=/openapi.json>OpenAPI description</a></p>{routes}</html>"
-    )
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file of the page as it is sent; `etag` changes with its bytes."""
+
+    content: bytes
+    kind: str
+    etag: str
 
 
-def _route(method: str, path: str, route: Json, address: str) -> str:
-    content = route.get("requestBody", {}).get("content", {})
-    taken = content.get("application/json", {})
-    parts = [f"<h2>{method.upper()} {_text(path)}</h2><p>{_text(route.get('description', ''))}</p>"]
-    parts.append(_table([_parameter(one) for one in route.get("parameters", [])]))
-    parts.append(_table([_field(name, one) for name, one in taken.get("schema", {}).get("properties", {}).items()]))
-    if len(content) > 1:
-        parts.append(f"<p>Also taken: {_text(', '.join(kind for kind in content if kind != 'application/json'))}</p>")
-    parts += [_example(method, f"{address}{path}", one["value"]) for one in taken.get("examples", {}).values()]
-    parts += [f"<pre>{_text(one.replace('{address}', address))}</pre>" for one in route.get("x-commands", [])]
-    return "".join(parts)
+@cache
+def static_files() -> MappingProxyType[str, StaticFile]:
+    """Return the files of the package's folder `static` by name; those of kinds that a page has no use for stay out."""
+    found = {}
+    for one in (resources.files("upscale_server.web") / "static").iterdir():
+        kind = _KINDS.get(f".{one.name.rpartition('.')[2]}")
+        if kind and one.is_file():
+            content = one.read_bytes()
+            found[one.name] = StaticFile(content, kind, hashlib.sha256(content).hexdigest()[:32])
+    return MappingProxyType(found)
 
 
-def _parameter(one: Json) -> tuple[str, str]:
-    return f"{one['name']} (in {one['in']})", one.get("description", "")
+def page_router(name: str) -> APIRouter:
+    """Return the routes of a server whose page is the file `name`."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.head("/")
+    @router.get("/")
+    def page(request: Request) -> Response:
+        """Show the page; who asks for JSON alone is told where things are."""
+        if _wants_json(request):
+            return JSONResponse({"name": request.app.title, "links": _LINKS}, headers={"Vary": "Accept"})
+        return _sent(request, static_files()[name], {"Content-Security-Policy": POLICY, "Vary": "Accept"})
+
+    @router.head("/static/{file_name}")
+    @router.get("/static/{file_name}")
+    def static(request: Request, file_name: str) -> Response:
+        """Give a file of the page."""
+        file = static_files().get(file_name)
+        if file is None:
+            raise NotFound(f"there is nothing at {request.url.path}", hint="/docs lists what there is")
+        return _sent(request, file, {"Content-Security-Policy": POLICY})
+
+    return router
 
 
-def _field(name: str, one: Json) -> tuple[str, str]:
-    default = f" Default: {json.dumps(one['default'])}." if one.get("default") is not None else ""
-    return name, f"{one.get('description', '')}{default}"
+def _sent(request: Request, file: StaticFile, headers: dict[str, str]) -> Response:
+    """Return a file, or that the reader has it already: after an update nobody sees half of the older page."""
+    all_headers = headers | {
+        "ETag": f'"{file.etag}"',
+        "Cache-Control": "no-cache",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+    known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    if f'"{file.etag}"' in known:
+        return Response(status_code=304, headers=all_headers)
+    return Response(file.content, headers=all_headers, media_type=file.kind)
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
-    cells = "".join(f"<tr><td><code>{_text(name)}</code><td>{_text(about)}" for name, about in rows)
-    return f"<table>{cells}</table>" if cells else ""
-
-
-def _example(method: str, url: str, body: Json) -> str:
-    call = f"curl -X {method.upper()} {url} -H 'Content-Type: application/json' -d '"
-    return f"<pre>{_text(call + json.dumps(body, indent=2))}'</pre>"
-
-
-def _text(text: str) -> str:
-    return html.escape(text).replace("\n\n", "<br><br>")
+def _wants_json(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    return "application/json" in accepted and "text/html" not in accepted

@@ -8,8 +8,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from upscale_server.service import VideoService
-from upscale_server.web import documented, jobs_routes, link_routes, page, subnet_routes
+from upscale_server.web import api_page, documented, jobs_routes, link_routes, subnet_routes
 from upscale_server.web.app import app_of
+from upscale_server.web.page import page_router
 from upscale_server.web.places import Places
 
 MOST_WAITING = 384
@@ -28,7 +29,8 @@ _ROUTERS = (
     jobs_routes.router,
     link_routes.router,
     documented.probes,
-    page.router,
+    api_page.router,
+    page_router("video.html"),
 )
 
 

@@ -1,0 +1,1 @@
+// Puts the video server's page together.

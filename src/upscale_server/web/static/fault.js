@@ -1,0 +1,32 @@
+// Shows a failure in words, near where it happened, and brings a keyboard and a screen reader there.
+
+import { el } from "./dom.js";
+
+/** Show a problem in a place; the place is emptied first. `again` offers to try once more. */
+export function showFault(place, problem, again = null) {
+  const box = el(
+    "div",
+    { class: "notice notice--bad", role: "alert", tabindex: "-1" },
+    el("strong", {}, problem.title || "That did not work"),
+    el("span", {}, sentence(problem.message)),
+    problem.hint && el("span", { class: "soft" }, sentence(problem.hint)),
+    problem.status >= 500 && problem.requestId && el("span", { class: "note" }, `Request ${problem.requestId}`),
+    again && el("div", {}, el("button", { type: "button", class: "button button--small", onclick: again }, "Try again")),
+  );
+  place.replaceChildren(box);
+  place.hidden = false;
+  box.focus({ preventScroll: false });
+}
+
+/** Take a shown problem away. */
+export function clearFault(place) {
+  place.replaceChildren();
+  place.hidden = true;
+}
+
+/** Return a text that begins with a capital and ends with a full stop. */
+export function sentence(text) {
+  const trimmed = text.trim();
+  const begun = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
