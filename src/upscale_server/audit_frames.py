@@ -187,7 +187,7 @@ def _picture_of(frame: Frame, picture: Size) -> list[Plane]:
     """Return the planes without bars; gray gets neutral chroma, so that colour where none should be is seen."""
     height, width = frame.planes[0].shape
     cut = [
-        plane[_inside(height, picture.height, plane.shape[0]), _inside(width, picture.width, plane.shape[1])]
+        plane[inside(height, picture.height, plane.shape[0]), inside(width, picture.width, plane.shape[1])]
         for plane in frame.planes
     ]
     if len(cut) == 1:
@@ -196,7 +196,7 @@ def _picture_of(frame: Frame, picture: Size) -> list[Plane]:
     return cut
 
 
-def _inside(canvas: int, picture: int, side: int) -> slice:
+def inside(canvas: int, picture: int, side: int) -> slice:
     """Return where the picture lies on one side of a plane; bars are even, so chroma has half of them."""
     before = (canvas - picture) // 2 // 2 * 2
     step = -(-canvas // side)
