@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted:
-    """A job entered a phase: `upscale`, `join` or `audit`."""
+    """A job entered a phase: `upscale`, `join`, `audit` or `quality`."""
 
     phase: str
     frames_total: int

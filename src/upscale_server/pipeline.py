@@ -42,6 +42,7 @@ from upscale_server.media.types import Frame, Segment, Tally
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
+from upscale_server.quality import Quality
 from upscale_server.stopwatch import Stopwatch
 from upscale_server.whole import check_enough
 
@@ -65,6 +66,9 @@ class Executor(Protocol):
 
     def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
         """Do `finish_video` where strangers' bytes may be opened."""
+
+    def measure(self, plan: Plan, path: Path, observer: Observer) -> Quality:
+        """Do `fidelity_of` there, where the numbers were asked for."""
 
 
 @dataclass(frozen=True, slots=True)

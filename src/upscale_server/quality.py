@@ -6,7 +6,7 @@ It measures and judges nothing: `audit` decides whether a job failed. The number
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upscale_server.errors import BadRequest
-from upscale_server.events import FramesDone, Observer, PhaseStarted, ignore
+from upscale_server.errors import BadRequest, Canceled, UpscaleError
+from upscale_server.events import FramesDone, Observer, PhaseStarted, Warned, ignore
 from upscale_server.media.probe import probe_with_index
 from upscale_server.media.types import Plane, Size, record
 from upscale_server.plan import Plan
@@ -30,8 +30,10 @@ MOST_SAMPLES = 1_000_000_000
 _MOST_THREADS = 4
 AGAINST_SOURCE = "source at its own size"
 
-__all__ = ["AGAINST_SOURCE", "MOST_FRAMES", "Quality", "fidelity_of", "fidelity_record", "measure", "measure_planes"]
-__all__ += ["require_quality"]
+__all__ = [
+    "AGAINST_SOURCE", "MOST_FRAMES", "Quality", "fidelity_of", "fidelity_record", "measure", "measure_planes",
+    "require_quality", "told",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,21 @@ def fidelity_of(plan: Plan, output: Path, observer: Observer = ignore) -> Qualit
 def fidelity_record(quality: Quality) -> dict[str, Any]:
     """Return a job's quality as JSON values, with the name of what it was held against."""
     return {"against": AGAINST_SOURCE, **record(quality)}
+
+
+def told(measured: Callable[[], Quality], observer: Observer) -> dict[str, Any] | None:
+    """Return a job's quality as JSON values; a result that is whole does not fail because it could not be measured.
+
+    Raises:
+        Canceled: the job is to stop.
+    """
+    try:
+        return fidelity_record(measured())
+    except Canceled:
+        raise
+    except UpscaleError as err:
+        observer(Warned("quality_not_measured", err.detail))
+        return None
 
 
 def measure_planes(pairs: Iterable[tuple[Plane, Plane]], size: Size, bits: int = 8) -> Quality:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -76,7 +75,7 @@ def require_quality() -> str:
 
 
 class Scorer:
-    """Scores pairs of pictures one after the other; a context manager, and no pair waits longer than a pipe is."""
+    """Scores pairs of pictures one after the other; a context manager. Nothing is kept but what a pipe holds."""
 
     def __init__(self, size: Size, bits: int, threads: int = 1) -> None:
         """Start the program.
@@ -94,7 +93,7 @@ class Scorer:
         height, width = self._size.height + self._size.height % 2, self._size.width + self._size.width % 2
         # One above the other in one stream: two streams can block each other. Gray chroma lies behind, unread.
         self._canvas = np.full((3 * height, width), 1 << (bits - 1), np.uint8 if bits == 8 else np.uint16)
-        self._folder = tempfile.TemporaryDirectory(prefix="upscale-quality-")
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program that writes it
         self._late = False
         self._process = self._started(require_quality(), bits, threads)
         self._limit = threading.Timer(_MOST_SECONDS, self._give_up)
@@ -129,11 +128,13 @@ class Scorer:
             UpscaleError: the program failed.
         """
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        assert self._process.stdout is not None  # noqa: S101 - as well
         with suppress(OSError):  # its end is told by its exit status
             self._process.stdin.close()
-        if self._process.wait() != 0:  # the timer bounds it
+        told = self._process.stdout.read()  # until it ends; the timer bounds that
+        if self._process.wait() != 0:
             raise self._failed()
-        pooled = json.loads(Path(self._folder.name, "log.json").read_text(encoding="utf-8"))["pooled_metrics"]
+        pooled = json.loads(told)["pooled_metrics"]
         tells = self._copies == (1, 1)
         return Scores(
             psnr_y=_mean(pooled, "psnr_y"),
@@ -147,10 +148,11 @@ class Scorer:
         self._limit.cancel()
         self._process.kill()
         self._process.wait()
-        if self._process.stdin is not None:
-            with suppress(OSError):
-                self._process.stdin.close()
-        self._folder.cleanup()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self._said.close()
 
     def _started(self, program: str, bits: int, threads: int) -> subprocess.Popen[bytes]:
         height, width = self._canvas.shape[0] // 3, self._canvas.shape[1]
@@ -158,15 +160,15 @@ class Scorer:
         graph = (
             f"split[a][b];[a]crop={inside}:0:exact=1[r];[b]crop={inside}:{height}:exact=1[d];"
             f"[d][r]libvmaf=model=version=vmaf_v0.6.1:feature='{_FEATURES}'"
-            f":log_fmt=json:log_path=log.json:n_threads={threads}"
+            f":log_fmt=json:log_path=/dev/stdout:n_threads={threads}"
         )
         pixel_format = "yuv420p" if bits == 8 else f"yuv420p{bits}le"
         source = ["-f", "rawvideo", "-pix_fmt", pixel_format, "-s", f"{width}x{2 * height}", "-r", "25", "-i", "pipe:0"]
         command = [program, "-v", "error", *source, "-lavfi", graph, "-f", "null", "-"]
-        with Path(self._folder.name, "said").open("wb") as said:
-            return subprocess.Popen(  # noqa: S603 - numbers of ours are all that is put in
-                command, cwd=self._folder.name, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said
-            )
+        # In a group of its own: an interrupt at the terminal is ours to answer. It ends when its input does.
+        return subprocess.Popen(  # noqa: S603 - numbers of ours are all that is put in
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, process_group=0
+        )
 
     def _give_up(self) -> None:
         self._late = True
@@ -174,7 +176,8 @@ class Scorer:
 
     def _failed(self) -> UpscaleError:
         status = self._process.wait()
-        said = Path(self._folder.name, "said").read_text(encoding="utf-8", errors="replace").strip()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip()
         if self._late:
             return UpscaleError(f"measuring the quality took longer than {_MOST_SECONDS:.0f} s and was ended")
         return UpscaleError(f"the ffmpeg that measures quality ended with status {status}: {said[-_TOLD:] or 'silent'}")

@@ -53,7 +53,7 @@ class NewJobBody(NewJobFields):
 class ProgressView(Shape):
     """How far a job is."""
 
-    phase: str = Field(description="waiting, fetch, plan, upscale, join, audit, store or done")
+    phase: str = Field(description="waiting, fetch, plan, upscale, join, audit, quality, store or done")
     frames_done: int
     frames_total: int
     fps: float

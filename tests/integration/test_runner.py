@@ -28,7 +28,15 @@ from tests.support.clip_writer import write_clip
 from tests.support.job_parts import LocalLanes, Ready, Shelf, asked_of, job_of, left_behind, parts_in, result_of
 from tests.support.killing import wait_until
 from upscale_server.checkpoint import Done, WorkDir
-from upscale_server.errors import Conflict, Gone, OutOfMemory, OutputTooLarge, SourceUnreachable, StorageError
+from upscale_server.errors import (
+    Conflict,
+    Gone,
+    OutOfMemory,
+    OutputTooLarge,
+    SourceUnreachable,
+    StorageError,
+    UpscaleError,
+)
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, SegmentDone
 from upscale_server.jobs import carry, deadline, turns
 from upscale_server.jobs.folder import uploads_folder
@@ -42,6 +50,7 @@ from upscale_server.plan import Plan
 from upscale_server.server_settings import Fetch
 from upscale_server.storage.base import About, Stored, UploadMemory
 from upscale_server.wish import Limits, Wish
+from upscale_server.workers.in_process import InProcess
 
 ROOM = 100
 SEGMENTS = 3
@@ -479,6 +488,50 @@ class HeldLanes(LocalLanes):
     def executor(self, task: str | None, stop: Stop) -> Executor:
         """Run here, when it is time."""
         return HeldExecutor(super().executor(task, stop), self, self._alone)
+
+
+def test_quality_is_measured_where_it_is_asked_for(clip: Path, tmp_path: Path) -> None:
+    """The numbers are in the report, with the name of what they were held against; without the wish there are none."""
+    gate = Gate(lambda _: False)
+    with running(parts_in(tmp_path, LocalLanes(gate))) as (parts, runner):
+        measured, plain = (ended(parts, submit(parts, runner, job_of(clip, quality=wish))) for wish in (True, False))
+
+    found = report_of(measured)["quality"]
+    assert "source at its own size" == found["against"]
+    assert (75, 75) == (found["frames"], found["frames_total"])
+    assert found["psnr_y"] > 28  # what an honest output has at least, see `audit`
+    assert 1 == gate.events.count(PhaseStarted("quality", 75))
+    assert "quality" not in report_of(plain)
+
+
+def test_a_result_is_not_lost_because_it_could_not_be_measured(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measuring program breaks: the job succeeds, and its report says what is missing and why."""
+
+    def broken(*_: object) -> None:
+        message = "the ffmpeg that measures quality ended with status -11: silent"
+        raise UpscaleError(message)
+
+    monkeypatch.setattr(InProcess, "measure", broken)
+    with running(parts_in(tmp_path)) as (parts, runner):
+        done = ended(parts, submit(parts, runner, job_of(clip, quality=True)))
+
+    assert "quality" not in report_of(done)
+    assert ["quality_not_measured"] == [one["code"] for one in report_of(done)["warnings"]]
+
+
+@pytest.mark.parametrize(("stop", "state"), [("cancel", "canceled"), ("pause", "paused")])
+def test_a_job_stops_while_it_is_measured(clip: Path, tmp_path: Path, stop: str, state: str) -> None:
+    """A cancel is not taken for a failed measurement."""
+    gate = Gate(lambda event: event == PhaseStarted("quality", 75))
+    with running(parts_in(tmp_path, LocalLanes(gate))) as (parts, runner):
+        job_id = submit(parts, runner, job_of(clip, quality=True))
+        gate.wait()
+        getattr(runner, stop)(job_id)
+        wait_until(lambda: runner._hands[job_id].hold.reason == state)
+        gate.open()
+        assert state == became(parts, job_id, "succeeded", "canceled", "paused").state
 
 
 @dataclass

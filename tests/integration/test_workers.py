@@ -28,6 +28,7 @@ from upscale_server.events import Event, FramesDone, Observer, SegmentDone, igno
 from upscale_server.models.load import load
 from upscale_server.pipeline import Result, upscale_video
 from upscale_server.plan import Plan, make_plan
+from upscale_server.quality import fidelity_of
 from upscale_server.stopping import parking
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.in_process import InProcess
@@ -131,6 +132,16 @@ def test_a_lane_makes_the_same_bytes_as_the_executor_in_process(
 ) -> None:
     """Where a segment runs changes nothing."""
     assert undisturbed == run(pool, plan, tmp_path).path.read_bytes()
+
+
+def test_the_desk_measures_what_the_process_itself_would(pool: Pool, plan: Plan, tmp_path: Path) -> None:
+    """Strangers' files are opened at the desk; the numbers and their events come back."""
+    result, once = run(pool, plan, tmp_path), Once(lambda: None)
+
+    found = pool.executor(None, go_on).measure(plan, result.path, once)
+
+    assert fidelity_of(plan, result.path) == found
+    assert (100, 100) == (found.frames, once.frames)
 
 
 def test_killed_lane_is_replaced_and_its_segment_done_again(

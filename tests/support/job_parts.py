@@ -21,6 +21,7 @@ from upscale_server.media.types import Segment
 from upscale_server.models.load import load
 from upscale_server.pipeline import Executor, Finished
 from upscale_server.plan import Plan, make_plan
+from upscale_server.quality import Quality
 from upscale_server.server_settings import Subnet
 from upscale_server.settings import Settings
 from upscale_server.stopping import Stop, only_parks
@@ -90,6 +91,10 @@ class Stoppable:
     def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
         """Join and audit."""
         return self.inner.finish(plan, done, work, self._watching(observer))
+
+    def measure(self, plan: Plan, path: Path, observer: Observer) -> Quality:
+        """Measure the finished file."""
+        return self.inner.measure(plan, path, self._watching(observer))
 
     def _watching(self, observer: Observer) -> Observer:
         def tell(event: Event) -> None:

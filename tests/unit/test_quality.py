@@ -329,17 +329,15 @@ def test_an_ffmpeg_without_libvmaf_is_named(tmp_path: Path, monkeypatch: pytest.
 def test_a_program_that_dies_is_told_and_never_sees_a_file_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its status and last words are in the error, its folder is gone, and no path of the videos was given to it."""
-    program = _program(tmp_path, f'echo "$PWD $@" > {tmp_path}/said\necho out of luck >&2\nexit 3')
+    """Its status and last words are in the error, and no path of the videos was given to it."""
+    program = _program(tmp_path, f'echo "$@" > {tmp_path}/said\necho out of luck >&2\nexit 3')
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
     a = write(tmp_path / "a.mkv", texture(12, (640, 480)))
 
     with pytest.raises(UpscaleError, match="status 3: out of luck"):
         measure(a, a)
 
-    said = (tmp_path / "said").read_text()
-    assert "a.mkv" not in said
-    assert not Path(said.split()[0]).exists()
+    assert "a.mkv" not in (tmp_path / "said").read_text()
 
 
 def _program(folder: Path, then: str) -> Path:

@@ -94,6 +94,14 @@ SegmentSeconds = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+Measured = Annotated[
+    bool,
+    typer.Option(
+        "--quality",
+        help="Measure PSNR, SSIM, VMAF and flicker against the source (extra [quality]).",
+        rich_help_panel=_RUN,
+    ),
+]
 WorkDir = Annotated[
     Path | None,
     typer.Option("--work-dir", help="Where unfinished work is kept. Default: OUTPUT.work.", rich_help_panel=_RUN),

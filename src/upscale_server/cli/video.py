@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,6 +52,7 @@ class _Run:
     work_dir: Path | None
     overwrite: bool
     as_json: bool
+    measured: bool = False
 
 
 def video(
@@ -74,21 +75,25 @@ def video(
     duration: options.Duration = None,
     threads: options.Threads = 0,
     segment_seconds: options.SegmentSeconds = 10.0,
+    quality: options.Measured = False,
     work_dir: options.WorkDir = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
     """Upscale videos. Stopped work goes on where it was when the same command is given again."""
     from upscale_server.models.at_hand import model_for
+    from upscale_server.quality import require_quality
     from upscale_server.wish import Wish
 
+    if quality:
+        require_quality()
     settings = session_of(context).settings
     wish = Wish(
         task=task, to=to, scale=scale, fit=fit, model=model_for(engine, model, settings), engine=engine,
         precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, decoder=decoder,
         start_seconds=start, duration_seconds=duration, threads=threads, segment_seconds=segment_seconds,
     )  # fmt: skip
-    _upscale_all(_Run(inputs, output, work_dir, overwrite, as_json), wish, settings)
+    _upscale_all(_Run(inputs, output, work_dir, overwrite, as_json, quality), wish, settings)
 
 
 def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
@@ -153,6 +158,7 @@ def muxer_of(output: Path) -> str:
 
 def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
     from upscale_server.pipeline import upscale_video
+    from upscale_server.quality import told
 
     root = run.work_dir or job.output.with_name(job.output.name + ".work")
     talk.say(f"{job.source}: {describe(plan)}")
@@ -162,8 +168,10 @@ def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
         Watcher(job.source.name) as watcher,
     ):
         result = upscale_video(plan, executor, work, both(watcher, log_event))
+        seconds = time.monotonic() - started
         move_into_place(result.path, job.output)
-    record = _record(job, result, time.monotonic() - started)
+        quality = told(lambda: executor.measure(result.plan, job.output, watcher), watcher) if run.measured else None
+    record = _record(job, result, seconds) | ({"quality": quality} if quality else {})
     record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
     if run.as_json:
         talk.result_json(record)
@@ -267,4 +275,16 @@ def _show(record: dict[str, object]) -> None:
     talk.result(
         f"{record['output']}: {record['size']}, {record['frames']} frames, {megabytes:.1f} MiB, "
         f"{record['seconds']} s, {record['frames_per_second']} fps, audit ok{reused}"
+    )
+    if "quality" in record:
+        talk.result(f"quality against the {quality_text(record['quality'])}")
+
+
+def quality_text(quality: Any) -> str:  # noqa: ANN401 - JSON values
+    """Return a job's quality as one line."""
+    vmaf = "" if quality["vmaf"] is None else f"VMAF {quality['vmaf']:.1f} (harmonic {quality['vmaf_harmonic']:.1f}), "
+    flicker = "" if quality["flicker"] is None else f"flicker {quality['flicker']:.2f} levels, "
+    return (
+        f"{quality['against']}: PSNR-Y {quality['psnr_y']:.2f} dB, SSIM {quality['ssim']:.4f}, {vmaf}{flicker}"
+        f"{quality['frames']} of {quality['frames_total']} frames"
     )

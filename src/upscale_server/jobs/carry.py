@@ -3,7 +3,8 @@
     bring   the source: fetched, uploaded, or used where it is
     plan    decided once and stored; a later attempt goes on with it
     wait    for a turn: what is above goes on ahead of the lanes
-    make    upscale, join, audit; again smaller when it came out too large, by Lanczos when the deadline comes first
+    make    upscale, join, audit; again smaller when it came out too large, by Lanczos when the deadline comes first;
+            measure, where that was asked for
     place   the result into the object store, or to the path that was asked for
 
 Each step begins with what an earlier attempt left of it. How a job ends is `conclude`'s business; who stops it, the
@@ -15,6 +16,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from upscale_server.errors import Canceled, OutOfMemory, OutputTooLarge, SourceNotFound
 from upscale_server.events import Observer, both
@@ -32,6 +34,7 @@ from upscale_server.jobs.wishes import FALLBACK_MODEL, hasty, limits_of, wish_of
 from upscale_server.logs import get_logger, log_event
 from upscale_server.pipeline import Result, upscale_as_planned
 from upscale_server.plan import Plan
+from upscale_server.quality import told
 from upscale_server.shrink import smaller
 from upscale_server.storage.base import About, UploadMemory
 from upscale_server.wish import Wish
@@ -138,7 +141,16 @@ def _make(one: Carried, source: Path, plan: Plan) -> Ready:
         fallback = DEADLINE
         get_logger().warning("job_falls_back", reason=DEADLINE, model=FALLBACK_MODEL)
         plan, result = _run(one, _decide(one, source, hasty(wish_of(one.job, one.parts.settings))), deadline.none())
-    return Ready(result.path, result.path.stat().st_size, facts_of(plan, result, one.hold.gauge.warnings, fallback))
+    quality = _measured(one, plan, result) if one.job.asked.quality else {}
+    facts = facts_of(plan, result, one.hold.gauge.warnings, fallback)
+    return Ready(result.path, result.path.stat().st_size, facts | quality)
+
+
+def _measured(one: Carried, plan: Plan, result: Result) -> dict[str, Any]:
+    """Return the numbers about the result that were asked for; nothing where there are none, which is a warning."""
+    executor, observer = one.parts.lanes.executor(one.job.asked.task, one.hold.stop), both(one.hold.observe, log_event)
+    quality = told(lambda: executor.measure(plan, result.path, observer), observer)
+    return {"quality": quality} if quality else {}
 
 
 def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:

@@ -18,7 +18,7 @@ Profile = Literal["general", "subnet"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
 """States that end a job; `retry` alone leads out of them."""
 
-PHASES = ("waiting", "fetch", "plan", "upscale", "join", "audit", "store", "done")
+PHASES = ("waiting", "fetch", "plan", "upscale", "join", "audit", "quality", "store", "done")
 """Phases of a job, in order; one whose plan is made waits again where the lanes have enough to do."""
 
 FOLLOWS: dict[State, frozenset[State]] = {

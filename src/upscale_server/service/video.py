@@ -17,6 +17,7 @@ from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import get_logger
 from upscale_server.models.catalogue import LANCZOS, MODEL_SUFFIXES, available
+from upscale_server.quality import require_quality
 from upscale_server.service.assembly import assembled
 from upscale_server.service.door import check_target
 from upscale_server.service.results import Results
@@ -123,8 +124,11 @@ class VideoService:
 
         Raises:
             TooManyPixels: whatever the source is, the output would be larger than the limits allow.
+            MissingExtra: numbers are asked for that nothing here can measure.
         """
         check_target(asked, self.settings.limits)
+        if asked.quality:
+            require_quality()
 
     def check_room(self) -> None:
         """Return where a job would be accepted now: asked before a long upload is taken in.

@@ -60,7 +60,7 @@ async def _by_upload(request: Request, service: VideoService, *, is_form: bool) 
     query = dict(request.query_params)
     models = await run_in_threadpool(service.model_names)
     if not is_form:
-        service.check_asked(_asked(query, models, Path(), ""))
+        await run_in_threadpool(service.check_asked, _asked(query, models, Path(), ""))
     idempotent(Asked(Source("upload", "")), request.headers.get("idempotency-key"), "")
     await run_in_threadpool(service.check_room)
     places: Places = request.app.state.uploading

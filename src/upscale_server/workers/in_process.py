@@ -6,6 +6,7 @@ The command line uses it; it has no queue, no lease and no other process to lose
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,7 @@ from upscale_server.models.luma import FrameUpscaler
 from upscale_server.models.working_point import WorkingPoint
 from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan
+from upscale_server.quality import Quality, fidelity_of
 from upscale_server.workers.memory import give_memory_back, keep_blocks
 
 Load = Callable[[Plan, Pass], Upscaler]
@@ -66,6 +68,10 @@ class InProcess:
     def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
         """Join and audit here."""
         return finish_video(plan, done, work, observer)
+
+    def measure(self, plan: Plan, path: Path, observer: Observer) -> Quality:
+        """Measure the finished file here."""
+        return fidelity_of(plan, path, observer)
 
     def _upscaler(self, plan: Plan, one: Pass) -> Upscaler:
         key = (one.card.path or one.card.name, one.card.scale, plan.engine, plan.precision, plan.lanes)

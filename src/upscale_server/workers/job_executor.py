@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from upscale_server.checkpoint import Done, WorkDir
@@ -18,9 +19,10 @@ from upscale_server.events import Event, Observer
 from upscale_server.media.types import Segment
 from upscale_server.pipeline import Finished
 from upscale_server.plan import Plan
+from upscale_server.quality import Quality
 from upscale_server.stopping import Stop, only_parks
 from upscale_server.workers.crew import Crew
-from upscale_server.workers.messages import FinishVideo, RunSegment
+from upscale_server.workers.messages import FinishVideo, MeasureQuality, RunSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class JobExecutor:
         """Join and audit at the desk."""
         order = FinishVideo(plan, tuple(done), work.path)
         return cast("Finished", self._desk.do(order, self, observer, self._stop))
+
+    def measure(self, plan: Plan, path: Path, observer: Observer) -> Quality:
+        """Measure the finished file at the desk."""
+        return cast("Quality", self._desk.do(MeasureQuality(plan, path), self, observer, self._stop))
 
 
 class _Running:

@@ -99,7 +99,15 @@ class FinishVideo:
     work: Path
 
 
-Order = Greet | SettleModel | FindPace | LoadModels | RunSegment | MakePlan | FinishVideo
+@dataclass(frozen=True, slots=True)
+class MeasureQuality:
+    """Hold a finished file's pictures against the source's; answered with a `Quality`."""
+
+    plan: Plan
+    path: Path
+
+
+Order = Greet | SettleModel | FindPace | LoadModels | RunSegment | MakePlan | FinishVideo | MeasureQuality
 
 
 @dataclass(frozen=True, slots=True)

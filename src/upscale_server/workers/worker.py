@@ -33,6 +33,7 @@ from upscale_server.models.ways import options_for
 from upscale_server.models.working_point import WorkingPoint
 from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan, make_plan
+from upscale_server.quality import Quality, fidelity_of
 from upscale_server.settings import LogLevel, LogStyle
 from upscale_server.workers.held_pipe import HeldPipe, Telling
 from upscale_server.workers.memory import give_memory_back, keep_blocks
@@ -43,6 +44,7 @@ from upscale_server.workers.messages import (
     Greet,
     LoadModels,
     MakePlan,
+    MeasureQuality,
     Order,
     RunSegment,
     Settled,
@@ -101,9 +103,8 @@ class Bench:
         match order:
             case RunSegment():
                 return self._run(order, observer)
-            case FinishVideo(plan, done, work):
-                finished: Finished = finish_video(plan, done, WorkDir(work, plan.digest), observer)
-                return finished
+            case FinishVideo() | MeasureQuality():
+                return _finished_or_measured(order, observer)
             case MakePlan(source, wish, limits, choices):
                 return make_plan(source, wish, limits, Choices(choices, self._builds) if choices else None)
             case SettleModel() | FindPace():
@@ -195,6 +196,12 @@ class Bench:
             engines="" if self._builds is None else str(self._builds.folder),
             between_tiles=self._held.check,
         )
+
+
+def _finished_or_measured(order: FinishVideo | MeasureQuality, observer: Observer) -> Finished | Quality:
+    if isinstance(order, MeasureQuality):
+        return fidelity_of(order.plan, order.path, observer)
+    return finish_video(order.plan, order.done, WorkDir(order.work, order.plan.digest), observer)
 
 
 def _found_out(order: SettleModel | FindPace) -> Settled | Pace:

@@ -23,7 +23,7 @@ from PIL import Image
 from tests.support import tiny_models
 from tests.support.cramped import Cramped
 from tests.support.tiny_models import Form
-from upscale_server import __version__
+from upscale_server import __version__, quality_vmaf
 from upscale_server.cli.main import run
 from upscale_server.models.device import nvidia_gpus
 from upscale_server.models.extras import installed
@@ -332,6 +332,34 @@ def test_video_is_upscaled_audited_and_its_work_folder_removed(
     assert ["b.mp4"] == _names(tmp_path)
     assert "480x270 to 960x540, 6 frames in 1 segments, lanczos ×2" in err[0]
     assert any("nasa.mp4: upscale 0/6 frames" in line for line in err[1:])
+
+
+def test_video_is_measured_against_its_source(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
+    """`--quality` adds the numbers to the JSON object, and one line where people read."""
+    output, flags = tmp_path / "b.mp4", ["--quality", *QUICK]
+
+    _, out, err = _upscale("video", bundled_clip, "-o", output, "--json", *flags, capfd=capfd)
+    _, said, _ = _upscale("video", bundled_clip, "-o", output, "-y", *flags, capfd=capfd)
+
+    found = json.loads(out[0])["quality"]
+    assert ("source at its own size", 6, 6) == (found["against"], found["frames"], found["frames_total"])
+    assert found["psnr_y"] > 28  # what an honest output has at least, see `audit`
+    assert any("quality 0/6 frames" in line for line in err)
+    assert f"quality against the source at its own size: PSNR-Y {found['psnr_y']:.2f} dB" in said[1]
+
+
+def test_video_without_the_extra_is_refused_before_any_work(
+    bundled_clip: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2 and the command that helps, and no output that would have to be thrown away."""
+    quality_vmaf.require_quality.cache_clear()
+    monkeypatch.setattr(quality_vmaf, "find_spec", lambda _: None)
+
+    code, _, err = _upscale("video", bundled_clip, "-o", tmp_path / "b.mp4", "--quality", *QUICK, capfd=capfd)
+
+    assert 2 == code
+    assert "upscale-server[quality]" in "".join(err)
+    assert [] == _names(tmp_path)
 
 
 def test_video_batch_goes_on_after_a_failure(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:

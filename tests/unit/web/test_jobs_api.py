@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
+from upscale_server import quality_vmaf
 from upscale_server.errors import SourceTruncated, SourceUnreachable
 from upscale_server.jobs.job import Progress
 from upscale_server.server_settings import Jobs
@@ -85,6 +86,33 @@ def test_target_over_the_limits_is_refused_at_the_door(served: Served) -> None:
         assert "UPSCALE_LIMITS__MAX_OUTPUT_SIDE" in reply.json()["detail"]
     assert 0 == served.service.counts().queued
     assert [] == list(served.service.uploads.iterdir())
+
+
+def test_quality_is_refused_at_the_door_where_nothing_can_measure_it(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """400 with what to install, by address and before an upload is read; not a failure after hours."""
+    quality_vmaf.require_quality.cache_clear()
+    monkeypatch.setattr(quality_vmaf, "find_spec", lambda _: None)
+
+    asked = served.client.post("/v1/jobs", json={**JOB, "quality": True})
+    sent = served.post_raw("/v1/jobs?quality=true", b"video", "video/mp4")
+
+    for reply in (asked, sent):
+        assert (400, "missing_extra") == (reply.status_code, reply.json()["code"])
+        assert "pip install 'upscale-server[quality]'" == reply.json()["hint"]
+    assert 0 == served.service.counts().queued
+
+
+def test_a_job_tells_whether_its_quality_will_be_measured(served: Served) -> None:
+    """The wish is taken from JSON and from the query, and the default is no."""
+    asked = [
+        served.client.post("/v1/jobs", json={**JOB, "quality": True}).json(),
+        served.post_raw("/v1/jobs?quality=true", b"video", "video/mp4").json(),
+        served.client.post("/v1/jobs", json=JOB).json(),
+    ]
+
+    assert [True, True, False] == [job["asked"]["quality"] for job in asked]
 
 
 def test_part_of_a_file_is_taken_only_where_it_is_asked_for(served: Served) -> None:
