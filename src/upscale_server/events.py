@@ -67,7 +67,25 @@ class Warned:
     detail: str
 
 
-Event = PhaseStarted | FramesDone | SegmentReused | SegmentDone | FrameRedone | SteppedDown | Warned
+@dataclass(frozen=True, slots=True)
+class JobBegun:
+    """A job was claimed for the first time since a caller queued it."""
+
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """A job came to its end: succeeded, failed or canceled; `seconds` since its first claim, None without one."""
+
+    outcome: str
+    task: str | None
+    seconds: float | None
+
+
+Event = (
+    PhaseStarted | FramesDone | SegmentReused | SegmentDone | FrameRedone | SteppedDown | Warned | JobBegun | JobEnded
+)
 Observer = Callable[[Event], None]
 
 

@@ -24,7 +24,10 @@ MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
 # Installed before their rooms are built, so that a later release does not change what an installation brings.
 AHEAD_OF_THEIR_ROOMS: set[str] = set()
-IMPORT_NAMES = {"pillow": "PIL", "pydantic-settings": "pydantic_settings", "python-multipart": "python_multipart"}
+IMPORT_NAMES = {
+    "pillow": "PIL", "prometheus-client": "prometheus_client", "pydantic-settings": "pydantic_settings",
+    "python-multipart": "python_multipart",
+}  # fmt: skip
 # pydantic comes with pydantic-settings, Starlette with FastAPI and h11 with uvicorn, by design of all.
 COMES_WITH = {
     "pydantic": "pydantic-settings", "click": "typer", "pydantic_core": "pydantic-settings",

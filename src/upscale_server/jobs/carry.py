@@ -159,7 +159,7 @@ def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:
     def stop() -> str:
         return one.hold.stop() or (DEADLINE if one.hold.gauge.phase == "upscale" and deadline.has_come else "")
 
-    observer: Observer = both(one.hold.observe, log_event)
+    observer: Observer = both(both(one.hold.observe, log_event), one.parts.watcher(plan))
     executor = one.parts.lanes.executor(one.job.asked.task, stop)
     rounds = 0
     while True:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from upscale_server.events import Observer, ignore
 from upscale_server.jobs.store import JobStore
 from upscale_server.pipeline import Executor
 from upscale_server.plan import Plan
@@ -22,6 +23,10 @@ Watch = Callable[[int, int | None], None]
 """Told bytes done and bytes in all, where they are known; may raise to stop."""
 Fetch = Callable[[str, Path, Watch], object]
 """Download an address to a file, which is there only when it is whole; a broken download goes on where it was."""
+
+
+Watcher = Callable[[Plan], Observer]
+"""Given a plan that is about to be carried out, returns what observes that."""
 
 
 class LanesStatus(Protocol):
@@ -62,7 +67,7 @@ class Parts:
     """The parts of a running server that jobs touch.
 
     `temp_dir` holds a folder for each job that is not over, and uploads that no job has taken yet; `owner` is this
-    server's name in leases, the same after a restart.
+    server's name in leases, the same after a restart; `watcher` counts what is worked.
     """
 
     store: JobStore
@@ -72,3 +77,4 @@ class Parts:
     settings: Settings
     temp_dir: Path
     owner: str
+    watcher: Watcher = lambda _plan: ignore

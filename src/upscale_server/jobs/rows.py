@@ -6,12 +6,13 @@ It opens no transaction; which questions exist is `store`'s.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, or_, select, update
 
 from upscale_server.errors import BadRequest, Conflict, NotFound, QueueFull, UpscaleError
+from upscale_server.events import Event, JobEnded
 from upscale_server.jobs.codec import asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
 from upscale_server.jobs.tables import jobs, schema
@@ -25,10 +26,11 @@ _BYSTANDER = 10
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A transaction that may write, and the moment it counts as."""
+    """A transaction that may write, the moment it counts as, and what is to be told when it is on the disk."""
 
     connection: Connection
     now: float
+    news: list[Event] = field(default_factory=list)
 
     def row(self, job_id: str) -> StoredRow:
         """Return a job's row.
@@ -76,6 +78,7 @@ class Writer:
                 fault = UpscaleError(f"job {row.id} cannot be read: {type(err).__name__}").as_record(row.id)
                 values = {"state": "failed", "fault": fault, "finished_at": self.now}
                 self.connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
+                self.news.append(JobEnded("failed", None, None))
                 continue
             return row
         return None
@@ -112,7 +115,11 @@ class Writer:
         check_step(row.id, row.state, to)
         ends = {"finished_at": self.now} if to in FINISHED else {}
         free = {"owner": None, "lease_until": None, "wanted": ""}
-        return self.change(row.id, **{"state": to, **free, **ends, **values})
+        job = self.change(row.id, **{"state": to, **free, **ends, **values})
+        if ends:
+            seconds = None if job.started_at is None else max(0.0, self.now - job.started_at)
+            self.news.append(JobEnded(to, job.asked.task, seconds))
+        return job
 
     def lose(self, dead: Select[Any], attempts: int) -> list[Job]:  # rows of many types
         """Take jobs from owners that died: what was wanted is done, the rest waits again.

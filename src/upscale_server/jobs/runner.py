@@ -235,7 +235,7 @@ class Runner:
         if job.attempt > 1:
             with self._janitor.dropping:  # what an earlier attempt left in the store is not removed from under us
                 pass
-        with bound_contextvars(job_id=job.id):
+        with bound_contextvars(job_id=job.id, **{"request_id": job.request_id} if job.request_id else {}):
             get_logger().info("job_claimed", attempt=job.attempt, task=job.asked.task)
             try:
                 with hold:

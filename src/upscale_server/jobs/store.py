@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import and_, delete, or_, select, update
 
 from upscale_server.errors import BadRequest, Conflict
+from upscale_server.events import JobBegun, Observer, ignore
 from upscale_server.jobs.codec import asked_from, digest_of_asked, progress_from, to_record, unsigned
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import (
@@ -37,15 +38,19 @@ class JobStore(JobReader):
         url: SQLAlchemy's address of the database.
         attempts: times a job is begun without getting further than before its server died.
         clock: seconds since the epoch.
+        observer: told of jobs that begin and end by this store's doing, once that is on the disk.
 
     Raises:
         StorageError: from every method, when the database does not answer.
     """
 
-    def __init__(self, url: str, attempts: int = 3, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, url: str, attempts: int = 3, clock: Callable[[], float] = time.time, observer: Observer = ignore
+    ) -> None:
         super().__init__(Database(url))
         self._attempts = attempts
         self._clock = clock
+        self._observer = observer
 
     # ------------------------------------------------------------------------------------------------ for callers
 
@@ -128,6 +133,8 @@ class JobStore(JobReader):
             job = writer.change(
                 row.id, state="running", attempt=row.attempt + 1, started_at=row.started_at or writer.now, **lease
             )
+            if row.started_at is None:
+                writer.news.append(JobBegun(max(0.0, writer.now - row.queued_at)))
             return Claim(job, owner, lease_seconds)
 
     def take_back(self, owner: str) -> list[Job]:
@@ -250,7 +257,10 @@ class JobStore(JobReader):
     @contextmanager
     def _writing(self) -> Iterator[Writer]:
         with self._database.writing() as connection:
-            yield Writer(connection, self._clock())
+            writer = Writer(connection, self._clock())
+            yield writer
+        for event in writer.news:
+            self._observer(event)
 
     def _queue_again(self, writer: Writer, row: StoredRow, *states: State, room: int | None = None) -> Job:
         if row.state not in states:

@@ -12,6 +12,8 @@ from upscale_server.disk import naming_write_faults
 from upscale_server.jobs.folder import uploads_folder
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.store import JobStore
+from upscale_server.metrics import Metrics
+from upscale_server.service.labels import work_of
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, fetch
 from upscale_server.storage.links import load_or_make_secret
@@ -28,8 +30,8 @@ class Folders:
     output: Path
 
 
-def assembled(settings: Settings, pool: Pool, rules: FetchRules) -> Parts:
-    """Return the parts; their folders exist afterwards, readable for this user alone.
+def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metrics) -> Parts:
+    """Return the parts; their folders exist afterwards, readable for this user alone. `metrics` observes them.
 
     Raises:
         StorageError, DiskFull: a folder cannot be made, or the database does not open.
@@ -37,13 +39,14 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules) -> Parts:
     folders = folders_of(settings)
     make_folders(folders.state, folders.temp, folders.output, uploads_folder(folders.temp))
     return Parts(
-        store=JobStore(_database(settings, folders.state), settings.jobs.attempts),
+        store=JobStore(_database(settings, folders.state), settings.jobs.attempts, observer=metrics.observe),
         objects=open_store(settings, folders.output, folders.state),
         lanes=pool,
         fetch=lambda url, target, watch: fetch(url, target, rules, watch),
         settings=settings,
         temp_dir=folders.temp,
         owner=owner_name(folders.state),
+        watcher=lambda plan: metrics.working(work_of(plan)),
     )
 
 

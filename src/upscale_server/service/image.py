@@ -17,10 +17,11 @@ from typing import Protocol
 from upscale_server.errors import Draining, ModelsNotLoaded, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.service.assembly import make_folders
+from upscale_server.service.image_figures import image_metrics
 from upscale_server.service.picture_facts import Facts
-from upscale_server.service.picture_models import PictureModels, open_models
+from upscale_server.service.picture_models import PictureModels, Watched, open_models
 from upscale_server.service.picture_results import PictureResults
-from upscale_server.service.picture_work import Made, Wish, make
+from upscale_server.service.picture_work import STAGES, Made, Wish, make
 from upscale_server.settings import Settings
 from upscale_server.storage.links import Signer, load_or_make_secret
 from upscale_server.workers.memory import give_memory_back, keep_blocks
@@ -78,6 +79,8 @@ class ImageService:
         """
         self.settings = settings
         self.counts = Counts()
+        self.load_seconds = 0.0
+        self.metrics = image_metrics(self)
         self._batches = 0
         self._opener = opener
         self._told = told
@@ -195,6 +198,7 @@ class ImageService:
     def _left(self, source: Source) -> None:
         """Let go of a picture that nobody waited for any more before its turn came."""
         source.close()
+        self.metrics.add("upscale_pictures_total", 1, "canceled")
         with self._changed:
             self.counts.waiting -= 1
             self._changed.notify_all()
@@ -209,10 +213,12 @@ class ImageService:
                 raise _stopped()
             made = make(source.read(), source.name, wish, models, self.settings.limits)
             _log(made, wish)
+            self.metrics.picture(made.size.pixels, dict(zip(STAGES, made.seconds, strict=True)))
             return made
         finally:
             source.close()
             give_memory_back()
+            self.metrics.add("upscale_pictures_total", 1, "failed" if made is None else "succeeded")
             with self._changed:
                 self.counts.running -= 1
                 self.counts.done += made is not None
@@ -223,8 +229,11 @@ class ImageService:
         return not (self.counts.waiting or self.counts.running or self._batches)
 
     def _load(self) -> None:
+        began = time.monotonic()
         try:
-            self._models = self._opener(self.settings)
+            opened = Watched(self._opener(self.settings), self.metrics.observe)
+            self.load_seconds = time.monotonic() - began
+            self._models = opened
         except UpscaleError as err:
             self._fault = err
         except Exception as err:  # noqa: BLE001 - whatever a library raises, callers and the parent must hear of it

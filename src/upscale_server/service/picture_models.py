@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from upscale_server.errors import BadRequest
-from upscale_server.events import Observer
+from upscale_server.events import Observer, both
 from upscale_server.geometry import passes_for
 from upscale_server.logs import get_logger
 from upscale_server.media.types import Size
@@ -112,6 +112,32 @@ class FamilyModels:
     def close(self) -> None:
         """Release the models; safe to call twice."""
         self._models.close()
+
+
+class Watched:
+    """Models whose steps are told to somebody else, too.
+
+    Args:
+        inner: what enlarges; closed with this.
+        observer: told of every step.
+    """
+
+    def __init__(self, inner: PictureModels, observer: Observer) -> None:
+        self._inner = inner
+        self._observer = observer
+
+    @property
+    def facts(self) -> Facts:
+        """Return what runs."""
+        return self._inner.facts
+
+    def at(self, ask: Ask, size: Size, observer: Observer) -> Sequence[Upscaler]:
+        """Return the passes; see `PictureModels`."""
+        return self._inner.at(ask, size, both(observer, self._observer))
+
+    def close(self) -> None:
+        """Release the models; safe to call twice."""
+        self._inner.close()
 
 
 def open_models(settings: Settings) -> PictureModels:

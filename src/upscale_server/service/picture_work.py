@@ -30,6 +30,9 @@ from upscale_server.settings import Limits
 FORMATS = {"png": (".png", "image/png"), "webp": (".webp", "image/webp"), "jpeg": (".jpg", "image/jpeg")}
 """What an answer can be: suffix and media type by the name that a request gives."""
 
+STAGES = ("read", "upscale", "write")
+"""What `Made.seconds` are of."""
+
 _CUDA = "CUDA out of memory"
 
 

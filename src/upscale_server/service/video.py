@@ -20,6 +20,7 @@ from upscale_server.models.catalogue import LANCZOS, MODEL_SUFFIXES, available
 from upscale_server.quality import require_quality
 from upscale_server.service.assembly import assembled
 from upscale_server.service.door import check_target
+from upscale_server.service.figures import video_metrics
 from upscale_server.service.results import Results
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, check_url
@@ -62,7 +63,8 @@ class VideoService:
         self.settings = settings
         self._pool = pool or Pool(needs_of(settings, os.environ))
         self._rules = FetchRules.of(settings.fetch)
-        parts = assembled(settings, self._pool, self._rules)
+        self.metrics = video_metrics(self, lambda: self._store.counts())  # noqa: PLW0108 - it is made below
+        parts = assembled(settings, self._pool, self._rules, self.metrics)
         self._store = parts.store
         self._name = parts.owner
         self._runner = Runner(parts)

@@ -17,18 +17,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from upscale_server import __version__
+from upscale_server.metrics import Metrics
 from upscale_server.settings import Settings
+from upscale_server.web import observe
 from upscale_server.web.auth import Keys
-from upscale_server.web.doorway import Doorway
+from upscale_server.web.doorway import Doorway, Rules
 from upscale_server.web.faults import PROBLEM_TYPE, from_framework, from_validation, methods_at, reply_to
 from upscale_server.web.own_names import OwnNames
 from upscale_server.wire import Problem
 
 
 class Service(Protocol):
-    """What an application starts and stops; `settings` is what it was made with."""
+    """What an application starts and stops; `settings` is what it was made with, `metrics` counts what it does."""
 
     settings: Settings
+    metrics: Metrics
 
     def start(self) -> None:
         """Begin."""
@@ -59,7 +62,9 @@ def app_of(service: Service, title: str, description: str, routers: Sequence[API
     app.add_exception_handler(HTTPException, _refused_by_framework)
     app.add_exception_handler(RequestValidationError, _refused_by_validation)
     keys = Keys.of(service.settings.api_keys.get_secret_value())
-    app.add_middleware(Doorway, keys=keys, names=OwnNames.of(service.settings))
+    opened = frozenset({observe.PATH} if service.settings.metrics_open else ())
+    rules = Rules(keys, OwnNames.of(service.settings), opened)
+    app.add_middleware(Doorway, rules=rules, metrics=service.metrics)
     return app
 
 

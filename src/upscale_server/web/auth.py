@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from upscale_server.errors import BadRequest, Unauthorized
@@ -74,9 +74,9 @@ def key_in(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-api-key") or None
 
 
-def is_open(path: str) -> bool:
-    """Tell whether a path needs no key: probes, the page and its files, and links that carry their own signature."""
-    return path in OPEN_PATHS or path == OPEN_PAGE or path.startswith(OPEN_PREFIXES)
+def is_open(path: str, more: Collection[str] = ()) -> bool:
+    """Tell whether a path needs no key: probes, the page, links that carry their own signature, and `more`."""
+    return path in OPEN_PATHS or path == OPEN_PAGE or path.startswith(OPEN_PREFIXES) or path in more
 
 
 def _digest(entry: str, place: int) -> bytes:

@@ -19,8 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upscale_server.errors import HeadTooLarge, UpscaleError
 from upscale_server.logs import get_logger
+from upscale_server.metrics import Metrics
 from upscale_server.web.auth import Keys, is_open, key_in
 from upscale_server.web.faults import opaque, reply_to
+from upscale_server.web.observe import route_of
 from upscale_server.web.own_names import OwnNames
 
 MOST_HEADERS = 100
@@ -47,13 +49,22 @@ class _Visit:
     status: int = 0
 
 
-class Doorway:
-    """Wraps the application."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who is let in: by which keys, under which names of ours, and where without a key beside what is always open."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, names: OwnNames) -> None:
+    keys: Keys
+    names: OwnNames
+    also_open: frozenset[str] = frozenset()
+
+
+class Doorway:
+    """Wraps the application; `metrics` counts the answers."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, metrics: Metrics) -> None:
         self._app = app
-        self._keys = keys
-        self._names = names
+        self._rules = rules
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,7 +76,9 @@ class Doorway:
         visit = _Visit(given if _OWN_ID.fullmatch(given) else secrets.token_hex(8), time.monotonic())
         with structlog.contextvars.bound_contextvars(request_id=visit.request_id):
             await self._serve(scope, receive, _noting(send, visit), visit)
-            _log(scope, visit)
+            seconds = time.monotonic() - visit.began
+            self._metrics.request(route_of(scope), scope["method"], visit.status or GONE, seconds)
+            _log(scope, visit, seconds)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: _Visit) -> None:
         state = scope.setdefault("state", {})
@@ -85,11 +98,12 @@ class Doorway:
         headers = Headers(scope=scope)
         if len(headers) > MOST_HEADERS:
             raise HeadTooLarge(f"the request has {len(headers)} headers; the limit is {MOST_HEADERS}")
-        if is_open(scope["path"]):
+        rules = self._rules
+        if is_open(scope["path"], rules.also_open):
             return ""
-        if not self._keys.needed:
-            self._names.check(headers, str((scope.get("server") or ("",))[0]))
-        return self._keys.check(key_in(headers))
+        if not rules.keys.needed:
+            rules.names.check(headers, str((scope.get("server") or ("",))[0]))
+        return rules.keys.check(key_in(headers))
 
     @staticmethod
     async def _answer(error: UpscaleError, visit: _Visit, call: tuple[Scope, Receive, Send]) -> None:
@@ -109,14 +123,14 @@ def _noting(send: Send, visit: _Visit) -> Send:
     return noted
 
 
-def _log(scope: Scope, visit: _Visit) -> None:
+def _log(scope: Scope, visit: _Visit, seconds: float) -> None:
     path = (scope.get("raw_path") or quote(scope["path"]).encode()).split(b"?")[0].decode("ascii", "replace")
     get_logger().info(
         "request",
         method=scope["method"],
         path=path[:_LONGEST_PATH],
         status=visit.status or GONE,
-        ms=round(1000 * (time.monotonic() - visit.began), 1),
+        ms=round(1000 * seconds, 1),
         key_id=visit.key_id,
     )
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from upscale_server.metrics import Reading
 from upscale_server.service.image import ImageService
-from upscale_server.web import api_page, image_facts, image_routes
+from upscale_server.web import api_page, image_facts, image_routes, observe
 from upscale_server.web.app import app_of
 from upscale_server.web.places import Places
 
@@ -21,7 +22,7 @@ otherwise, and the same request always gives the same bytes.
 Where keys are set, send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Every failure is a problem object
 (RFC 9457) with a `code`; every reply carries `X-Request-ID`."""
 
-_ROUTERS = (image_routes.router, image_routes.files, image_facts.router, api_page.router)
+_ROUTERS = (image_routes.router, image_routes.files, image_facts.router, observe.router, api_page.router)
 
 
 def create_app(service: ImageService) -> FastAPI:
@@ -32,5 +33,7 @@ def create_app(service: ImageService) -> FastAPI:
     """
     app = app_of(service, "TSD-SR Worker Server", _DESCRIPTION, _ROUTERS)
     room = service.settings.image.room
-    app.state.room = Places(room, "requests are inside", "send it again a little later, or set UPSCALE_IMAGE__ROOM")
+    inside = Places(room, "requests are inside", "send it again a little later, or set UPSCALE_IMAGE__ROOM")
+    app.state.room = inside
+    service.metrics.also_ask(lambda: (Reading("upscale_room", room), Reading("upscale_room_used", inside.taken)))
     return app

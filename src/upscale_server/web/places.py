@@ -1,6 +1,6 @@
 """Bounds how many requests may do the same long thing at once, so that the short ones always get through.
 
-It belongs to the event loop: nothing here is asked from another thread.
+It belongs to the event loop: nothing but a count is asked from another thread.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class Places:
         self._what = what
         self._hint = hint
         self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        """Return how many places are taken."""
+        return self._taken
 
     @contextmanager
     def one(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from upscale_server.service import VideoService
-from upscale_server.web import api_page, documented, jobs_routes, link_routes, subnet_routes
+from upscale_server.web import api_page, documented, jobs_routes, link_routes, observe, subnet_routes
 from upscale_server.web.app import app_of
 from upscale_server.web.page import page_router
 from upscale_server.web.places import Places
@@ -29,6 +29,7 @@ _ROUTERS = (
     jobs_routes.router,
     link_routes.router,
     documented.probes,
+    observe.router,
     api_page.router,
     page_router("video.html"),
 )

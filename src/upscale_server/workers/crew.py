@@ -6,6 +6,7 @@ A process that dies is replaced at once and its order given to another, once. Wh
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class Seat:
     facts: Any = None  # the answer to the opening order
     loaded_once: bool = False
     fault: str | None = None
+    opening_seconds: float = 0.0  # the newest process took from its start to its answer
 
 
 class Crew:
@@ -190,6 +192,7 @@ class Crew:
         with self._changed:
             if seat.state != "stopped":
                 seat.state = "starting"
+        began = time.monotonic()
         try:
             resident = Resident(seat.setup, self._patience)
         except OSError as err:
@@ -204,6 +207,7 @@ class Crew:
         with self._changed:
             if not self._closing.is_set():
                 seat.facts, seat.state, seat.loaded_once = facts, "ready", True
+                seat.opening_seconds = time.monotonic() - began
             self._changed.notify_all()
         get_logger().info("worker_ready", **_name(seat), pid=resident.pid)
         return resident

@@ -187,7 +187,8 @@ class Pool:
         if not isinstance(seat.facts, Working):
             return LaneStatus(seat.setup.index, pid, seat.state)
         facts, model = seat.facts, self._settled.cards[0].name if self._settled else ""
-        return LaneStatus(seat.setup.index, pid, seat.state, facts.engine, facts.device, facts.precision, model)
+        ran = (facts.engine, facts.device, facts.precision, model)
+        return LaneStatus(seat.setup.index, pid, seat.state, *ran, seat.opening_seconds)
 
 
 def at_pace_of(settled: Settled, plan: Plan) -> Plan:

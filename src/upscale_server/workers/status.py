@@ -13,7 +13,7 @@ LaneState = Literal["starting", "ready", "busy", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One lane; what its networks run on is empty until they are loaded."""
+    """One lane; what its networks run on, and how long they took to load, is empty until they are loaded."""
 
     index: int
     pid: int | None
@@ -22,6 +22,7 @@ class LaneStatus:
     device: str = ""
     precision: str = ""
     model: str = ""
+    load_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
