@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from upscale_server.errors import StorageError, UpscaleError
 from upscale_server.geometry import BOXES, TASKS
 from upscale_server.jobs.job import Job
+from upscale_server.jobs.view import MEBI
 from upscale_server.service import VideoService
 from upscale_server.settings import Settings
 from upscale_server.web.asking import SCALES, asked_by_video, idempotent
@@ -22,7 +23,7 @@ from upscale_server.web.bodies import MAX_JSON_BYTES, body_of, documented
 from upscale_server.web.faults import reply_to
 from upscale_server.web.links import base_url_of, joined
 from upscale_server.web.parts import Service, header_of_job, owner_of, places_to_wait
-from upscale_server.web.views import MEBI, failure_of, job_view, queue_counts
+from upscale_server.web.views import failure_of, job_view, queue_counts
 from upscale_server.web.waiting import finished
 from upscale_server.wire import Alive, Health, LimitsView, LocalFolders, QueueCounts, Stats, UpscaledVideo, UpscaleVideo
 from upscale_server.wire_jobs import JobView

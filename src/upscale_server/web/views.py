@@ -6,18 +6,15 @@ It asks the service and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from upscale_server.errors import Canceled, UpscaleError
-from upscale_server.jobs.job import Asked, Job
+from upscale_server.jobs.job import Job
+from upscale_server.jobs.view import Live, output_path, view_of
 from upscale_server.service import VideoService
 from upscale_server.web.links import joined
 from upscale_server.wire import QueueCounts
-from upscale_server.wire_jobs import JobView, ProgressView, ResultView
-
-MEBI = 2**20
+from upscale_server.wire_jobs import JobView
 
 
 def job_view(service: VideoService, job: Job, base_url: str, places: Mapping[str, int] | None = None) -> JobView:
@@ -29,37 +26,8 @@ def job_view(service: VideoService, job: Job, base_url: str, places: Mapping[str
         base_url: what links begin with; empty leaves the paths of a local store as they are.
         places: of the jobs that wait, where they are known already.
     """
-    progress = service.progress(job)
-    return JobView(
-        id=job.id,
-        state=job.state,
-        wanted=job.wanted or None,
-        progress=ProgressView(
-            phase=progress.phase,
-            frames_done=progress.frames_done,
-            frames_total=progress.frames_total,
-            fps=round(progress.fps, 2),
-            eta_seconds=None if progress.eta_seconds is None else round(progress.eta_seconds, 1),
-        ),
-        asked=asked_view(job.asked),
-        plan=_plan_view(job.plan),
-        result=_result(service, job, base_url),
-        fault=job.fault,
-        queue_position=(service.place(job) if places is None else places.get(job.id)) or None,
-        created_at=_iso(job.created_at),
-        updated_at=_iso(job.updated_at),
-        started_at=None if job.started_at is None else _iso(job.started_at),
-        finished_at=None if job.finished_at is None else _iso(job.finished_at),
-        attempt=job.attempt,
-        version=job.version,
-    )
-
-
-def asked_view(asked: Asked) -> dict[str, Any]:  # JSON values
-    """Return what was asked for, without addresses, which may hold signatures, and without our own folders."""
-    hidden = ("source", "output_path", "deadline", "webhook")
-    kept = {name: value for name, value in asdict(asked).items() if name not in hidden}
-    return {"source": asked.source.kind, **{name: value for name, value in kept.items() if value is not None}}
+    place = service.place(job) if places is None else places.get(job.id, 0)
+    return view_of(job, Live(service.progress(job), place, _url(service, job, base_url)))
 
 
 def failure_of(job: Job) -> UpscaleError | None:
@@ -98,27 +66,7 @@ def queue_counts(service: VideoService) -> QueueCounts:
     )
 
 
-def _plan_view(plan: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the plan without the paths of our folders."""
-    if plan is None:
-        return None
-    source = {name: value for name, value in plan.get("source", {}).items() if name != "path"}
-    return {**plan, "source": source}
-
-
-def _result(service: VideoService, job: Job, base_url: str) -> ResultView | None:
+def _url(service: VideoService, job: Job, base_url: str) -> str:
     if job.outcome is None:
-        return None
-    path = job.outcome.output_path
-    return ResultView(
-        url=joined(base_url, f"/v1/jobs/{job.id}/output" if path else service.results.link_of(job)),
-        path=path,
-        file_size_mb=job.outcome.byte_count / MEBI,
-        byte_count=job.outcome.byte_count,
-        seconds=round(job.outcome.seconds, 3),
-        fallback=job.outcome.report.get("fallback") or None,
-    )
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return ""
+    return joined(base_url, output_path(job) if job.outcome.output_path else service.results.link_of(job))
