@@ -1,12 +1,13 @@
-"""Write faults of the operating system, by name: a full disk and a place that cannot be written.
+"""Write faults of the operating system, by name, and a file under a second name whichever disk that is on.
 
-It names them; where files go and what is cleaned up is the callers'.
+Where files go and what is cleaned up is the callers'.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,8 @@ _UNWRITABLE = frozenset(
         errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.ETXTBSY, errno.EBUSY, errno.EMFILE, errno.ENFILE,
     }
 )  # fmt: skip
+
+_COPY_BYTES = 1 << 20
 
 
 class naming_write_faults:  # noqa: N801 - reads as a verb where it is used
@@ -39,3 +42,29 @@ class naming_write_faults:  # noqa: N801 - reads as a verb where it is used
             raise DiskFull(f"no space left for {self._path}", hint="free some space and run it again") from error
         if number in _UNWRITABLE:
             raise StorageError(f"{self._path} cannot be written: {os.strerror(number)}") from error
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy of its own where the disk has no links or is another one.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+        DiskFull, StorageError: the copy cannot be written; nothing of it stays.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, a file system without links, too many of them: what counts is whether a copy works
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        with source.open("rb") as reader, naming_write_faults(target), target.open("xb") as writer:
+            shutil.copyfileobj(reader, writer, _COPY_BYTES)
+            writer.flush()
+            os.fsync(writer.fileno())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise

@@ -43,11 +43,17 @@ class NewJobBody(NewJobFields):
             "examples": [
                 {"payload_url": "https://example.com/video.mp4", "target": "4k"},
                 {"payload_url": "https://example.com/video.mp4", "scale": 2, "codec": "av1", "model": "fast"},
+                {"source_id": "0f343b0931126a20f133d67c2b018a3b", "scale": 2},
             ]
         }
     )
 
-    payload_url: str = Field(min_length=1, max_length=LONGEST_URL, description="where the video is, http or https")
+    payload_url: str | None = Field(
+        None, min_length=1, max_length=LONGEST_URL, description="where the video is, http or https"
+    )
+    source_id: str | None = Field(
+        None, min_length=1, max_length=64, description="in the place of payload_url: what POST /v1/sources answered"
+    )
 
 
 class ProgressView(Shape):

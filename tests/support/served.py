@@ -15,15 +15,20 @@ from typing import Any
 
 import httpx
 
-from upscale_server.errors import UpscaleError
+from upscale_server.errors import Canceled, UpscaleError
 from upscale_server.jobs.carry import about, object_key
 from upscale_server.jobs.job import Outcome
+from upscale_server.media.look import Looked, look_at
+from upscale_server.media.poster import poster_of
+from upscale_server.plan import Plan, make_plan
 from upscale_server.server_settings import Fetch
 from upscale_server.service import VideoService
 from upscale_server.settings import Settings
+from upscale_server.stopping import Stop
 from upscale_server.storage.base import UploadMemory
 from upscale_server.web.serve import server_of
 from upscale_server.web.video_app import create_app
+from upscale_server.wish import Limits, Wish
 from upscale_server.workers.status import LaneStatus, PoolStatus
 
 LOADED = PoolStatus(ready=True, fault=None, lanes=(LaneStatus(0, 1, "ready", "openvino", "CPU", "f32", "fast"),))
@@ -58,6 +63,30 @@ class IdlePool:
     def task_lanes(self) -> dict[str, int]:
         """Return one lane for each task."""
         return dict.fromkeys(("SD2HD", "SD24K", "HD24K", "4K28K"), 1)
+
+
+@dataclass(slots=True)
+class LookingPool(IdlePool):
+    """Workers that also look at files and plan, in this process, as the desk does in its own; lanes do nothing."""
+
+    def look(self, source: Path, stop: Stop) -> Looked:
+        """Look at a file."""
+        if stop():
+            raise Canceled(stop())
+        return look_at(source)
+
+    def poster(self, source: Path, stop: Stop) -> bytes:
+        """Make a picture of a file."""
+        self.asked += 1
+        if stop():
+            raise Canceled(stop())
+        return poster_of(source)
+
+    def plan(self, source: Path, wish: Wish, limits: Limits, stop: Stop) -> Plan:
+        """Plan here."""
+        if stop():
+            raise Canceled(stop())
+        return make_plan(source, wish, limits)
 
 
 @dataclass(frozen=True, slots=True)

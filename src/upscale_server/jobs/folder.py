@@ -30,6 +30,11 @@ def uploads_folder(temp_dir: Path) -> Path:
     return temp_dir / "uploads"
 
 
+def sources_folder(temp_dir: Path) -> Path:
+    """Return where videos wait for a plan, a preview or a job."""
+    return temp_dir / "sources"
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A finished file that only has to be stored; `facts` are JSON values about how it was made."""

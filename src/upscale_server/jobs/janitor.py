@@ -1,4 +1,4 @@
-"""Removes what has served its time: finished jobs with their results, folders of no job, uploads that nobody took.
+"""Removes what has served its time: finished jobs and their results, folders of no job, uploads, sources that waited.
 
 It never touches a job that is not over; each kind of rubbish is swept by itself, so that one fault hides no other.
 """
@@ -17,6 +17,7 @@ from upscale_server.errors import Conflict, NotFound
 from upscale_server.jobs.conclude import clear, drop_object, is_kept
 from upscale_server.jobs.folder import JOB_ID, JobFolder, jobs_folder, uploads_folder
 from upscale_server.jobs.job import Job, State
+from upscale_server.jobs.kept_sources import KeptSources
 from upscale_server.jobs.parts import Parts
 from upscale_server.logs import get_logger
 from upscale_server.storage.base import Stored
@@ -80,7 +81,7 @@ class Janitor:
         """Remove everything whose time is over."""
         kinds = (
             self._forsaken, self._folders, self._kept_work, self._uploads, self._old_jobs, self._old_results,
-            self._over_budget, self._part_files,
+            self._over_budget, self._part_files, self._sources,
         )  # fmt: skip
         for kind in kinds:
             try:
@@ -156,7 +157,7 @@ class Janitor:
         old = [
             path
             for path in _inside(uploads_folder(self._parts.temp_dir))
-            if time.time() - path.stat().st_mtime > UNTAKEN_UPLOAD_SECONDS
+            if time.time() - _arrived_at(path) > UNTAKEN_UPLOAD_SECONDS
         ]
         # By name, which is random: the folder may be written in another way since.
         taken = {Path(job.asked.source.location).name for job in self._wanting()} if old else set()
@@ -221,12 +222,21 @@ class Janitor:
     def _part_files(self) -> int:
         return self._parts.objects.sweep(STALE_UPLOAD_SECONDS)
 
+    def _sources(self) -> int:
+        return KeptSources(self._parts.temp_dir, self._parts.settings.sources, time.time).sweep()
+
     def _results(self) -> Iterator[Stored]:
         return (one for one in self._parts.objects.listed("results/") if _OUR_RESULT.fullmatch(one.key))
 
 
 def _is_promised_still(job: Job) -> bool:
     return job.asked.profile == "subnet" and time.time() - (job.finished_at or 0) < PROMISED_SECONDS
+
+
+def _arrived_at(upload: Path) -> float:
+    """Return when an upload came here; one that is a source's second name was linked later than it was written."""
+    facts = upload.stat()
+    return max(facts.st_mtime, facts.st_ctime) if facts.st_nlink > 1 else facts.st_mtime
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
-from upscale_server.jobs.folder import uploads_folder
+from upscale_server.jobs.folder import sources_folder, uploads_folder
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.store import JobStore
 from upscale_server.metrics import Metrics
@@ -37,7 +37,8 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
         StorageError, DiskFull: a folder cannot be made, or the database does not open.
     """
     folders = folders_of(settings)
-    make_folders(folders.state, folders.temp, folders.output, uploads_folder(folders.temp))
+    make_folders(folders.state, folders.temp, folders.output)
+    make_folders(uploads_folder(folders.temp), sources_folder(folders.temp))
     return Parts(
         store=JobStore(_database(settings, folders.state), settings.jobs.attempts, observer=metrics.observe),
         objects=open_store(settings, folders.output, folders.state),

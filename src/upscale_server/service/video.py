@@ -22,6 +22,7 @@ from upscale_server.service.assembly import assembled
 from upscale_server.service.door import check_target
 from upscale_server.service.figures import video_metrics
 from upscale_server.service.results import Results
+from upscale_server.service.sources import Sources
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, check_url
 from upscale_server.workers.memory import keep_memory_flat
@@ -70,6 +71,7 @@ class VideoService:
         self._runner = Runner(parts)
         self.uploads = uploads_folder(parts.temp_dir)
         self.results = Results(parts.objects, parts.store, settings)
+        self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules)
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._life = threading.Lock()

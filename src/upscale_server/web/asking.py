@@ -45,12 +45,13 @@ def asked_by_video(body: UpscaleVideo) -> Asked:
 
 
 def asked_by_body(body: NewJobBody, models: Collection[str]) -> Asked:
-    """Return what a JSON job asks for; `models` are the names that exist.
+    """Return what a JSON job with an address asks for; `models` are the names that exist.
 
     Raises:
         BadRequest and its kinds, ModelMissing: a value that could never be done.
     """
-    return asked_by_fields(body, models, Source("url", body.payload_url), name_of_url(body.payload_url))
+    url = body.payload_url or ""
+    return asked_by_fields(body, models, Source("url", url), name_of_url(url))
 
 
 def asked_by_fields(fields: NewJobFields, models: Collection[str], source: Source, file_name: str) -> Asked:
@@ -97,6 +98,18 @@ def idempotent(asked: Asked, key: str | None, owner: str, digest: str = "") -> N
             f"Idempotency-Key is {shorten(key)}; expected 1 to {MOST_KEY_CHARACTERS} printable ASCII characters"
         )
     return NewJob(asked, key, owner, digest)
+
+
+def check_one_source(source_id: str | None, payload_url: str | None) -> None:
+    """Refuse a request that names no source, or two.
+
+    Raises:
+        BadRequest: with the fields.
+    """
+    if source_id is None and payload_url is None:
+        raise BadRequest("field payload_url is missing; give it, or source_id")
+    if source_id is not None and payload_url is not None:
+        raise BadRequest("fields payload_url and source_id are given; choose one")
 
 
 def check_task(task: str) -> None:

@@ -1,4 +1,4 @@
-"""Takes a job in, whichever way its source comes: an address in JSON, a file in a form, or the file as the body.
+"""Takes a job in, whichever way its source comes: an address or a kept source in JSON, a form, or the file as the body.
 
 Everything that can be refused is refused before a long upload is read.
 """
@@ -16,15 +16,30 @@ from upscale_server.errors import BadRequest, WrongContentType
 from upscale_server.jobs.codec import digest_of_asked
 from upscale_server.jobs.job import Asked, Job, Source
 from upscale_server.service import VideoService
-from upscale_server.web.asking import asked_by_body, asked_by_fields, idempotent, result_name
+from upscale_server.web.asking import asked_by_body, asked_by_fields, check_one_source, idempotent, result_name
 from upscale_server.web.bodies import checked, json_in
 from upscale_server.web.faults import checked_by, shorten
 from upscale_server.web.parts import owner_of
 from upscale_server.web.places import Places
-from upscale_server.web.uploads import Received, received
+from upscale_server.web.uploads import received
 from upscale_server.wire_jobs import NewJobBody, NewJobFields
 
 UPLOAD_TYPES = ("application/octet-stream", "video/*")
+
+
+def kind_of(request: Request) -> str:
+    """Return the content type of a request that brings a video or names one.
+
+    Raises:
+        WrongContentType: it is none of those taken (415).
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("application/json", "multipart/form-data", "application/octet-stream") or kind.startswith("video/"):
+        return kind
+    raise WrongContentType(
+        f"the content type is {shorten(kind) if kind else 'missing'}; expected application/json, multipart/form-data, "
+        f"{' or '.join(UPLOAD_TYPES)}"
+    )
 
 
 async def handed_in(request: Request, service: VideoService) -> Job:
@@ -34,26 +49,28 @@ async def handed_in(request: Request, service: VideoService) -> Job:
         WrongContentType: the content type is none of those taken (415).
         UpscaleError and its kinds: what is asked for could never be done, or no job is taken now.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        return await _by_address(request, service)
-    if kind == "multipart/form-data" or kind.startswith("video/") or kind == "application/octet-stream":
+    kind = kind_of(request)
+    if kind != "application/json":
         return await _by_upload(request, service, is_form=kind == "multipart/form-data")
-    raise WrongContentType(
-        f"the content type is {shorten(kind) if kind else 'missing'}; expected application/json, multipart/form-data, "
-        f"{' or '.join(UPLOAD_TYPES)}"
-    )
-
-
-async def _by_address(request: Request, service: VideoService) -> Job:
     body = checked(NewJobBody, await json_in(request))
+    check_one_source(body.source_id, body.payload_url)
+    return await run_in_threadpool(_of_source if body.source_id else _of_address, request, service, body)
 
-    def submit() -> Job:
-        asked = asked_by_body(body, service.model_names())
-        service.check_url(body.payload_url)
-        return service.submit(idempotent(asked, request.headers.get("idempotency-key"), owner_of(request)))
 
-    return await run_in_threadpool(submit)
+def _of_address(request: Request, service: VideoService, body: NewJobBody) -> Job:
+    asked = asked_by_body(body, service.model_names())
+    service.check_url(asked.source.location)
+    return service.submit(idempotent(asked, request.headers.get("idempotency-key"), owner_of(request)))
+
+
+def _of_source(request: Request, service: VideoService, body: NewJobBody) -> Job:
+    with service.sources.lent(body.source_id or "", owner_of(request)) as lent:
+        place, name = Source("upload", str(lent.path)), result_name(lent.source.file_name)
+        asked = asked_by_fields(body, service.model_names(), place, name)
+        job = _submit(request, service, asked, lent.source.sha256)
+    if job.asked.source.location != str(lent.path):
+        lent.path.unlink(missing_ok=True)  # the same request came before; its own link is used
+    return job
 
 
 async def _by_upload(request: Request, service: VideoService, *, is_form: bool) -> Job:
@@ -68,7 +85,7 @@ async def _by_upload(request: Request, service: VideoService, *, is_form: bool) 
         async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
             given = query | file.fields if is_form else query
             asked = _asked(given, models, file.path, file.file_name)
-            job = await run_in_threadpool(_submit, request, service, asked, file)
+            job = await run_in_threadpool(_submit, request, service, asked, file.sha256)
     if job.asked.source.location != str(file.path):
         # The same request came before; its own upload is used. Gigabytes are not removed in an instant.
         await run_in_threadpool(file.path.unlink, missing_ok=True)
@@ -87,7 +104,7 @@ def _asked(given: dict[str, str], models: frozenset[str], path: Path, file_name:
     return asked_by_fields(fields, models, Source("upload", str(path)), result_name(file_name))
 
 
-def _submit(request: Request, service: VideoService, asked: Asked, file: Received) -> Job:
+def _submit(request: Request, service: VideoService, asked: Asked, sha256: str) -> Job:
     # The place of an upload is another every time; what makes two requests the same is what was sent.
-    same = digest_of_asked(replace(asked, source=Source("upload", file.sha256)))
+    same = digest_of_asked(replace(asked, source=Source("upload", sha256)))
     return service.submit(idempotent(asked, request.headers.get("idempotency-key"), owner_of(request), same))

@@ -8,8 +8,13 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from upscale_server.service import VideoService
+<<<<<<< HEAD
 from upscale_server.web import api_page, documented, jobs_routes, link_routes, observe, subnet_routes
+=======
+from upscale_server.web import api_page, documented, jobs_routes, link_routes, sources_routes, subnet_routes
+>>>>>>> 5153b6e (Take a video once as a source, and make jobs from it)
 from upscale_server.web.app import app_of
+from upscale_server.web.long_calls import LongCalls
 from upscale_server.web.page import page_router
 from upscale_server.web.places import Places
 
@@ -17,6 +22,8 @@ MOST_WAITING = 384
 """Callers that may be held at once, of the guard's 512 connections: asking and cancelling go on beside them."""
 MOST_UPLOADS = 16
 """Uploads at once: more would only share the disk, and each may be as large as a source."""
+MOST_LONG_CALLS = 32
+"""Threads for what may take minutes: as many as uploads, and as many again for pictures and plans."""
 
 _DESCRIPTION = """Video super-resolution that loses nothing. A job that was accepted survives everything.
 
@@ -27,6 +34,7 @@ _ROUTERS = (
     documented.router,
     subnet_routes.router,
     jobs_routes.router,
+    sources_routes.router,
     link_routes.router,
     documented.probes,
     observe.router,
@@ -46,4 +54,5 @@ def create_app(service: VideoService) -> FastAPI:
         MOST_WAITING, "callers wait for jobs", "hand the job in with POST /v1/jobs and ask again"
     )
     app.state.uploading = Places(MOST_UPLOADS, "uploads are under way", "send it again a little later")
+    app.state.long_calls = LongCalls(MOST_LONG_CALLS)
     return app

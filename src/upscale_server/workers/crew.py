@@ -31,6 +31,10 @@ _PAUSE_SECONDS = 1.0
 """Before a process that died while loading is started again, times the number of its deaths."""
 
 
+class DiedTwice(UpscaleError):
+    """Two processes died of the same order: it is the order's doing, or the machine's."""
+
+
 @dataclass(slots=True)
 class Seat:
     """The place of one process: who sits there now, and in which state."""
@@ -77,7 +81,8 @@ class Crew:
             Canceled: `stop` gave a reason.
             Draining: the crew is being closed.
             ModelsNotLoaded: no process could load its models.
-            UpscaleError: the order failed, or two processes died of it.
+            UpscaleError: the order failed.
+            DiedTwice: two processes died of it.
         """
         counted = _CountedOnce(observer)
         first = self._try(order, job, counted, stop)
@@ -88,7 +93,7 @@ class Crew:
         second = self._try(order, job, counted, stop)
         if not isinstance(second, Died):
             return second
-        raise UpscaleError(
+        raise DiedTwice(
             f"two worker processes died of the same piece of work ({type(order).__name__}): {second}",
             hint="the source may be made to crash a decoder, or memory is short; the server's log says more",
         ) from second

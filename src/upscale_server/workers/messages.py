@@ -107,7 +107,32 @@ class MeasureQuality:
     path: Path
 
 
-Order = Greet | SettleModel | FindPace | LoadModels | RunSegment | MakePlan | FinishVideo | MeasureQuality
+@dataclass(frozen=True, slots=True)
+class ProbeSource:
+    """Look at a stranger's file; answered with a `Looked`."""
+
+    source: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MakePoster:
+    """Make one frame of a file a small picture; answered with the bytes of a JPEG."""
+
+    source: Path
+
+
+Order = (
+    Greet
+    | SettleModel
+    | FindPace
+    | LoadModels
+    | RunSegment
+    | MakePlan
+    | FinishVideo
+    | MeasureQuality
+    | ProbeSource
+    | MakePoster
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, UpscaleError
+from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, SourceCorrupt, UpscaleError
 from upscale_server.events import ignore
 from upscale_server.logs import get_logger
+from upscale_server.media.look import Looked
 from upscale_server.models.base import Working
 from upscale_server.models.catalogue import LANCZOS
 from upscale_server.models.device import usable_cores
@@ -22,9 +23,19 @@ from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan
 from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
-from upscale_server.workers.crew import Crew, Seat
+from upscale_server.workers.crew import Crew, DiedTwice, Seat
 from upscale_server.workers.job_executor import JobExecutor
-from upscale_server.workers.messages import FindPace, Greet, LoadModels, MakePlan, Settled, SettleModel, Setup
+from upscale_server.workers.messages import (
+    FindPace,
+    Greet,
+    LoadModels,
+    MakePlan,
+    MakePoster,
+    ProbeSource,
+    Settled,
+    SettleModel,
+    Setup,
+)
 from upscale_server.workers.needs import DOCUMENTED_LANES, PoolNeeds, lane_count, threads_of_a_lane
 from upscale_server.workers.status import LaneStatus, PoolStatus
 from upscale_server.workers.worker import WARM_SIZE
@@ -96,6 +107,33 @@ class Pool:
         # Engine and precision are both settled then, so nothing is measured: only what memory allowed is looked up.
         order = MakePlan(source, wish, limits, self._needs.choices if wish.settled else None)
         return at_pace_of(settled, cast("Plan", self._desk.do(order, object(), ignore, stop)))
+
+    def look(self, source: Path, stop: Stopping) -> Looked:
+        """Look at a stranger's file at the desk.
+
+        Raises:
+            Canceled: `stop` gave a reason.
+            SourceCorrupt: the processes that opened it died.
+            SourceError and its kinds: as `look_at`.
+        """
+        return cast("Looked", self._shown(ProbeSource(source), stop))
+
+    def poster(self, source: Path, stop: Stopping) -> bytes:
+        """Return a frame of a file as a JPEG, made at the desk.
+
+        Raises:
+            As `look`.
+        """
+        return cast("bytes", self._shown(MakePoster(source), stop))
+
+    def _shown(self, order: ProbeSource | MakePoster, stop: Stopping) -> object:
+        try:
+            return cast("object", self._desk.do(order, object(), ignore, stop))
+        except DiedTwice as err:
+            raise SourceCorrupt(
+                f"source {order.source} cannot be looked at: two processes that opened it died",
+                hint="the file is damaged, or made to crash a decoder; the server's log says more",
+            ) from err
 
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""

@@ -19,6 +19,8 @@ from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory, UpscaleError
 from upscale_server.events import Observer
 from upscale_server.logs import UnhinderedStderr, configure, get_logger
+from upscale_server.media.look import Looked, look_at
+from upscale_server.media.poster import poster_of
 from upscale_server.media.types import Size
 from upscale_server.models.base import EngineOptions, Upscaler, Working
 from upscale_server.models.card import ModelCard
@@ -44,8 +46,10 @@ from upscale_server.workers.messages import (
     Greet,
     LoadModels,
     MakePlan,
+    MakePoster,
     MeasureQuality,
     Order,
+    ProbeSource,
     RunSegment,
     Settled,
     SettleModel,
@@ -107,7 +111,7 @@ class Bench:
                 return _finished_or_measured(order, observer)
             case MakePlan(source, wish, limits, choices):
                 return make_plan(source, wish, limits, Choices(choices, self._builds) if choices else None)
-            case SettleModel() | FindPace():
+            case SettleModel() | FindPace() | ProbeSource() | MakePoster():
                 return _found_out(order)
             case LoadModels(settled):
                 return self._load_all(settled, observer)
@@ -204,10 +208,16 @@ def _finished_or_measured(order: FinishVideo | MeasureQuality, observer: Observe
     return finish_video(order.plan, order.done, WorkDir(order.work, order.plan.digest), observer)
 
 
-def _found_out(order: SettleModel | FindPace) -> Settled | Pace:
-    if isinstance(order, FindPace):
-        return find_pace(order.settled, order.threads, Choices(order.choices))
-    return settle(order.model, Choices(order.choices) if order.choices else None)
+def _found_out(order: SettleModel | FindPace | ProbeSource | MakePoster) -> Settled | Pace | Looked | bytes:
+    match order:
+        case FindPace(settled, threads, choices):
+            return find_pace(settled, threads, Choices(choices))
+        case SettleModel(model, remembered):
+            return settle(model, Choices(remembered) if remembered else None)
+        case ProbeSource(source):
+            return look_at(source)
+        case MakePoster(source):
+            return poster_of(source)
 
 
 def settle(model: str | None, choices: Choices | None) -> Settled:

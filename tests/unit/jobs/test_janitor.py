@@ -19,6 +19,7 @@ from upscale_server.jobs.carry import object_key
 from upscale_server.jobs.folder import JobFolder, uploads_folder
 from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Asked, Job, NewJob, Outcome, Source, State
+from upscale_server.jobs.kept_sources import KeptSources, Known
 from upscale_server.jobs.parts import Parts
 from upscale_server.server_settings import Jobs, Storage
 
@@ -237,6 +238,35 @@ def test_uploads_that_no_job_took_go(parts: Parts) -> None:
     sweep(parts)
 
     assert (False, True, True) == (untaken.exists(), taken.exists(), young.exists())
+
+
+def test_a_source_that_was_just_lent_is_a_young_upload(parts: Parts, tmp_path: Path) -> None:
+    """A job is made from a source that came long ago: between its link and its row nothing takes the file away."""
+    folder, source = uploads_folder(parts.temp_dir), tmp_path / "source"
+    folder.mkdir(parents=True)
+    source.write_bytes(b"x")
+    os.utime(source, (1, 1))
+    os.link(source, folder / "lent")
+
+    sweep(parts)
+
+    assert (folder / "lent").exists()
+
+
+def test_expired_sources_go(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The janitor sweeps them with everything else."""
+    sources = KeptSources(parts.temp_dir, parts.settings.sources)
+    path = sources.begin()
+    path.write_bytes(b"x")
+    kept = sources.keep(path, Known("", "a.mp4", "hash", {}))
+    now = time.time()
+
+    sweep(parts)
+    assert kept.path.exists()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
+    sweep(parts)
+
+    assert not kept.path.exists()
 
 
 @pytest.mark.parametrize(("retryable", "age", "stays"), [(True, 0, True), (True, 1.5 * DAY, False), (False, 0, False)])
