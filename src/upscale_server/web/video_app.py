@@ -8,11 +8,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from upscale_server.service import VideoService
-<<<<<<< HEAD
-from upscale_server.web import api_page, documented, jobs_routes, link_routes, observe, subnet_routes
-=======
-from upscale_server.web import api_page, documented, jobs_routes, link_routes, sources_routes, subnet_routes
->>>>>>> 5153b6e (Take a video once as a source, and make jobs from it)
+from upscale_server.web import api_page, documented, jobs_routes, link_routes, observe, sources_routes, subnet_routes
 from upscale_server.web.app import app_of
 from upscale_server.web.long_calls import LongCalls
 from upscale_server.web.page import page_router
