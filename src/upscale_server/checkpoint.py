@@ -37,10 +37,14 @@ class Done:
 
 
 class WorkDir:
-    """The folder of one job's unfinished work; what another plan left there does not count."""
+    """The folder of one job's unfinished work; what another plan left there does not count.
 
-    def __init__(self, path: Path, plan_digest: str) -> None:
+    `proxies` is where each segment's copy for watching goes, None where none is made.
+    """
+
+    def __init__(self, path: Path, plan_digest: str, proxies: Path | None = None) -> None:
         self.path = path.absolute()  # FFmpeg takes a relative name such as `http:x` for an address
+        self.proxies = proxies and proxies.absolute()
         self._plan_digest = plan_digest
         with naming_write_faults(path):
             path.mkdir(parents=True, exist_ok=True)

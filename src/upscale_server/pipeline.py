@@ -42,6 +42,7 @@ from upscale_server.media.types import Frame, Segment, Tally
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
+from upscale_server.proxies import shown
 from upscale_server.quality import Quality
 from upscale_server.stopwatch import Stopwatch
 from upscale_server.whole import check_enough
@@ -110,7 +111,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
 
     while True:
         try:
-            result = upscale_as_planned(plan, executor, work_dir, both(count, observer))
+            result = upscale_as_planned(plan, executor, WorkDir(work_dir, plan.digest), both(count, observer))
         except OutOfMemory:
             if not plan.lower_precisions:
                 raise
@@ -119,13 +120,12 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
             return replace(result, memory_steps=len(steps))
 
 
-def upscale_as_planned(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
+def upscale_as_planned(plan: Plan, executor: Executor, work: WorkDir, observer: Observer) -> Result:
     """Do a whole job as `upscale_video` does, in the plan's precision or not at all.
 
     Raises:
         OutOfMemory: memory does not suffice in this precision; what else as `upscale_video`.
     """
-    work = WorkDir(work_dir, plan.digest)
     for code, detail in plan.warnings:
         observer(Warned(code, detail))
     observer(PhaseStarted("upscale", plan.frame_count))
@@ -186,12 +186,14 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
         closing(frames),
         closing(batches),
         closing(upscaled),
+        shown(work.proxies, plan, segment) as show,
         SegmentWriter(path, plan.encoder, plan.spec) as writer,
     ):
         write = spent.calling("encode", writer.write)
         for larger, again in upscaled:
             for frame in larger:
                 write(_as_encoded(plan, frame))
+                show(frame)
             redone += _tell_of(again, observer)
             observer(FramesDone(len(larger)))
         times = tuple(writer.finish())

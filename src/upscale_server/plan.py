@@ -35,7 +35,7 @@ from upscale_server.profiles import Profile, profile_named
 from upscale_server.whole import least_frames
 from upscale_server.wish import Limits, Wish
 
-_WITHOUT_BYTES = ("lanes", "batch", "decoder")
+_WITHOUT_BYTES = ("lanes", "batch", "decoder", "first_pts", "end_pts")
 """What no byte depends on: it may differ when unfinished work goes on."""
 
 
@@ -53,7 +53,8 @@ class Plan:
     """Everything that the bytes of the output depend on, and what the user should know beforehand.
 
     An output over `max_bytes` fails the job, and so does one of less than `least_frames`; `padding` is the length of an
-    empty box at its end, 0 for none.
+    empty box at its end, 0 for none. `first_pts` is the first time that is kept and `end_pts` the end of the last one's
+    picture, None where the time table does not tell.
     """
 
     source: VideoInfo
@@ -83,6 +84,8 @@ class Plan:
     max_bytes: int | None = None
     padding: int = 0
     least_frames: int = 0
+    first_pts: int | None = None
+    end_pts: int | None = None
 
     @property
     def model(self) -> str:
@@ -164,7 +167,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         padding=fitting_padding(wish.padding, most),
         least_frames=least_frames(probed, wish, _frame_count(probed, segments)),
     )
-    return _as_machine_allows(plan, wish, working, choices)
+    return _as_machine_allows(_with_ends(plan, probed), wish, working, choices)
 
 
 def _way(one: Pass, wish: Wish, choices: Choices | None) -> Way:
@@ -256,7 +259,18 @@ def _spec(info: VideoInfo, size: Size, profile: Profile) -> VideoSpec:
 
 
 def _frame_count(probed: Probed, segments: tuple[Segment, ...]) -> int:
-    if not probed.index.reliable:
-        return probed.info.frame_count
+    return len(_kept(probed, segments)) if probed.index.reliable else probed.info.frame_count
+
+
+def _with_ends(plan: Plan, probed: Probed) -> Plan:
+    """Return the plan with the first time that is kept and the end of the last picture, where the time table tells."""
+    kept = _kept(probed, plan.segments)
+    if not probed.index.reliable or not kept:
+        return plan
+    step = plan.last_duration or round(1 / (plan.source.average_rate * plan.source.time_base))
+    return replace(plan, first_pts=kept[0], end_pts=kept[-1] + max(1, step))
+
+
+def _kept(probed: Probed, segments: tuple[Segment, ...]) -> list[int]:
     whole = Segment(0, segments[0].start_pts, segments[-1].end_pts, None)
-    return sum(whole.holds(pts) for pts in probed.index.pts)
+    return [pts for pts in probed.index.pts if whole.holds(pts)]

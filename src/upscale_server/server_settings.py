@@ -90,6 +90,9 @@ class Jobs(BaseModel):
     proxies: bool = Field(
         default=True, description="each finished segment also gets a small H.264 copy, to be watched while the job runs"
     )
+    proxies_bytes: int = Field(
+        4 << 30, ge=0, description="most bytes of finished jobs' copies for watching, oldest removed first"
+    )
 
 
 class Workers(BaseModel):

@@ -99,6 +99,26 @@ class JobView(Shape):
     version: int
 
 
+class SegmentView(Shape):
+    """The small copy of one finished segment; its own times begin at 0."""
+
+    index: int
+    start_seconds: float = Field(description="where it belongs, from the first frame of the job: the `timestampOffset`")
+    seconds: float
+    url: str
+
+
+class SegmentsView(Shape):
+    """What can be watched of a job so far, for Media Source Extensions; no sound."""
+
+    segments: list[SegmentView] = Field(description="in order; one that was not written is left out")
+    total: int | None = Field(description="segments of the job; null until it is planned, as the following")
+    duration_seconds: float | None
+    width: int | None
+    height: int | None
+    mime: str | None = Field(description="for `addSourceBuffer`, the same for all; null while there is none")
+
+
 class JobsView(Shape):
     """A page of jobs, newest first; `next` is the `after` of the next page."""
 

@@ -682,11 +682,11 @@ def test_a_job_that_memory_stops_goes_on_in_a_lower_precision(
     rounds: list[Plan] = []
     enough = "bf16"
 
-    def too_little_memory(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
+    def too_little_memory(plan: Plan, executor: Executor, work: WorkDir, observer: Observer) -> Result:
         rounds.append(plan)
         if plan.precision != enough:
             raise OutOfMemory("the network's tile does not fit into memory")
-        return upscale_as_planned(plan, executor, work_dir, observer)
+        return upscale_as_planned(plan, executor, work, observer)
 
     monkeypatch.setattr(carry, "upscale_as_planned", too_little_memory)
     with running(parts_in(tmp_path)) as (parts, runner):
@@ -706,11 +706,11 @@ def test_output_over_its_limit_is_made_again_smaller(
     """A first round that came out too large is followed by one with a coarser plan, which is the stored one."""
     rounds: list[Plan] = []
 
-    def too_large_at_first(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Result:
+    def too_large_at_first(plan: Plan, executor: Executor, work: WorkDir, observer: Observer) -> Result:
         rounds.append(plan)
         if len(rounds) == 1:
             raise OutputTooLarge.reached(2 * (plan.max_bytes or 0), plan.max_bytes or 0)
-        return upscale_as_planned(plan, executor, work_dir, observer)
+        return upscale_as_planned(plan, executor, work, observer)
 
     monkeypatch.setattr(carry, "upscale_as_planned", too_large_at_first)
     with running(parts_in(tmp_path)) as (parts, runner):

@@ -182,6 +182,7 @@ def parts_in(folder: Path, lanes: LocalLanes | None = None, **settings: object) 
         fetch=refuse_to_fetch,
         settings=given,
         temp_dir=folder / "temp",
+        proxies_dir=folder / "proxies",
         owner="this-server",
     )
 

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from upscale_server.checkpoint import WorkDir
 from upscale_server.errors import Canceled, OutOfMemory, OutputTooLarge, SourceNotFound
 from upscale_server.events import Observer, both
+from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.deadline import Deadline
 from upscale_server.jobs.folder import JobFolder, Ready
 from upscale_server.jobs.hold import DEADLINE, Hold
@@ -57,6 +59,12 @@ class Carried:
     def job(self) -> Job:
         """Return the job as it was claimed."""
         return self.hold.claim.job
+
+    def work(self, plan: Plan) -> WorkDir:
+        """Return where a plan's work goes, and the copies for watching, where any are made; a miner's has none."""
+        copies = Copies(self.parts.proxies_dir, self.job.id).of(plan.digest)
+        is_watched = self.parts.settings.jobs.proxies and plan.profile != "subnet"
+        return WorkDir(self.folder.work(plan.digest), plan.digest, copies if is_watched else None)
 
 
 def carry(one: Carried) -> Outcome:
@@ -141,6 +149,7 @@ def _make(one: Carried, source: Path, plan: Plan) -> Ready:
         fallback = DEADLINE
         get_logger().warning("job_falls_back", reason=DEADLINE, model=FALLBACK_MODEL)
         plan, result = _run(one, _decide(one, source, hasty(wish_of(one.job, one.parts.settings))), deadline.none())
+    Copies(one.parts.proxies_dir, one.job.id).keep_only(plan.digest)
     quality = _measured(one, plan, result) if one.job.asked.quality else {}
     facts = facts_of(plan, result, one.hold.gauge.warnings, fallback)
     return Ready(result.path, result.path.stat().st_size, facts | quality)
@@ -166,7 +175,7 @@ def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:
         try:
             if stop():
                 raise Canceled(stop())
-            return plan, upscale_as_planned(plan, executor, one.folder.work(plan.digest), observer)
+            return plan, upscale_as_planned(plan, executor, one.work(plan), observer)
         except OutOfMemory as err:
             if not plan.lower_precisions:
                 raise

@@ -11,6 +11,7 @@ from typing import Any
 
 from upscale_server.errors import AuditFailed, Canceled, Conflict, DiskFull, StorageError, UpscaleError
 from upscale_server.jobs.carry import Carried, carry, object_key
+from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.folder import JobFolder
 from upscale_server.jobs.hold import CANCELED, DRAINING, LOST, PAUSED
 from upscale_server.jobs.job import Job, State
@@ -77,6 +78,8 @@ def clear(job: Job, parts: Parts) -> None:
     if is_kept(job, folder):
         return
     folder.remove()
+    if job.state != "succeeded":
+        Copies(parts.proxies_dir, job.id).remove()
     if job.asked.source.kind == "upload":
         Path(job.asked.source.location).unlink(missing_ok=True)
 

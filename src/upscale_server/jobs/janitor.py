@@ -15,6 +15,8 @@ from pathlib import Path
 
 from upscale_server.errors import Conflict, NotFound
 from upscale_server.jobs.conclude import clear, drop_object, is_kept
+from upscale_server.jobs.copies import Copies
+from upscale_server.jobs.copies_sweep import remove_forgotten, remove_over_budget
 from upscale_server.jobs.folder import JOB_ID, JobFolder, jobs_folder, uploads_folder
 from upscale_server.jobs.job import Job, State
 from upscale_server.jobs.kept_sources import KeptSources
@@ -81,7 +83,7 @@ class Janitor:
         """Remove everything whose time is over."""
         kinds = (
             self._forsaken, self._folders, self._kept_work, self._uploads, self._old_jobs, self._old_results,
-            self._over_budget, self._part_files, self._sources,
+            self._over_budget, self._part_files, self._sources, self._copies, self._copies_over_budget,
         )  # fmt: skip
         for kind in kinds:
             try:
@@ -102,6 +104,7 @@ class Janitor:
             self._parts.objects.delete(job.outcome.key)
         self._parts.store.remove(job.id)
         JobFolder(self._parts.temp_dir, job.id).remove()
+        Copies(self._parts.proxies_dir, job.id).remove()
 
     def _forsaken(self) -> int:
         """Cancel jobs that were paused and then forgotten: they keep a place in the queue, and an upload its bytes."""
@@ -218,6 +221,12 @@ class Janitor:
             return _is_promised_still(self._parts.store.get(Path(one.key).stem))
         except NotFound:
             return False
+
+    def _copies(self) -> int:
+        return remove_forgotten(self._parts, self._carried(), self._tidying)
+
+    def _copies_over_budget(self) -> int:
+        return remove_over_budget(self._parts)
 
     def _part_files(self) -> int:
         return self._parts.objects.sweep(STALE_UPLOAD_SECONDS)

@@ -66,8 +66,9 @@ class Lanes(Protocol):
 class Parts:
     """The parts of a running server that jobs touch.
 
-    `temp_dir` holds a folder for each job that is not over, and uploads that no job has taken yet; `owner` is this
-    server's name in leases, the same after a restart; `watcher` counts what is worked.
+    `temp_dir` holds a folder for each job that is not over, and uploads that no job has taken yet; `proxies_dir` one
+    for each job whose result can be watched. `owner` is this server's name in leases, the same after a restart;
+    `watcher` counts what is worked.
     """
 
     store: JobStore
@@ -76,5 +77,6 @@ class Parts:
     fetch: Fetch
     settings: Settings
     temp_dir: Path
+    proxies_dir: Path
     owner: str
     watcher: Watcher = lambda _plan: ignore

@@ -3,5 +3,8 @@
 from upscale_server.service.assembly import Folders, folders_of, make_folders
 from upscale_server.service.results import StoredFile
 from upscale_server.service.video import Counts, VideoService
+from upscale_server.service.watching import Copy, Watchable
 
-__all__ = ["Counts", "Folders", "StoredFile", "VideoService", "folders_of", "make_folders"]
+__all__ = [
+    "Copy", "Counts", "Folders", "StoredFile", "VideoService", "Watchable", "folders_of", "make_folders",
+]  # fmt: skip

@@ -46,6 +46,7 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
         fetch=lambda url, target, watch: fetch(url, target, rules, watch),
         settings=settings,
         temp_dir=folders.temp,
+        proxies_dir=folders.state / "proxies",
         owner=owner_name(folders.state),
         watcher=lambda plan: metrics.working(work_of(plan)),
     )

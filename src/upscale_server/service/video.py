@@ -23,6 +23,7 @@ from upscale_server.service.door import check_target
 from upscale_server.service.figures import video_metrics
 from upscale_server.service.results import Results
 from upscale_server.service.sources import Sources
+from upscale_server.service.watching import Watching
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, check_url
 from upscale_server.workers.memory import keep_memory_flat
@@ -72,6 +73,7 @@ class VideoService:
         self.uploads = uploads_folder(parts.temp_dir)
         self.results = Results(parts.objects, parts.store, settings)
         self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules)
+        self.watching = Watching(parts.proxies_dir)
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._life = threading.Lock()

@@ -8,7 +8,16 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from upscale_server.service import VideoService
-from upscale_server.web import api_page, documented, jobs_routes, link_routes, observe, sources_routes, subnet_routes
+from upscale_server.web import (
+    api_page,
+    documented,
+    jobs_routes,
+    link_routes,
+    observe,
+    segments_routes,
+    sources_routes,
+    subnet_routes,
+)
 from upscale_server.web.app import app_of
 from upscale_server.web.long_calls import LongCalls
 from upscale_server.web.page import page_router
@@ -31,6 +40,7 @@ _ROUTERS = (
     subnet_routes.router,
     jobs_routes.router,
     sources_routes.router,
+    segments_routes.router,
     link_routes.router,
     documented.probes,
     observe.router,

@@ -55,7 +55,8 @@ class JobExecutor:
         if not segments:
             return
         lanes = self._lanes()
-        running = _Running(deque(RunSegment(plan, one, work.path) for one in segments), lanes, self, self._stop)
+        orders = deque(RunSegment(plan, one, work.path, work.proxies) for one in segments)
+        running = _Running(orders, lanes, self, self._stop)
         running.start(min(self._most(), len(segments)))
         try:
             for one in running.news(len(segments)):

@@ -73,11 +73,12 @@ class LoadModels:
 
 @dataclass(frozen=True, slots=True)
 class RunSegment:
-    """Do one segment; answered with its `Done`."""
+    """Do one segment; answered with its `Done`. Its copy for watching goes to `proxies`."""
 
     plan: Plan
     segment: Segment
     work: Path
+    proxies: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,8 @@ class Bench:
         plan = order.plan
         try:
             upscale = FrameUpscaler(self._passes(plan, observer), plan.picture, plan.target, plan.source.colour)
-            return upscale_segment(plan, order.segment, upscale, WorkDir(order.work, plan.digest), observer)
+            work = WorkDir(order.work, plan.digest, order.proxies)
+            return upscale_segment(plan, order.segment, upscale, work, observer)
         except OutOfMemory:
             self._release()  # the job may go on in another precision, and that needs the room
             self._warm_for_what_follows(plan, observer)
