@@ -25,9 +25,9 @@ REPOSITORY = TESTS.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything under tests/integration and tests/compat, so that no file there can forget to."""
+    """Mark everything under tests/integration, tests/compat and tests/browser, so that no file there can forget to."""
     for item in items:
-        if {TESTS / "integration", TESTS / "compat"} & set(item.path.parents):
+        if {TESTS / "integration", TESTS / "compat", TESTS / "browser"} & set(item.path.parents):
             item.add_marker(pytest.mark.integration)
 
 

@@ -11,6 +11,7 @@ from upscale_server.metrics import Reading
 from upscale_server.service.image import ImageService
 from upscale_server.web import api_page, image_facts, image_routes, observe
 from upscale_server.web.app import app_of
+from upscale_server.web.page import page_router
 from upscale_server.web.places import Places
 
 _DESCRIPTION = """Image super-resolution: send a picture, get it enlarged exactly twice or four times.
@@ -22,7 +23,14 @@ otherwise, and the same request always gives the same bytes.
 Where keys are set, send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Every failure is a problem object
 (RFC 9457) with a `code`; every reply carries `X-Request-ID`."""
 
-_ROUTERS = (image_routes.router, image_routes.files, image_facts.router, observe.router, api_page.router)
+_ROUTERS = (
+    image_routes.router,
+    image_routes.files,
+    image_facts.router,
+    observe.router,
+    api_page.router,
+    page_router("image.html"),
+)
 
 
 def create_app(service: ImageService) -> FastAPI:

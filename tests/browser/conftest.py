@@ -1,0 +1,79 @@
+"""A real browser that complains: a console error, a refused script or style, a request to a stranger fail the test.
+
+It opens pages; what is looked at stands in the tests. Chromium is the system's or Playwright's own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="the extra [test] brings playwright; it is missing")
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright  # noqa: E402 - skips first
+
+_NO_SANDBOX = ["--no-sandbox"]
+"""Chromium refuses to run as root with its sandbox; what it opens here is ours."""
+
+
+@dataclass(slots=True)
+class Visits:
+    """Pages of one test and what was wrong with them; `allowed` are parts of complaints that the test provokes."""
+
+    browser: Browser
+    complaints: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+    contexts: list[BrowserContext] = field(default_factory=list)
+
+    def open(self, url: str, **options: Any) -> Page:  # noqa: ANN401 - a browser context's own
+        """Open an address in a new profile of its own, such as a phone's with `viewport` and `has_touch`."""
+        self.hosts.add(urlsplit(url).netloc)
+        context = self.browser.new_context(**options)
+        context.set_default_timeout(30_000)  # a busy machine; a limit and no expectation
+        self.contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: self._complain(f"console: {said.text}") if said.type == "error" else None)
+        page.on("pageerror", lambda error: self._complain(f"error: {error}"))
+        page.on("request", lambda request: self._look_at(request.url))
+        page.goto(url)
+        return page
+
+    def close(self) -> list[str]:
+        """Close all pages and return the complaints that nobody provoked."""
+        for context in self.contexts:
+            context.close()
+        return [one for one in self.complaints if not any(part in one for part in self.allowed)]
+
+    def _complain(self, text: str) -> None:
+        self.complaints.append(text)
+
+    def _look_at(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("blob", "data", "about") and parts.netloc not in self.hosts:
+            self._complain(f"request to a stranger: {url}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Give one browser for the whole run."""
+    installed = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=installed, args=_NO_SANDBOX)
+        except playwright_api.Error as err:
+            pytest.skip(f"no Chromium to look with: {str(err).splitlines()[0]}")
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visits(browser: Browser) -> Iterator[Visits]:
+    """Give the pages of one test; the test fails where one of them complained."""
+    opened = Visits(browser)
+    yield opened
+    assert [] == opened.close()
