@@ -11,6 +11,7 @@ from upscale_server.geometry import LEFTOVER, Fitted
 from upscale_server.keeping import NO_NEGATIVE_TIME
 from upscale_server.media.tracks import Refused, Window
 from upscale_server.media.types import FULL, Size, VideoInfo
+from upscale_server.models.catalogue import BICUBIC
 from upscale_server.profiles import Profile, profile_named
 from upscale_server.wish import Wish
 
@@ -31,7 +32,7 @@ def caveats_of(
     return (
         *info.warnings,
         *_left_out(refused, wish),
-        *_size_warnings(info, fitted, reached),
+        *_size_warnings(info, fitted, fitted.picture if wish.model == BICUBIC else reached),
         *_time_warnings(info, window, wish),
         *_profile_warnings(info, profile_named(wish.profile)),
     )

@@ -39,7 +39,7 @@ NETWORKS: dict[str, Make] = {
 }
 
 
-PAIRS = [("lanczos", "lanczos-x2"), ("lanczos", "lanczos-x3")] + [
+PAIRS = [("lanczos", "lanczos-x2"), ("lanczos", "lanczos-x3"), ("bicubic", "bicubic-x2")] + [
     (engine, name) for engine in ("openvino", "onnxruntime") for name in ("built-in", *NETWORKS)
 ]
 PAIRS += [("torch", name) for name in ("built-in", *tiny_checkpoints.CHECKPOINTS)]
@@ -62,8 +62,8 @@ def upscaler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         pytest.skip(f"the installed ONNX Runtime has no {engine}")
     if name == "built-in":
         card = next(card for card in catalogue.available() if card.path)
-    elif name.startswith("lanczos"):
-        card = catalogue.find("lanczos", int(name[-1]))
+    elif engine in catalogue.CLASSICAL:
+        card = catalogue.find(engine, int(name[-1]))
     elif name in tiny_checkpoints.CHECKPOINTS:
         path = tiny_checkpoints.made(tmp_path_factory.mktemp("models") / f"{name}.safetensors")
         card = catalogue.find(str(path), 2)
@@ -174,7 +174,7 @@ def test_working_tells_what_runs(upscaler: Upscaler) -> None:
     """Engine, device and precision are named and the self-test has passed."""
     working = upscaler.working
 
-    assert working.engine in {"lanczos", "openvino", "onnxruntime", "torch", *ON_GPU}
+    assert working.engine in {*catalogue.CLASSICAL, "openvino", "onnxruntime", "torch", *ON_GPU}
     assert working.device.startswith("GPU" if working.engine in ON_GPU else "CPU")
     assert working.precision in {"bf16", "f16", "f32", "integer"}
     assert working.self_test_psnr >= 45.0

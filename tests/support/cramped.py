@@ -11,7 +11,7 @@ import numpy as np
 from upscale_server.errors import OutOfMemory
 from upscale_server.models.base import Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import lanczos_card
+from upscale_server.models.catalogue import LANCZOS, classical_card
 
 
 class Cramped:
@@ -33,7 +33,7 @@ class Cramped:
     @property
     def card(self) -> ModelCard:
         """Return a card whose receptive field is the neighbourhood."""
-        return replace(lanczos_card(2), name="cramped", receptive_field=1)
+        return replace(classical_card(LANCZOS, 2), name="cramped", receptive_field=1)
 
     @property
     def working(self) -> Working:

@@ -22,7 +22,7 @@ from upscale_server.events import Event, FrameRedone, FramesDone, Observer, Segm
 from upscale_server.media.types import Frame, Segment
 from upscale_server.models.base import Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import lanczos_card
+from upscale_server.models.catalogue import LANCZOS, classical_card
 from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler, Redone
 from upscale_server.pipeline import Result, upscale_segment, upscale_video
@@ -52,7 +52,7 @@ class Spoiling:
     """Lanczos that spoils the frame with the given number, counted over all calls."""
 
     def __init__(self, spoil: str, number: int, *, always: bool = False) -> None:
-        self._inner = load(lanczos_card(2))
+        self._inner = load(classical_card(LANCZOS, 2))
         self._spoil, self._number, self._always = spoil, number, always
         self._seen = 0
 

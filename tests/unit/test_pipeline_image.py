@@ -14,8 +14,8 @@ from upscale_server.media.picture import Attachments, Picture
 from upscale_server.media.types import Size
 from upscale_server.models.base import Pixels, Upscaled, Working
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import lanczos_card
-from upscale_server.models.engines.lanczos import LanczosUpscaler
+from upscale_server.models.catalogue import LANCZOS, classical_card
+from upscale_server.models.engines.classical import ClassicalUpscaler
 from upscale_server.pipeline_image import upscale_image
 
 
@@ -34,7 +34,7 @@ class _Recording:
     """An upscaler that repeats pixels and remembers what it was given."""
 
     def __init__(self, domain: str, scale: int = 2) -> None:
-        self.card: ModelCard = replace(lanczos_card(scale), domain=domain)
+        self.card: ModelCard = replace(classical_card(LANCZOS, scale), domain=domain)
         self.working = Working("test", "CPU", "exact", 100.0)
         self.given: list[tuple[tuple[int, ...], int]] = []
 
@@ -53,7 +53,7 @@ def test_lanczos_through_luma_and_chroma_equals_lanczos_on_rgb(bits: int) -> Non
     """The conversion to 16-bit Y'CbCr and back costs at most one level: a linear kernel commutes with the matrix."""
     source = Picture(_photo(bits=bits), bits=bits)
 
-    found = upscale_image(source, [LanczosUpscaler(lanczos_card(2))], _fitted(source.size, 2))
+    found = upscale_image(source, [ClassicalUpscaler(classical_card(LANCZOS, 2))], _fitted(source.size, 2))
 
     expected = [resample(np.ascontiguousarray(source.pixels[..., i]), Size(72, 48), bits=bits) for i in range(3)]
     difference = np.abs(np.stack(expected, axis=2).astype(int) - found.pixels.astype(int))
@@ -109,7 +109,7 @@ def test_alpha_and_attachments_come_along() -> None:
         _photo(), alpha=alpha, attachments=Attachments(icc=b"profile", dpi=(300, 300)), warnings=(("a", "b"),)
     )
 
-    result = upscale_image(source, [LanczosUpscaler(lanczos_card(2))], _fitted(source.size, 2))
+    result = upscale_image(source, [ClassicalUpscaler(classical_card(LANCZOS, 2))], _fitted(source.size, 2))
 
     assert result.alpha is not None
     assert (48, 72) == result.alpha.shape

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 
 from upscale_server import __version__
-from upscale_server.cli import client, doctor, image, look, models, serve, talk, video
+from upscale_server.cli import client, doctor, image, look, models, preview, serve, talk, video
 from upscale_server.cli.session import Session, unexpected
 from upscale_server.errors import BadRequest, Interrupted, UpscaleError
 from upscale_server.logs import configure
@@ -34,6 +34,7 @@ app.command("video")(video.video)
 app.command("image")(image.image)
 app.command("probe")(look.probe)
 app.command("plan")(look.plan)
+app.command("preview")(preview.preview)
 app.command("verify")(look.verify)
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")

@@ -45,7 +45,7 @@ Engine = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="auto, openvino, onnxruntime, cuda, tensorrt, torch, torch-cuda or lanczos.",
+        help="auto, openvino, onnxruntime, cuda, tensorrt, torch, torch-cuda, lanczos or bicubic.",
         rich_help_panel=_MODEL,
     ),
 ]

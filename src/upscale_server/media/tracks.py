@@ -92,14 +92,14 @@ def without_keyframe(source: Path, picture_index: int, window: Window) -> list[R
     """Return the other video streams that cannot be played from the window's start on: no keyframe lies inside."""
     if window.start is None:
         return []
-    with open_source(source) as container:
-        others = [s for s in container.streams.video if s.index != picture_index and not is_cover(s)]
+    with open_source(source) as container:  # a stream's memory is gone with its container: no stream leaves the block
+        pictures = [stream for stream in container.streams.video if not is_cover(stream)]
+        others = [(stream.index, codec_of(stream)) for stream in pictures if stream.index != picture_index]
     found = []
-    for stream in others:
+    for index, codec in others:
         with open_source(source) as container:
-            packets = kept_packets(container, [container.streams[stream.index]], window)
-            if next(packets, None) is None:
-                found.append(Refused(stream.index, "video", codec_of(stream), "has no keyframe in the kept time"))
+            if next(kept_packets(container, [container.streams[index]], window), None) is None:
+                found.append(Refused(index, "video", codec, "has no keyframe in the kept time"))
     return found
 
 

@@ -26,16 +26,16 @@ MEASURED_SIZE = "1920x1080"
 def model_for(engine: str, model: str | None, settings: Settings) -> str | None:
     """Return the model that is meant: a name, or the file of one that was added.
 
-    `--engine lanczos` alone names the model of the same name.
+    `--engine lanczos` or `bicubic` alone names the model of the same name.
 
     Raises:
         ModelMissing: a name, not a file, that nothing has.
     """
     from upscale_server.models.added import path_of  # noqa: PLC0415 - the command line must answer at once
-    from upscale_server.models.catalogue import available, no_such_model  # noqa: PLC0415 - the command line must answer at once
+    from upscale_server.models.catalogue import CLASSICAL, available, no_such_model  # noqa: PLC0415 - the command line must answer at once
 
     if model is None:
-        return "lanczos" if engine == "lanczos" else None
+        return engine if engine in CLASSICAL else None
     folder = models_folder(settings)
     found = path_of(model, folder)
     ours = {text for card in available() for text in (card.name, f"{card.name}-x{card.scale}")}

@@ -19,7 +19,7 @@ class ModelCard:
     `receptive_field` is the radius in LR pixels that can influence an output pixel: tiles overlap by at least that.
     `value_range` is what white (255 of 8 bits) is in the model's own input: 1.0 or 255.0.
     `tiling` is empty where cutting a picture does no harm, else it says why it is discouraged.
-    `path` is empty for models without weights (`lanczos`).
+    `path` is empty for models without weights (`lanczos`, `bicubic`).
     `generative` is a model that invents detail: its result need not look like its input, averaged down.
     """
 

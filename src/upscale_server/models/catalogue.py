@@ -21,8 +21,9 @@ from upscale_server.models.metadata import card_facts
 BUILTIN = Path(__file__).parent / "builtin"
 """Where our own weights and their cards are."""
 
-LANCZOS = "lanczos"
-"""The name of the engine without weights."""
+LANCZOS, BICUBIC = "lanczos", "bicubic"
+CLASSICAL = (LANCZOS, BICUBIC)
+"""The names of the kernels without weights; each is a model and the engine that runs it."""
 
 CHECKPOINT = ".safetensors"
 """The suffix of weights without operations; spandrel knows the architectures they belong to."""
@@ -35,7 +36,12 @@ PICKLES = (".pth", ".pt", ".ckpt")
 
 DEFAULT_FAMILIES = ("fast", "fast-clean")
 """What video is upscaled with when nothing is asked for: made for compressed sources first."""
-LANCZOS_SCALES = range(1, 9)
+CLASSICAL_SCALES = range(1, 9)
+_KERNEL_FACTS = {
+    LANCZOS: (3, "a classical kernel: no network, no weights, no invention", "rings beside hard edges"),
+    BICUBIC: (2, "bicubic (Keys, a = -0.5), what previews show as before", "softer than lanczos"),
+}
+"""How far each reaches in LR pixels, what it is, and what it does not do."""
 
 # What inspecting a file finds out; with all of it in the card beside the file, nothing need be tried.
 _FOUND_BY_INSPECTION = frozenset(
@@ -50,17 +56,17 @@ def find(name_or_path: str, scale: int) -> ModelCard:
     """Return the card of a model.
 
     Args:
-        name_or_path: `lanczos`, the family name of one of ours (`fast`), its stem (`fast-x2`), or a path to an ONNX
-            or safetensors file. A file's own scale counts, whatever `scale` says: look at the card.
+        name_or_path: `lanczos`, `bicubic`, the family name of one of ours (`fast`), its stem (`fast-x2`), or a path
+            to an ONNX or safetensors file. A file's own scale counts, whatever `scale` says: look at the card.
         scale: which of the family's models.
 
     Raises:
         ModelMissing: no such model; the message lists what there is.
         ModelInvalid: the file is no super-resolution model.
-        BadScale: lanczos is asked for a scale beyond 8.
+        BadScale: a classical kernel is asked for a scale beyond 8.
     """
-    if name_or_path == LANCZOS:
-        return lanczos_card(scale)
+    if name_or_path in CLASSICAL:
+        return classical_card(name_or_path, scale)
     if is_file_name(name_or_path):
         return card_of_file(Path(name_or_path))
     for card in _builtin_cards():
@@ -81,8 +87,8 @@ def family(name: str | None) -> dict[int, ModelCard]:
     Raises:
         ModelMissing, ModelInvalid: as `find`.
     """
-    if name == LANCZOS:
-        return {scale: lanczos_card(scale) for scale in (2, 3, 4)}
+    if name in CLASSICAL:
+        return {scale: classical_card(name, scale) for scale in (2, 3, 4)}
     if name is not None and is_file_name(name):
         card = card_of_file(Path(name))
         return {card.scale: card}
@@ -101,26 +107,27 @@ def is_file_name(name: str) -> bool:
 
 
 def available() -> list[ModelCard]:
-    """Return the cards of all models that are here: our own by name and scale, then lanczos x2."""
-    return [*_builtin_cards(), lanczos_card(2)]
+    """Return the cards of all models that are here: our own by name and scale, then the classical ones x2."""
+    return [*_builtin_cards(), *(classical_card(name, 2) for name in CLASSICAL)]
 
 
-def lanczos_card(scale: int) -> ModelCard:
-    """Return the card of the classical kernel.
+def classical_card(name: str, scale: int) -> ModelCard:
+    """Return the card of a classical kernel.
 
     Raises:
         BadScale: the scale is not 1 to 8.
     """
-    if scale not in LANCZOS_SCALES:
-        raise BadScale(f"scale is {scale}; {LANCZOS} takes {LANCZOS_SCALES.start} to {LANCZOS_SCALES.stop - 1}")
+    if scale not in CLASSICAL_SCALES:
+        raise BadScale(f"scale is {scale}; {name} takes {CLASSICAL_SCALES.start} to {CLASSICAL_SCALES.stop - 1}")
+    reach, summary, limits = _KERNEL_FACTS[name]
     return ModelCard(
-        name=LANCZOS,
+        name=name,
         scale=scale,
         domain="luma",
-        receptive_field=3,
+        receptive_field=reach,
         precisions=("integer",),
-        summary="the classical kernel: no network, no weights, no invention",
-        limits="adds no detail; rings beside hard edges",
+        summary=summary,
+        limits=limits,
         licence="Apache-2.0",
     )
 
@@ -253,4 +260,4 @@ def no_such_model(name: str, added: Iterable[str] = ()) -> ModelMissing:
 
 def _listed() -> str:
     """Name what is here, for messages."""
-    return ", ".join([*(f"{card.name}-x{card.scale}" for card in _builtin_cards()), LANCZOS])
+    return ", ".join([*(f"{card.name}-x{card.scale}" for card in _builtin_cards()), *CLASSICAL])

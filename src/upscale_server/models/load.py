@@ -10,8 +10,8 @@ from pathlib import Path
 from upscale_server.errors import BadRequest
 from upscale_server.models.base import EngineOptions, Precision, Upscaler
 from upscale_server.models.card import ModelCard
-from upscale_server.models.catalogue import BUILTIN, CHECKPOINT, LANCZOS, is_file_name, verify
-from upscale_server.models.engines.lanczos import LanczosUpscaler
+from upscale_server.models.catalogue import BUILTIN, CHECKPOINT, CLASSICAL, is_file_name, verify
+from upscale_server.models.engines.classical import ClassicalUpscaler
 from upscale_server.models.extras import require
 
 TORCH_ENGINES = ("torch", "torch-cuda")
@@ -20,7 +20,7 @@ TORCH_ENGINES = ("torch", "torch-cuda")
 NETWORK_ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", *TORCH_ENGINES)
 """The engines that run networks; `cuda` and `tensorrt` are ONNX Runtime's."""
 
-ENGINES = ("auto", *NETWORK_ENGINES, LANCZOS)
+ENGINES = ("auto", *NETWORK_ENGINES, *CLASSICAL)
 """The engines that can be asked for by name."""
 
 
@@ -56,16 +56,16 @@ def load_with(card: ModelCard, engine: str, options: EngineOptions) -> Upscaler:
     fitting = engines_for(card)
     if engine not in {"auto", *fitting}:
         raise BadRequest(f"engine {engine} cannot run the model {card.name}; {' or '.join(fitting)} can")
-    if fitting == (LANCZOS,):
-        return LanczosUpscaler(card)
+    if is_classical(card):
+        return ClassicalUpscaler(card)
     verify(card)
     return _load_network(card, engine, options)
 
 
 def engines_for(card: ModelCard) -> tuple[str, ...]:
     """Return the engines that can be asked to run a model."""
-    if card.name == LANCZOS and not card.path:
-        return (LANCZOS,)
+    if is_classical(card):
+        return (card.name,)
     return TORCH_ENGINES if is_checkpoint(card) else NETWORK_ENGINES
 
 
@@ -78,6 +78,11 @@ def can_run(engine: str, model: str) -> bool:
         return engine in TORCH_ENGINES
     ours = not is_file_name(model) or Path(model).parent == BUILTIN
     return ours or engine not in TORCH_ENGINES
+
+
+def is_classical(card: ModelCard) -> bool:
+    """Tell whether a model is a kernel without weights, which is an engine of the same name."""
+    return card.name in CLASSICAL and not card.path
 
 
 def is_checkpoint(card: ModelCard) -> bool:

@@ -14,10 +14,11 @@ import numpy as np
 
 from upscale_server.errors import UpscaleError
 from upscale_server.media.colour import from_rgb, to_rgb
-from upscale_server.media.fit import chroma_offset, resample
+from upscale_server.media.fit import Kernel, chroma_offset, resample, resample_bicubic
 from upscale_server.media.formats import bits_of, subsampling_of
 from upscale_server.media.types import Colour, Frame, Plane, Size
 from upscale_server.models.base import Pixels, Upscaler
+from upscale_server.models.catalogue import BICUBIC
 from upscale_server.models.guard import upscale_guarded
 
 _FULL_RANGE = 2
@@ -46,10 +47,7 @@ class FrameUpscaler:
     def __call__(self, frames: Sequence[Frame]) -> tuple[list[Frame], list[Redone]]:
         """Upscale a batch of frames of one size and pixel format; times are untouched."""
         try:
-            if self.passes[0].card.domain == "rgb":
-                pictures, redone = self._through_rgb(frames)
-            else:
-                pictures, redone = self._through_luma(frames)
+            pictures, redone = self._made_larger(frames)
         except UpscaleError as err:
             where = f"frames with pts {frames[0].pts} to {frames[-1].pts}"
             raise type(err)(f"{err.detail} ({where})", hint=err.hint) from err
@@ -58,6 +56,12 @@ class FrameUpscaler:
             for planes, frame in zip(pictures, frames, strict=True)
         ]
         return larger, redone
+
+    def _made_larger(self, frames: Sequence[Frame]) -> tuple[list[tuple[Plane, ...]], list[Redone]]:
+        card = self.passes[0].card
+        if card.name == BICUBIC and not card.path:
+            return [self._by_bicubic(frame) for frame in frames], []
+        return self._through_rgb(frames) if card.domain == "rgb" else self._through_luma(frames)
 
     def _through_luma(self, frames: Sequence[Frame]) -> tuple[list[tuple[Plane, ...]], list[Redone]]:
         bits = bits_of(frames[0].pixel_format)
@@ -68,7 +72,13 @@ class FrameUpscaler:
         ]
         return pictures, redone
 
-    def _chroma(self, frame: Frame, bits: int) -> tuple[Plane, ...]:
+    def _by_bicubic(self, frame: Frame) -> tuple[Plane, ...]:
+        """Resample every plane straight to the picture's size: the yardstick is bicubic and nothing else."""
+        bits = bits_of(frame.pixel_format)
+        luma = resample_bicubic(frame.planes[0], self.picture, bits=bits)
+        return luma, *self._chroma(frame, bits, resample_bicubic)
+
+    def _chroma(self, frame: Frame, bits: int, kernel: Kernel = resample) -> tuple[Plane, ...]:
         """Resample the chroma planes from the source to the final picture in one step."""
         if len(frame.planes) == 1:
             return ()
@@ -77,7 +87,7 @@ class FrameUpscaler:
         subsampling = subsampling_of(frame.pixel_format)
         offset = chroma_offset(self.colour.chroma_location, subsampling, *scale)
         size = _chroma_size(self.picture, subsampling)
-        return tuple(resample(plane, size, bits=bits, offset=offset, scale=scale) for plane in frame.planes[1:])
+        return tuple(kernel(plane, size, bits=bits, offset=offset, scale=scale) for plane in frame.planes[1:])
 
     def _through_rgb(self, frames: Sequence[Frame]) -> tuple[list[tuple[Plane, ...]], list[Redone]]:
         rgb = np.stack([to_rgb(frame.planes, frame.pixel_format, self.colour, rgb_bits=16) for frame in frames])

@@ -16,7 +16,7 @@ from upscale_server.jobs.folder import uploads_folder
 from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import get_logger
-from upscale_server.models.catalogue import LANCZOS, MODEL_SUFFIXES, available
+from upscale_server.models.catalogue import CLASSICAL, MODEL_SUFFIXES, available
 from upscale_server.quality import require_quality
 from upscale_server.service.assembly import assembled
 from upscale_server.service.door import check_target
@@ -262,11 +262,11 @@ class VideoService:
             raise ModelsNotLoaded(f"Models not loaded: {status.fault or _loading(status)}")
 
     def model_names(self) -> frozenset[str]:
-        """Return the names of all models that a job may ask for: ours, those added, and the classical kernel."""
+        """Return the names of all models that a job may ask for: ours, those added, and the classical kernels."""
         ours = {name for card in available() for name in (card.name, f"{card.name}-x{card.scale}")}
         files = (self.settings.state_dir / "models").glob("*")
         added = {path.stem for path in files if path.suffix in MODEL_SUFFIXES}
-        return frozenset(ours | added | {LANCZOS})
+        return frozenset(ours | added | {*CLASSICAL})
 
     def counts(self) -> Counts:
         """Return how many jobs run and wait."""

@@ -16,7 +16,7 @@ from upscale_server.events import ignore
 from upscale_server.logs import get_logger
 from upscale_server.media.look import Looked
 from upscale_server.models.base import Working
-from upscale_server.models.catalogue import LANCZOS
+from upscale_server.models.catalogue import CLASSICAL
 from upscale_server.models.device import usable_cores
 from upscale_server.models.load import can_run
 from upscale_server.models.pace import Pace
@@ -207,7 +207,7 @@ class Pool:
         model = wish.model or self._needs.model
         threads = wish.threads or (0 if lanes == 1 else max(1, usable_cores() // lanes))
         wish = replace(wish, model=model, threads=threads)
-        if model == LANCZOS or wish.engine != "auto" or wish.precision != "auto":
+        if model in CLASSICAL or wish.engine != "auto" or wish.precision != "auto":
             return wish
         ours = model is None or model == self._needs.model
         if not ours and not can_run(settled.way.engine, str(model)):

@@ -599,7 +599,7 @@ def test_a_picture_that_does_not_fit_into_memory_is_done_in_tiles(
 ) -> None:
     """The picture is finished, the step is a warning and counted, and the next one begins with tiles."""
     monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setattr("upscale_server.models.load.LanczosUpscaler", lambda _card: Cramped(most_pixels=40_000))
+    monkeypatch.setattr("upscale_server.models.load.ClassicalUpscaler", lambda _card: Cramped(most_pixels=40_000))
     source = _png(tmp_path / "large.png", (300, 240))
     steps = []
     for name in ("first.png", "second.png"):
@@ -623,4 +623,4 @@ def test_a_name_that_nothing_has_lists_the_added_models_too(
 
     assert 4 == code
     assert "there is no model 'mime'" in err[0]
-    assert "lanczos, mine" in err[0]
+    assert "lanczos, bicubic, mine" in err[0]

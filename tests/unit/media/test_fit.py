@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from upscale_server.media.fit import chroma_offset, resample
+from tests.support.kernels import BICUBIC, LANCZOS, matrix
+from upscale_server.media.fit import chroma_offset, resample, resample_bicubic
 from upscale_server.media.types import Size
-
-
-def _lanczos_matrix(source: int, target: int, offset: float = 0.0) -> NDArray[np.float64]:
-    """Return the exact `(target, source)` Lanczos-3 matrix with a replicated border."""
-    stretch = max(1.0, source / target)
-    centres = (np.arange(target) + 0.5) * source / target - 0.5 + offset
-    reach = int(3 * stretch) + 3
-    taps = np.floor(centres)[:, None] + np.arange(-reach, reach + 1)
-    distance = (centres[:, None] - taps) / stretch
-    weights = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0.0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    matrix = np.zeros((target, source))
-    np.add.at(matrix, (np.arange(target)[:, None], np.clip(taps, 0, source - 1).astype(int)), weights)
-    return matrix
 
 
 def _texture(size: Size, bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -36,8 +23,8 @@ def _texture(size: Size, bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
 def test_resampling_follows_the_exact_lanczos_sum(target: Size, offset: tuple[float, float], bits: int) -> None:
     """Both kernels, at each depth and phase, are the textbook convolution up to their rounding."""
     plane = _texture(Size(64, 48), bits)
-    rows = _lanczos_matrix(48, target.height, offset[1])
-    columns = _lanczos_matrix(64, target.width, offset[0])
+    rows = matrix(LANCZOS, 48, target.height, offset[1])
+    columns = matrix(LANCZOS, 64, target.width, offset[0])
     expected = rows @ plane @ columns.T
 
     found = resample(plane, target, bits=bits, offset=offset)
@@ -49,6 +36,21 @@ def test_resampling_follows_the_exact_lanczos_sum(target: Size, offset: tuple[fl
     assert found.shape == (target.height, target.width)
     assert found.dtype == plane.dtype
     assert np.abs(found - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("target", [Size(128, 96), Size(97, 71), Size(40, 30), Size(32, 24)])
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (-0.3, 0.21)])
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_bicubic_is_the_one_of_keys_with_a_half(target: Size, offset: tuple[float, float], bits: int) -> None:
+    """Up and down, at each depth and phase, it is the textbook's cubic convolution with a = -0.5, antialiased."""
+    plane = _texture(Size(64, 48), bits)
+    expected = matrix(BICUBIC, 48, target.height, offset[1]) @ plane @ matrix(BICUBIC, 64, target.width, offset[0]).T
+
+    found = resample_bicubic(plane, target, bits=bits, offset=offset)
+
+    assert found.shape == (target.height, target.width)
+    # Half a level of rounding, a tenth more for float32 sums of 16 bits; OpenCV's a = -0.75 is several levels away.
+    assert np.abs(found - expected).max() <= 0.6
 
 
 @pytest.mark.parametrize("bits", [8, 9, 10, 11, 12, 14, 15, 16])

@@ -1,0 +1,274 @@
+"""Previews of real files: every side shows the same frames at the same times, and the numbers are true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support import tiny_models
+from tests.support.cli_runner import run_here
+from tests.support.clip_spec import BT709, BT2020_PQ, Clip, Picture, Sound
+from tests.support.clip_writer import write_clip
+from tests.support.inspect_media import contents_of
+from tests.support.kernels import resampled
+from tests.support.tiny_models import Form
+from upscale_server.cli.loading import load_pass
+from upscale_server.errors import BadRequest, ModelMissing, SourceError, UpscaleError
+from upscale_server.events import ignore
+from upscale_server.media.types import Size
+from upscale_server.preview import Asked, Candidate, LocalStudio, Preview, make_preview, making
+from upscale_server.wish import Limits, Wish
+from upscale_server.workers.in_process import InProcess
+
+TICK = Fraction(1, 25)
+
+
+@pytest.fixture
+def studio() -> Iterator[LocalStudio]:
+    """Give what works in this process."""
+    with InProcess(load_pass) as executor:
+        yield LocalStudio(executor, Limits())
+
+
+def _models(*names: str) -> tuple[Candidate, ...]:
+    return Candidate.named([(Path(name).stem, name) for name in names])
+
+
+def _clip(folder: Path, **changes: object) -> Path:
+    """Write two seconds with B-frames, one keyframe and sound."""
+    picture = Picture(**{"frame_count": 50, "options": {"bf": "3", "g": "999"}, "colour": BT709, **changes})  # type: ignore[arg-type]
+    return write_clip(Clip(pictures=(picture,), sounds=(Sound(seconds=2.0),)), folder / "clip.mp4")
+
+
+def _last(asked: Asked, studio: LocalStudio, folder: Path) -> Preview:
+    *_, last = make_preview(asked, studio, folder, ignore)
+    return last
+
+
+def _times(path: Path) -> list[tuple[float, int, int, str]]:
+    with av.open(str(path)) as file:
+        assert ["video"] == [stream.type for stream in file.streams]
+        return [(frame.time or 0.0, frame.width, frame.height, frame.format.name) for frame in file.decode(video=0)]
+
+
+def test_two_models_of_the_bundled_clip_play_in_step(bundled_clip: Path, tmp_path: Path, studio: LocalStudio) -> None:
+    """Before and both models: one size, one codec, the same frames at the same times, from the middle, no sound."""
+    asked = Asked(bundled_clip, Wish(scale=2), _models("fast", "fast-clean"), seconds=0.5)
+
+    found = _last(asked, studio, tmp_path)
+
+    sides = (found.before, *found.items)
+    assert ["before", "fast", "fast-clean"] == [one.name for one in sides]
+    assert {"succeeded"} == {one.state for one in sides}
+    shown = [_times(tmp_path / f"{one.name}.mp4") for one in sides]
+    assert shown[0] == shown[1] == shown[2]
+    assert 15 == len(shown[0]) == found.frame_count
+    assert [(*pair, "yuv420p") for pair in [(960, 540)] * 15] == [one[1:] for one in shown[0]]
+    # QuickTime's clock has the source's own ticks, so that only the division to seconds is rounded.
+    assert list(found.frame_times) == pytest.approx([one[0] for one in shown[0]], abs=1e-9)
+    assert 0.0 == found.frame_times[0]
+    assert (5.005 - 0.5) / 2 == pytest.approx(found.start_seconds)
+    assert all(one.byte_count == (tmp_path / f"{one.name}.mp4").stat().st_size for one in sides)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.41, 11), (1.0, 25)])
+def test_every_side_starts_at_the_frame_asked_for(
+    start: float, first: int, tmp_path: Path, studio: LocalStudio
+) -> None:
+    """Wherever the keyframes are, the first frame is the first at or after the start, and it is shown at zero."""
+    asked = Asked(_clip(tmp_path), Wish(scale=2), _models("lanczos"), start, 0.2)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    for one in (found.before, *found.items):
+        assert one.path is not None
+        shown = contents_of(one.path).shown
+        assert list(range(first, first + 5)) == [picture.number for picture in shown]
+        assert [TICK * place for place in range(5)] == [picture.time for picture in shown]
+
+
+def test_without_models_the_one_that_the_plan_takes_is_shown(tmp_path: Path, studio: LocalStudio) -> None:
+    """A compressed clip gets `fast`, named."""
+    found = _last(Asked(_clip(tmp_path), Wish(), seconds=0.2), studio, tmp_path / "out")
+
+    assert ["fast"] == [one.name for one in found.items]
+
+
+def test_hdr_is_shown_in_8_bits_on_both_sides_and_said(tmp_path: Path, studio: LocalStudio) -> None:
+    """The files are 8 bits with the source's own tags, and a warning says that the result is not."""
+    options = {"x265-params": "log-level=none"}
+    clip = _clip(tmp_path, codec="libx265", pixel_format="yuv420p10le", colour=BT2020_PQ, options=options)
+
+    found = _last(Asked(clip, Wish(scale=2), _models("lanczos"), 0.0, 0.2), studio, tmp_path / "out")
+
+    assert "hdr_in_8_bits" in dict(found.warnings)
+    for one in (found.before, *found.items):
+        assert one.path is not None
+        with av.open(str(one.path)) as file:
+            frame = next(file.decode(video=0))
+            assert ("yuv420p", 16) == (frame.format.name, frame.color_trc)
+
+
+def test_a_result_too_large_to_play_shows_its_middle(
+    tmp_path: Path, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the bound the middle is cut out 1:1, and both sides and `crop` agree on where."""
+    monkeypatch.setattr(making, "MOST", Size(96, 64))
+    asked = Asked(_clip(tmp_path), Wish(scale=2), _models("lanczos"), 0.4, 0.2)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    assert found.crop is not None
+    assert (48, 32, 96, 64) == (found.crop.x, found.crop.y, found.crop.width, found.crop.height)
+    assert "cropped" in dict(found.warnings)
+    whole = _last(Asked(asked.source, Wish(scale=2), (), 0.4, 0.2), studio, tmp_path / "whole")
+    assert whole.size == found.size == Size(96, 64)
+    sides = [_times(one.path) for one in (found.before, *found.items) if one.path is not None]
+    assert sides[0] == sides[1]
+    assert [(96, 64)] * 5 == [one[1:3] for one in sides[0]]
+
+
+def test_a_model_that_fails_does_not_keep_the_others_up(tmp_path: Path, studio: LocalStudio) -> None:
+    """It has its fault; the other model and bicubic are there."""
+    asked = Asked(_clip(tmp_path), Wish(), _models("none", "lanczos"), 0.0, 0.2)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    assert ["failed", "succeeded"] == [one.state for one in found.items]
+    assert isinstance(found.items[0].fault, ModelMissing)
+
+
+def test_where_every_model_fails_the_preview_does(tmp_path: Path, studio: LocalStudio) -> None:
+    """Bicubic alone is nobody's preview."""
+    with pytest.raises(ModelMissing, match="'none'"):
+        _last(Asked(_clip(tmp_path), Wish(), _models("none"), 0.0, 0.2), studio, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("start", "seconds", "match"), [(60.0, 1.0, "start is 60"), (0.0, 0.0, "more than 0")])
+def test_a_time_that_is_not_there_is_refused(
+    start: float, seconds: float, match: str, tmp_path: Path, studio: LocalStudio
+) -> None:
+    """Behind the end there is nothing to show, and nothing is no length."""
+    with pytest.raises(BadRequest, match=match):
+        _last(Asked(_clip(tmp_path), Wish(), _models("lanczos"), start, seconds), studio, tmp_path / "out")
+
+
+def test_no_video_is_no_preview(tmp_path: Path, studio: LocalStudio) -> None:
+    """The source's own fault is the preview's."""
+    (tmp_path / "clip.mp4").write_bytes(b"no video at all")
+
+    with pytest.raises(SourceError):
+        _last(Asked(tmp_path / "clip.mp4", Wish(), _models("lanczos")), studio, tmp_path / "out")
+
+
+def test_sides_out_of_step_are_never_shown(
+    tmp_path: Path, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A side whose frames have other times fails, because a page would play it beside the others."""
+    real = making.made
+
+    def late(name: str, *rest: object) -> object:
+        shown, times = real(name, *rest)  # type: ignore[arg-type]
+        return shown, times if name == "before" else tuple(one + 0.01 for one in times)
+
+    monkeypatch.setattr(making, "made", late)
+
+    with pytest.raises(UpscaleError, match="not shown when"):
+        _last(Asked(_clip(tmp_path), Wish(), _models("lanczos"), 0.0, 0.2), studio, tmp_path / "out")
+
+
+def test_self_test_ranks_a_bad_model_last_and_its_psnr_is_true(
+    bundled_clip: Path, tmp_path: Path, studio: LocalStudio
+) -> None:
+    """A network that only repeats pixels loses to bicubic, ours wins; bicubic's PSNR-Y is computed here again."""
+    repeating = tiny_models.nearest(tmp_path / "repeating.onnx", Form())
+    asked = Asked(bundled_clip, Wish(scale=2), _models(str(repeating), "fast-clean"), 1.0, 0.3, self_test=True)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    assert found.self_test is not None
+    assert (2, Size(480, 268)) == (found.self_test.scale, found.self_test.size)
+    scores = {one.name: one.quality for one in (found.before, *found.items)}
+    assert all(scores.values())
+    vmaf = {name: one.vmaf or 0.0 for name, one in scores.items() if one}
+    assert ["fast-clean", "before", "repeating"] == sorted(vmaf, key=lambda name: -vmaf[name])
+    assert "fast-clean" == found.best
+    before = found.before.quality
+    assert before is not None
+    # Sums that end near a half are rounded to either side; libvmaf tells six digits.
+    assert _psnr_of_bicubic(bundled_clip, found.start_seconds, len(found.frame_times)) == pytest.approx(
+        before.psnr_y, abs=0.01
+    )
+
+
+def _psnr_of_bicubic(clip: Path, start: float, count: int) -> float:
+    """Return the mean PSNR-Y in dB of frames halved and doubled again by the textbook's bicubic."""
+    with av.open(str(clip)) as file:
+        frames = [frame for frame in file.decode(video=0) if (frame.time or 0.0) >= start][:count]
+    found = []
+    for frame in frames:
+        luma = frame.to_ndarray()[:268, :480]
+        restored = resampled(resampled(luma, 240, 134), 480, 268)
+        found.append(10 * np.log10(255**2 / np.mean((luma.astype(float) - restored) ** 2)))
+    return float(np.mean(found))
+
+
+def test_command_writes_files_a_strip_and_a_table(bundled_clip: Path, tmp_path: Path) -> None:
+    """One MP4 for each side, the same frame of all in one labelled picture, and the facts as JSON."""
+    folder = tmp_path / "shown"
+
+    ran = run_here("preview", bundled_clip, "-o", folder, "--model", "lanczos", "--model", "bicubic", "--seconds",
+                   "0.3", "--start", "1", "--json")  # fmt: skip
+
+    assert ran.exit_code == 0, ran.stderr
+    assert ["before.mp4", "bicubic.mp4", "compare.png", "lanczos.mp4"] == sorted(one.name for one in folder.iterdir())
+    assert ["lanczos", "bicubic"] == [one["model"] for one in ran.report["items"]]
+    assert 9 == ran.report["frames"]
+    with Image.open(folder / "compare.png") as strip:
+        assert (3 * 480 + 2 * 4, 480 + 28) == strip.size
+        sides = [np.asarray(strip.crop((x, 28, x + 480, 508)), float) for x in (0, 484, 968)]
+    # Before and the model bicubic are the same picture, up to nothing; Lanczos is another.
+    assert np.array_equal(sides[0], sides[2])
+    assert not np.array_equal(sides[0], sides[1])
+
+
+def test_command_replaces_nothing_unasked(bundled_clip: Path, tmp_path: Path) -> None:
+    """A file of one of the names that will be written stops it before any work; -y replaces it."""
+    (tmp_path / "lanczos.mp4").write_text("mine")
+    command = ("preview", bundled_clip, "-o", tmp_path, "--model", "lanczos", "--seconds", "0.1")
+
+    refused = run_here(*command)
+
+    assert 2 == refused.exit_code
+    assert "exists" in refused.stderr
+    assert "mine" == (tmp_path / "lanczos.mp4").read_text()
+    assert 0 == run_here(*command, "-y").exit_code
+    assert _times(tmp_path / "lanczos.mp4") == _times(tmp_path / "before.mp4")
+
+
+def test_command_shows_a_table_with_the_winner(bundled_clip: Path, tmp_path: Path) -> None:
+    """With --self-test the numbers of each model stand in the table, and the best is named."""
+    ran = run_here(
+        "preview", bundled_clip, "-o", tmp_path / "out", "--model", "lanczos", "--seconds", "0.2", "--self-test"
+    )
+
+    assert ran.exit_code == 0, ran.stderr
+    assert "VMAF" in ran.stdout
+    assert "lanczos restored best: VMAF" in ran.stdout
+
+
+def test_command_leaves_no_folder_when_it_fails(tmp_path: Path) -> None:
+    """A source that is no video leaves nothing behind."""
+    (tmp_path / "clip.mp4").write_bytes(b"no video at all")
+
+    ran = run_here("preview", tmp_path / "clip.mp4", "--model", "lanczos")
+
+    assert 3 == ran.exit_code
+    assert ["clip.mp4"] == [one.name for one in tmp_path.iterdir()]
