@@ -20,7 +20,10 @@ from upscale_server.media.encode import PacketTime
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a finished segment is and what making it met."""
+    """What a finished segment is and what making it met.
+
+    `packet_bytes` are those of its packets without the container, `lead_bytes` of the first one, a keyframe.
+    """
 
     index: int
     times: tuple[PacketTime, ...]
@@ -34,6 +37,8 @@ class Done:
     decode_seconds: float = 0.0
     upscale_seconds: float = 0.0
     encode_seconds: float = 0.0
+    packet_bytes: int = 0
+    lead_bytes: int = 0
 
 
 class WorkDir:

@@ -27,14 +27,25 @@ def cut(index: PacketIndex, info: VideoInfo, window: Window, seconds: float) -> 
     last = _ticks(window.end, info.time_base)
     if not index.reliable:
         return (Segment(0, first, last, None),)
-    kept = [pts for pts in index.pts if (first is None or pts >= first) and (last is None or pts < last)]
+    kept = [index.pts[place] for place in kept_times(index, info, window)]
     starts: list[int | None] = [first, *_cuts(kept, index.keyframes, float(seconds / info.time_base))]
     ends = [*starts[1:], last]
-    steps_back = 1 if info.may_interlace or "mpegts" in info.container else 0
     return tuple(
-        Segment(place, start, end, None if start is None else index.keyframe_before(start, steps=steps_back))
+        Segment(place, start, end, None if start is None else decoded_from(start, index, info))
         for place, (start, end) in enumerate(zip(starts, ends, strict=True))
     )
+
+
+def decoded_from(start: int, index: PacketIndex, info: VideoInfo) -> int | None:
+    """Return the keyframe from which a piece of the video that starts at `start` is decoded; None for the beginning."""
+    return index.keyframe_before(start, steps=1 if info.may_interlace or "mpegts" in info.container else 0)
+
+
+def kept_times(index: PacketIndex, info: VideoInfo, window: Window) -> range:
+    """Return the places in the index of the frames that are kept."""
+    first, last = _ticks(window.start, info.time_base), _ticks(window.end, info.time_base)
+    start = 0 if first is None else bisect.bisect_left(index.pts, first)
+    return range(start, len(index.pts) if last is None else max(start, bisect.bisect_left(index.pts, last)))
 
 
 def _ticks(seconds: Fraction | None, time_base: Fraction) -> int | None:

@@ -62,6 +62,10 @@ class Finished:
 class Executor(Protocol):
     """Does the work of a job, here or elsewhere; a segment ends as a file and a marker in the work folder."""
 
+    @property
+    def alone(self) -> bool:
+        """Tell whether no other job was worked on beside it so far: then the time that it took says something."""
+
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Yield each segment's record as it is finished, in any order."""
 
@@ -201,6 +205,7 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
         done = Done(
             segment.index, times, path.stat().st_size, digest_of(path), tally.packets_failed, tally.frames_damaged,
             tally.frames_deinterlaced, tally.times_repaired, redone, **spent.seconds,
+            packet_bytes=writer.packet_bytes, lead_bytes=writer.lead_bytes,
         )  # fmt: skip
     work.mark(done)
     observer(SegmentDone(done.index, len(done.times), done.byte_count, spent.seconds))

@@ -32,10 +32,11 @@ from upscale_server.models.select import lower_precisions
 from upscale_server.models.versions import made_with
 from upscale_server.models.ways import Way, settled_way, way_of
 from upscale_server.profiles import Profile, profile_named
+from upscale_server.sampling import Samples, sample
 from upscale_server.whole import least_frames
 from upscale_server.wish import Limits, Wish
 
-_WITHOUT_BYTES = ("lanes", "batch", "decoder", "first_pts", "end_pts")
+_WITHOUT_BYTES = ("lanes", "batch", "decoder", "first_pts", "end_pts", "samples")
 """What no byte depends on: it may differ when unfinished work goes on."""
 
 
@@ -86,6 +87,7 @@ class Plan:
     least_frames: int = 0
     first_pts: int | None = None
     end_pts: int | None = None
+    samples: Samples = field(default_factory=Samples)
 
     @property
     def model(self) -> str:
@@ -167,7 +169,12 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         padding=fitting_padding(wish.padding, most),
         least_frames=least_frames(probed, wish, _frame_count(probed, segments)),
     )
-    return _as_machine_allows(_with_ends(plan, probed), wish, working, choices)
+    return _as_machine_allows(_sampled(_with_ends(plan, probed), probed), wish, working, choices)
+
+
+def _sampled(plan: Plan, probed: Probed) -> Plan:
+    """Return the plan with the pieces on which its time and size can be measured beforehand."""
+    return replace(plan, samples=sample(probed.index, plan.source, plan.window, _other_bytes(probed, plan.segments)))
 
 
 def _way(one: Pass, wish: Wish, choices: Choices | None) -> Way:
@@ -219,9 +226,13 @@ def _cap(probed: Probed, most_bytes: int | None, reserved: int, segments: tuple[
     """Return the rate under which the output stays below its limit."""
     if most_bytes is None:
         return None
-    info, frame_count = probed.info, _frame_count(probed, segments)
-    other = other_bytes(info.byte_count, probed.index.byte_count, (frame_count, info.frame_count))
-    return cap_for(Room(most_bytes - reserved, other, frame_count, len(segments), info.average_rate))
+    frame_count, rate = _frame_count(probed, segments), probed.info.average_rate
+    return cap_for(Room(most_bytes - reserved, _other_bytes(probed, segments), frame_count, len(segments), rate))
+
+
+def _other_bytes(probed: Probed, segments: tuple[Segment, ...]) -> int:
+    kept = (_frame_count(probed, segments), probed.info.frame_count)
+    return other_bytes(probed.info.byte_count, probed.index.byte_count, kept)
 
 
 def _within_limits(size: Size, limits: Limits, what: str) -> None:

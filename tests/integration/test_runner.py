@@ -540,18 +540,19 @@ class HeldExecutor:
 
     inner: Executor
     lanes: HeldLanes
-    alone: threading.Lock
+    lock: threading.Lock
+    alone: bool = True
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Wait, then run all segments."""
         self.lanes.at_work.append(plan)
         assert self.lanes.go_on.wait(60)
-        with self.alone:
+        with self.lock:
             yield from list(self.inner.run(plan, segments, work, observer))
 
     def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
         """Join and audit."""
-        with self.alone:
+        with self.lock:
             return self.inner.finish(plan, done, work, observer)
 
 

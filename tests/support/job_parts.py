@@ -75,11 +75,12 @@ class LocalLanes:
 
 @dataclass
 class Stoppable:
-    """An executor that raises when it is to stop."""
+    """An executor that raises when it is to stop; it has the machine for itself."""
 
     inner: InProcess
     stop: Stop
     gate: Callable[[Event], None]
+    alone: bool = True
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Run segments."""

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from upscale_server.cli import options, talk
 from upscale_server.cli.session import session_of
 from upscale_server.errors import ModelMissing, UpscaleError
+
+if TYPE_CHECKING:
+    from upscale_server.calibration import Judged
 
 Verdict = Literal["ok", "warning", "broken"]
 
@@ -69,6 +72,7 @@ def _checks(state_dir: Path) -> Iterator[Check]:
     yield _tried("free disk here", lambda: _disk(Path.cwd()))
     yield _tried("free disk for temporary files", lambda: _disk(Path(tempfile.gettempdir())))
     yield _tried("state folder", lambda: _state(state_dir))
+    yield _tried("estimates", lambda: _estimates(state_dir))
 
 
 def _tried(name: str, check: Callable[[], tuple[Verdict, str, str]]) -> Check:
@@ -177,3 +181,19 @@ def _state(folder: Path) -> tuple[Verdict, str, str]:
     except OSError as err:
         reason = (err.strerror or str(err)).lower()
         return "broken", f"{folder} is not writable: {reason}", "set UPSCALE_STATE_DIR to a folder of yours"
+
+
+def _estimates(state_dir: Path) -> tuple[Verdict, str, str]:
+    """Tell how right this machine's predictions were, of those that were made from its own measurements."""
+    from upscale_server.calibration import Calibration
+
+    found = Calibration.in_folder(state_dir).errors()
+    if not found.seconds.count and not found.byte_count.count:
+        return "ok", "no finished job yet had a measured or calibrated prediction", ""
+    return "ok", f"time {_judged_text(found.seconds)}, size {_judged_text(found.byte_count)}", ""
+
+
+def _judged_text(judged: Judged) -> str:
+    if judged.median is None:
+        return "not judged yet"
+    return f"off by {judged.median:.0%} (median of {judged.count})"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from upscale_server.cli import options, talk
+from upscale_server.cli.estimating import Estimating, facts_of_estimate
 from upscale_server.cli.outputs import Job, jobs_of
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import interruptible, run_each, session_of
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from upscale_server.audit import Audit
     from upscale_server.media.types import VideoInfo
     from upscale_server.plan import Plan
-    from upscale_server.settings import Settings
     from upscale_server.wish import Wish
 
 
@@ -65,9 +65,10 @@ def plan(
     duration: options.Duration = None,
     threads: options.Threads = 0,
     segment_seconds: options.SegmentSeconds = 10.0,
+    measure: options.Measure = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show what `upscale video` would do with the same options, and do nothing."""
+    """Show what `upscale video` would do with the same options, how long it would take and how large it would be."""
     from upscale_server.models.at_hand import model_for
     from upscale_server.wish import Wish
 
@@ -77,12 +78,14 @@ def plan(
         precision=precision, codec=codec, crf=crf, preset=preset, pixel_format=pixel_format, decoder=decoder,
         start_seconds=start, duration_seconds=duration, threads=threads, segment_seconds=segment_seconds,
     )  # fmt: skip
-    run_each(
-        jobs_of(inputs, output, suffixes_for(codec)),
-        lambda job: _plan(job, wish, settings, as_json=as_json),
-        lambda job: str(job.source),
-        as_json=as_json,
-    )
+    jobs = jobs_of(inputs, output, suffixes_for(codec))
+    with Estimating(settings, measure=measure) as estimating:
+        run_each(
+            jobs,
+            lambda job: _plan(job, wish, estimating, as_json=as_json),
+            lambda job: str(job.source),
+            as_json=as_json,
+        )
 
 
 def verify(
@@ -107,17 +110,19 @@ def verify(
     raise typer.Exit(error.exit_code)
 
 
-def _plan(job: Job, wish: Wish, settings: Settings, *, as_json: bool) -> None:
+def _plan(job: Job, wish: Wish, estimating: Estimating, *, as_json: bool) -> None:
     from dataclasses import replace
 
     from upscale_server.plan import make_plan
 
     wished = replace(wish, container=muxer_of(job.output))
-    made = make_plan(job.source, wished, limits_of(settings), choices_of(settings))
+    made = make_plan(job.source, wished, limits_of(estimating.settings), choices_of(estimating.settings))
+    estimate = estimating.of(made)
     if as_json:
-        talk.result_json({**made.as_record(), "digest": made.digest, "output": str(job.output)})
+        facts = {"digest": made.digest, "output": str(job.output), "estimate": estimate.as_record()}
+        talk.result_json({**made.as_record(), **facts})
         return
-    talk.result_facts(_facts_of_plan(job, made))
+    talk.result_facts([*_facts_of_plan(job, made), *facts_of_estimate(estimate)])
     for code, detail in made.warnings:
         talk.warn(code, detail)
 

@@ -102,6 +102,10 @@ Measured = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+Measure = Annotated[
+    bool,
+    typer.Option("--measure", help="Upscale and encode up to three seconds of the video, for a nearer estimate."),
+]
 WorkDir = Annotated[
     Path | None,
     typer.Option("--work-dir", help="Where unfinished work is kept. Default: OUTPUT.work.", rich_help_panel=_RUN),

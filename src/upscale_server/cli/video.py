@@ -30,6 +30,7 @@ from upscale_server.models.at_hand import choices_of
 from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
+    from upscale_server.lessons import Lesson
     from upscale_server.pipeline import Result
     from upscale_server.plan import Plan
     from upscale_server.wish import Limits, Wish
@@ -97,6 +98,8 @@ def video(
 
 
 def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
+    from upscale_server.calibration import Calibration
+    from upscale_server.lessons import Lesson
     from upscale_server.workers.in_process import InProcess
 
     jobs = jobs_of(run.inputs, run.output, suffixes_for(wish.codec))
@@ -110,13 +113,13 @@ def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
         wished = replace(wish, container=muxer_of(job.output))
         return make_plan(job.source, wished, limits_of(settings), choices)
 
-    choices = choices_of(settings)
+    choices, calibration = choices_of(settings), Calibration.in_folder(settings.state_dir)
     load = partial(load_pass, engines=str(choices.builds.folder) if choices.builds else "")
     kept = "run the same command again to go on from the finished segments"
     with InProcess(load, choices.points) as executor:
         run_each(
             jobs,
-            lambda job: _upscale(job, plan(job), executor, run),
+            lambda job: _upscale(job, Lesson(plan(job), calibration), executor, run),
             lambda job: str(job.source),
             as_json=run.as_json,
             kept=kept,
@@ -156,10 +159,11 @@ def muxer_of(output: Path) -> str:
     return muxer
 
 
-def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
+def _upscale(job: Job, lesson: Lesson, executor: InProcess, run: _Run) -> None:
     from upscale_server.pipeline import upscale_video
     from upscale_server.quality import told
 
+    plan = lesson.plan
     root = run.work_dir or job.output.with_name(job.output.name + ".work")
     talk.say(f"{job.source}: {describe(plan)}")
     started = time.monotonic()
@@ -167,11 +171,12 @@ def _upscale(job: Job, plan: Plan, executor: InProcess, run: _Run) -> None:
         _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work,
         Watcher(job.source.name) as watcher,
     ):
-        result = upscale_video(plan, executor, work, both(watcher, log_event))
+        result = upscale_video(plan, executor, work, both(lesson, both(watcher, log_event)))
         seconds = time.monotonic() - started
+        learned = lesson.end(result, alone=executor.alone)
         move_into_place(result.path, job.output)
         quality = told(lambda: executor.measure(result.plan, job.output, watcher), watcher) if run.measured else None
-    record = _record(job, result, seconds) | ({"quality": quality} if quality else {})
+    record = _record(job, result, seconds) | learned | ({"quality": quality} if quality else {})
     record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
     if run.as_json:
         talk.result_json(record)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from upscale_server.calibration import Calibration
 from upscale_server.checkpoint import WorkDir
 from upscale_server.errors import Canceled, OutOfMemory, OutputTooLarge, SourceNotFound
 from upscale_server.events import Observer, both
@@ -33,6 +34,7 @@ from upscale_server.jobs.report import facts_of
 from upscale_server.jobs.shared import check_source
 from upscale_server.jobs.turns import Turns
 from upscale_server.jobs.wishes import FALLBACK_MODEL, hasty, limits_of, wish_of
+from upscale_server.lessons import Lesson
 from upscale_server.logs import get_logger, log_event
 from upscale_server.pipeline import Result, upscale_as_planned
 from upscale_server.plan import Plan
@@ -138,21 +140,24 @@ def _decide(one: Carried, source: Path, wish: Wish) -> Plan:
 def _make(one: Carried, source: Path, plan: Plan) -> Ready:
     """Upscale, join and audit; the work never outlasts the deadline when Lanczos can still keep it."""
     deadline, fallback = Deadline(one.job.asked.deadline, plan, one.turns.crowd), ""
+    lesson = Lesson(plan, Calibration.in_folder(one.parts.settings.state_dir))
     if plan.model == FALLBACK_MODEL:  # asked for, or an earlier attempt fell back
         deadline = deadline.none()
         fallback = DEADLINE if wish_of(one.job, one.parts.settings).model != FALLBACK_MODEL else ""
     try:
-        plan, result = _run(one, plan, deadline)
+        plan, result, alone = _run(one, plan, deadline, lesson)
     except Canceled:
         if one.hold.reason or not deadline.has_come:
             raise
         fallback = DEADLINE
         get_logger().warning("job_falls_back", reason=DEADLINE, model=FALLBACK_MODEL)
-        plan, result = _run(one, _decide(one, source, hasty(wish_of(one.job, one.parts.settings))), deadline.none())
+        plan = _decide(one, source, hasty(wish_of(one.job, one.parts.settings)))
+        plan, result, alone = _run(one, plan, deadline.none(), lesson)
+    learned = lesson.end(result, alone=alone)
     Copies(one.parts.proxies_dir, one.job.id).keep_only(plan.digest)
     quality = _measured(one, plan, result) if one.job.asked.quality else {}
     facts = facts_of(plan, result, one.hold.gauge.warnings, fallback)
-    return Ready(result.path, result.path.stat().st_size, facts | quality)
+    return Ready(result.path, result.path.stat().st_size, facts | learned | quality)
 
 
 def _measured(one: Carried, plan: Plan, result: Result) -> dict[str, Any]:
@@ -162,20 +167,23 @@ def _measured(one: Carried, plan: Plan, result: Result) -> dict[str, Any]:
     return {"quality": quality} if quality else {}
 
 
-def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:
-    """Do the work; again smaller while the output is over its limit, in a lower precision where memory gives out."""
+def _run(one: Carried, plan: Plan, deadline: Deadline, lesson: Lesson) -> tuple[Plan, Result, bool]:
+    """Do the work; again smaller while the output is over its limit, in a lower precision where memory gives out.
+
+    The last of what is returned tells whether no other job was worked on meanwhile.
+    """
 
     def stop() -> str:
         return one.hold.stop() or (DEADLINE if one.hold.gauge.phase == "upscale" and deadline.has_come else "")
 
-    observer: Observer = both(both(one.hold.observe, log_event), one.parts.watcher(plan))
+    observer: Observer = both(both(both(one.hold.observe, log_event), one.parts.watcher(plan)), lesson)
     executor = one.parts.lanes.executor(one.job.asked.task, stop)
     rounds = 0
     while True:
         try:
             if stop():
                 raise Canceled(stop())
-            return plan, upscale_as_planned(plan, executor, one.work(plan), observer)
+            result = upscale_as_planned(plan, executor, one.work(plan), observer)
         except OutOfMemory as err:
             if not plan.lower_precisions:
                 raise
@@ -188,6 +196,8 @@ def _run(one: Carried, plan: Plan, deadline: Deadline) -> tuple[Plan, Result]:
             rounds += 1
             get_logger().info("job_made_smaller", detail=err.detail, crf=again.encoder.crf)
             plan = again
+        else:
+            return plan, result, executor.alone
         one.parts.store.keep_plan(one.hold.claim, plan.as_record())
 
 

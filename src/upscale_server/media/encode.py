@@ -38,7 +38,10 @@ class PacketTime:
 
 
 class SegmentWriter:
-    """Encode frames into a file at `path`; a context manager whose `times` are complete after `finish`."""
+    """Encode frames into a file at `path`; a context manager whose `times` are complete after `finish`.
+
+    `packet_bytes` are those of all packets, `lead_bytes` of the first: the keyframe that every segment begins with.
+    """
 
     def __init__(self, path: Path, settings: EncoderSettings, spec: VideoSpec) -> None:
         self._settings = settings
@@ -46,6 +49,7 @@ class SegmentWriter:
         self._clock = Fraction(1, spec.time_base.denominator)
         self._ticks = spec.time_base.numerator
         self.times: list[PacketTime] = []
+        self.lead_bytes = self.packet_bytes = 0
         # Bit-exact: a Matroska header otherwise holds random identifiers and no two runs give the same bytes.
         with naming_write_faults(path):
             self._file = av.open(str(path), "w", format="matroska", options={"fflags": "+bitexact"})
@@ -82,6 +86,8 @@ class SegmentWriter:
             if packet.pts is None or packet.pts % self._ticks:
                 raise UpscaleError(f"{self._settings.codec} gave a packet with pts {packet.pts}")
             place = len(self.times)
+            self.lead_bytes = self.lead_bytes or packet.size
+            self.packet_bytes += packet.size
             self.times.append(PacketTime(packet.pts // self._ticks, bool(packet.is_keyframe)))
             packet.time_base = Fraction(1, 1000)
             packet.pts = packet.dts = place

@@ -25,7 +25,7 @@ class PacketIndex:
 
     `reliable` is false when a packet has no time or two packets share one: such a stream is decoded in one piece.
     `byte_count` is the size of all packets; `discarded` counts packets that an edit list hides.
-    `untimed_first` counts packets before the first that has a time.
+    `untimed_first` counts packets before the first that has a time. `sizes` are the bytes of the packets of `pts`.
     `last_duration` is that of the last packet shown, in time base units, 0 when the container does not say.
     """
 
@@ -38,6 +38,7 @@ class PacketIndex:
     byte_count: int
     encrypted: bool
     ends_early: bool
+    sizes: tuple[int, ...] = ()
 
     def keyframe_before(self, pts: int, *, steps: int = 0) -> int | None:
         """Return the last keyframe at or before `pts`, or the one `steps` earlier; None when there is none."""
@@ -63,6 +64,7 @@ class _Table:
 
     may_be_packed: bool
     pts: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     keyframes: list[int] = field(default_factory=list)
     last: tuple[int, int] = (-(2**62), 0)
     untimed_first: int = 0
@@ -88,6 +90,7 @@ class _Table:
             self.untimed_first += not self.pts
             return
         self.pts.append(pts)
+        self.sizes.append(packet.size)
         self.last = max(self.last, (pts, packet.duration or 0))
         if packet.is_keyframe:
             self.keyframes.append(pts)
@@ -105,6 +108,7 @@ class _Table:
             byte_count=self.byte_count,
             encrypted=self.encrypted,
             ends_early=self.ends_early,
+            sizes=tuple(size for _, size in sorted(zip(self.pts, self.sizes, strict=True))),
         )
 
 

@@ -46,6 +46,17 @@ class Choices:
         engine, precision = found.get("engine"), found.get("precision")
         return Candidate(engine, precision) if isinstance(engine, str) and isinstance(precision, str) else None
 
+    def seconds_per_megapixel(self, model: str, scale: int, way: Candidate) -> float | None:
+        """Return what a network was measured to take for a million LR pixels in a way; None where it never was."""
+        found = [
+            one["seconds"] / one["pixels"] * 1e6
+            for record in self._file.all().values()
+            if (record.get("model"), record.get("scale")) == (model, scale)
+            for one in record.get("measured", ())
+            if (one["engine"], one["precision"]) == (way.engine, way.precision) and not one["fault"] and one["pixels"]
+        ]
+        return min(found, default=None)
+
     def remember(self, key: str, chosen: Candidate, facts: dict[str, Any]) -> None:  # JSON values of many types
         """Keep a choice, and beside it the facts it was made from, for the person who reads the file."""
         self._file.put(key, {"engine": chosen.engine, "precision": chosen.precision, **facts})

@@ -30,7 +30,10 @@ class Remembered:
 
     def put(self, key: str, record: dict[str, Any]) -> None:  # JSON values of many types
         """Keep a record. Two processes that write at once leave one of the two files, whole."""
-        text = json.dumps({**self._all(), key: record}, indent=1, sort_keys=True)
+        self._write({**self._all(), key: record}, sort_keys=True)
+
+    def _write(self, records: dict[str, Any], *, sort_keys: bool) -> None:  # JSON values of many types
+        text = json.dumps(records, indent=1, sort_keys=sort_keys)
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False, encoding="utf-8") as part:
@@ -40,6 +43,23 @@ class Remembered:
                     os.replace(part.name, self._path)  # noqa: PTH105 - the temporary file's name is a text
                 except OSError:  # a full disk: not even this may stay
                     Path(part.name).unlink(missing_ok=True)
+
+    def all(self) -> dict[str, Any]:  # JSON values of many types
+        """Return all records by key; none where the file cannot be read."""
+        return {key: found for key, found in self._all().items() if isinstance(found, dict)}
+
+    def put_newest(self, key: str, record: dict[str, Any], most: int) -> None:  # JSON values of many types
+        """Keep a record as the newest, and of all whose key begins like it, up to a colon, only so many newest.
+
+        The file keeps its order, and who writes at the same time waits: nothing is lost.
+        """
+        kind = key.partition(":")[0]
+        with self.alone():
+            kept = {name: value for name, value in self._all().items() if name != key} | {key: record}
+            same = [name for name in kept if name.partition(":")[0] == kind]
+            for name in same[: max(0, len(same) - most)]:
+                del kept[name]
+            self._write(kept, sort_keys=False)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

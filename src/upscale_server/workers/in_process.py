@@ -42,6 +42,11 @@ class InProcess:
         self._points = points or Points()
         self._loaded: dict[tuple[object, ...], Upscaler] = {}
 
+    @property
+    def alone(self) -> bool:
+        """Tell that nothing else has these models."""
+        return True
+
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Yield each segment's record as it is finished.
 

@@ -21,6 +21,7 @@ from upscale_server.pipeline import Finished
 from upscale_server.plan import Plan
 from upscale_server.quality import Quality
 from upscale_server.stopping import Stop, only_parks
+from upscale_server.workers.company import Company, Guest
 from upscale_server.workers.crew import Crew
 from upscale_server.workers.messages import FinishVideo, MeasureQuality, RunSegment
 
@@ -38,11 +39,20 @@ _News = Event | Done | _Left
 class JobExecutor:
     """Runs one job's segments on lanes of the pool; an `Executor`."""
 
-    def __init__(self, lanes: Callable[[], Crew], desk: Crew, most: Callable[[], int], stop: Stop) -> None:
+    def __init__(
+        self, lanes: Callable[[], Crew], desk: Crew, most: Callable[[], int], stop: Stop, company: Company | None = None
+    ) -> None:
+        self._company = company or Company()
+        self._guest = Guest()
         self._lanes = lanes
         self._desk = desk
         self._most = most
         self._stop = stop
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether nobody else had work on the pool while this job had."""
+        return self._guest.alone
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Yield each segment's record as it is finished.
@@ -57,24 +67,27 @@ class JobExecutor:
         lanes = self._lanes()
         orders = deque(RunSegment(plan, one, work.path, work.proxies) for one in segments)
         running = _Running(orders, lanes, self, self._stop)
-        running.start(min(self._most(), len(segments)))
-        try:
-            for one in running.news(len(segments)):
-                if isinstance(one, Done):
-                    yield one
-                else:
-                    observer(one)
-        finally:  # also when the observer failed, or nobody wants the rest
-            running.leave()
+        with self._company.joined(self._guest):
+            running.start(min(self._most(), len(segments)))
+            try:
+                for one in running.news(len(segments)):
+                    if isinstance(one, Done):
+                        yield one
+                    else:
+                        observer(one)
+            finally:  # also when the observer failed, or nobody wants the rest
+                running.leave()
 
     def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
         """Join and audit at the desk."""
         order = FinishVideo(plan, tuple(done), work.path)
-        return cast("Finished", self._desk.do(order, self, observer, self._stop))
+        with self._company.joined(self._guest):
+            return cast("Finished", self._desk.do(order, self, observer, self._stop))
 
     def measure(self, plan: Plan, path: Path, observer: Observer) -> Quality:
         """Measure the finished file at the desk."""
-        return cast("Quality", self._desk.do(MeasureQuality(plan, path), self, observer, self._stop))
+        with self._company.joined(self._guest):
+            return cast("Quality", self._desk.do(MeasureQuality(plan, path), self, observer, self._stop))
 
 
 class _Running:

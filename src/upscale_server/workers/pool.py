@@ -23,6 +23,7 @@ from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan
 from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
+from upscale_server.workers.company import Company
 from upscale_server.workers.crew import Crew, DiedTwice, Seat
 from upscale_server.workers.job_executor import JobExecutor
 from upscale_server.workers.messages import (
@@ -53,6 +54,7 @@ class Pool:
         self._needs = needs
         self._desk = Crew(self._setups("desk", _DESK_PROCESSES, threads=0), needs.patience, Greet())
         self._lanes: Crew | None = None
+        self._company = Company()
         self._settled: Settled | None = None
         self._fault: str | None = None
         self._changed = threading.Condition()
@@ -137,7 +139,8 @@ class Pool:
 
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""
-        return JobExecutor(lambda: self._ready_for(stop)[0], self._desk, lambda: self._most_lanes(task), stop)
+        lanes, most = (lambda: self._ready_for(stop)[0]), (lambda: self._most_lanes(task))
+        return JobExecutor(lanes, self._desk, most, stop, self._company)
 
     def _most_lanes(self, task: str | None) -> int:
         most = self.task_lanes()
