@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, inser
 from upscale_server.errors import BadRequest, Conflict, NotFound, QueueFull, UpscaleError
 from upscale_server.events import Event, JobEnded
 from upscale_server.jobs.codec import asked_from, outcome_from, progress_from, to_record
+from upscale_server.jobs.deliveries import tell_of
 from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
 from upscale_server.jobs.tables import jobs, schema
 
@@ -119,6 +120,7 @@ class Writer:
         if ends:
             seconds = None if job.started_at is None else max(0.0, self.now - job.started_at)
             self.news.append(JobEnded(to, job.asked.task, seconds))
+            tell_of(self.connection, job, self.now)
         return job
 
     def lose(self, dead: Select[Any], attempts: int) -> list[Job]:  # rows of many types

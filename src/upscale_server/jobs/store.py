@@ -16,6 +16,7 @@ from upscale_server.errors import BadRequest, Conflict
 from upscale_server.events import JobBegun, Observer, ignore
 from upscale_server.jobs.codec import asked_from, digest_of_asked, progress_from, to_record, unsigned
 from upscale_server.jobs.database import Database
+from upscale_server.jobs.deliveries import Deliveries, forget
 from upscale_server.jobs.job import (
     FINISHED,
     Claim,
@@ -51,6 +52,7 @@ class JobStore(JobReader):
         self._attempts = attempts
         self._clock = clock
         self._observer = observer
+        self.deliveries = Deliveries(self._database, clock)
 
     # ------------------------------------------------------------------------------------------------ for callers
 
@@ -237,6 +239,7 @@ class JobStore(JobReader):
             row = writer.row(job_id)
             if row.state not in FINISHED:
                 raise Conflict(f"job {job_id} is {row.state}; cancel it before it is removed")
+            forget(writer.connection, job_id)
             writer.connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
     # ------------------------------------------------------------------------------------------------ inside

@@ -5,19 +5,24 @@ It starts nothing; that is `video`'s.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
+from upscale_server.errors import NotFound, StorageError
 from upscale_server.jobs.folder import sources_folder, uploads_folder
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.store import JobStore
+from upscale_server.jobs.webhooks import Sending, Webhooks
 from upscale_server.metrics import Metrics
 from upscale_server.service.labels import work_of
+from upscale_server.service.results import Results
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, fetch
 from upscale_server.storage.links import load_or_make_secret
 from upscale_server.storage.opening import open_store
+from upscale_server.storage.posting import PostRules
 from upscale_server.workers.pool import Pool
 
 
@@ -50,6 +55,19 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
         owner=owner_name(folders.state),
         watcher=lambda plan: metrics.working(work_of(plan)),
     )
+
+
+def telling(parts: Parts, results: Results, rules: FetchRules) -> Webhooks:
+    """Return what tells other servers that jobs have ended; it may connect where sources may come from."""
+    settings = parts.settings
+
+    def link(job_id: str, path: str) -> str:
+        with suppress(NotFound, StorageError):  # the owner's key opens the path all the same
+            path = results.link_of(parts.store.get(job_id))
+        return f"{settings.public_url.rstrip('/')}{path}" if path.startswith("/") else path
+
+    post_rules = PostRules(rules.guard, settings.webhooks.timeout_seconds, rules.resolver)
+    return Webhooks(parts.store.deliveries, Sending(settings.webhooks, post_rules, link, parts.owner))
 
 
 def folders_of(settings: Settings) -> Folders:

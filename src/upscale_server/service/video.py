@@ -17,9 +17,8 @@ from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import get_logger
 from upscale_server.models.catalogue import CLASSICAL, MODEL_SUFFIXES, available
-from upscale_server.quality import require_quality
-from upscale_server.service.assembly import assembled
-from upscale_server.service.door import check_target
+from upscale_server.service.assembly import assembled, telling
+from upscale_server.service.door import check_asked
 from upscale_server.service.figures import video_metrics
 from upscale_server.service.results import Results
 from upscale_server.service.sources import Sources
@@ -74,6 +73,7 @@ class VideoService:
         self.results = Results(parts.objects, parts.store, settings)
         self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules)
         self.watching = Watching(parts.proxies_dir)
+        self._webhooks = telling(parts, self.results, self._rules)
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._life = threading.Lock()
@@ -90,6 +90,7 @@ class VideoService:
             keep_memory_flat()  # dozens of threads come and go here, and each would open a heap of its own
             self._pool.start()
             self._runner.start()
+            self._webhooks.start()
 
     def stop(self, drain_seconds: float | None = None) -> None:
         """Take no new work, let running segments end, then end every process. Safe to call twice."""
@@ -102,6 +103,7 @@ class VideoService:
             if self._started:
                 self._runner.stop(seconds)
             self._pool.close(max(0.0, seconds - (time.monotonic() - began)))
+            self._webhooks.stop()
             self._stopped.set()  # before the store closes: who asks now is told that we stop, and not of a closed store
             self._store.close()
 
@@ -129,12 +131,9 @@ class VideoService:
         """Look at what is asked for without its source.
 
         Raises:
-            TooManyPixels: whatever the source is, the output would be larger than the limits allow.
-            MissingExtra: numbers are asked for that nothing here can measure.
+            TooManyPixels and others: as `door.check_asked`.
         """
-        check_target(asked, self.settings.limits)
-        if asked.quality:
-            require_quality()
+        check_asked(asked, self.settings, self._rules)
 
     def check_room(self) -> None:
         """Return where a job would be accepted now: asked before a long upload is taken in.

@@ -1,0 +1,377 @@
+"""Messages about ended jobs: none is lost, each is signed, tried for a while, and sent nowhere it may not go.
+
+The database and the receiver are real; time is a number that the test sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from tests.support.killing import wait_until
+from tests.support.receiver import Receiver, Told
+from upscale_server.jobs.job import Asked, Claim, NewJob, Outcome, Source
+from upscale_server.jobs.store import JobStore
+from upscale_server.jobs.tables import deliveries
+from upscale_server.jobs.webhooks import PAUSE_SECONDS, Sending, Webhooks, signature_of
+from upscale_server.server_settings import Webhooks as Settings
+from upscale_server.storage.addresses import Guard
+from upscale_server.storage.posting import PostRules
+
+SECRET = "a shared secret"  # noqa: S105 - of these tests alone
+LOOPBACK = Guard.of(["127.0.0.0/8"], [])
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch, as the test says."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        """Return them."""
+        return self.now
+
+
+@dataclass
+class Desk:
+    """A store and what sends for it."""
+
+    store: JobStore
+    clock: Clock
+    settings: Settings = field(default_factory=lambda: Settings(secret=SecretStr(SECRET)))
+    rules: PostRules = field(default_factory=lambda: PostRules(LOOPBACK, 5.0))
+    owner: str = "this-server"
+
+    def webhooks(self) -> Webhooks:
+        """Return what sends."""
+        sending = Sending(self.settings, self.rules, lambda job, path: f"https://here/{job}{path}", self.owner)
+        return Webhooks(self.store.deliveries, sending)
+
+    def claim(self, url: str | None, home: str = "") -> Claim:
+        """Return a job at work."""
+        asked = Asked(Source("url", "https://films.test/a.mp4?signature=hidden"), scale=2, webhook=url)
+        self.store.add(NewJob(asked, home=home), 10)
+        claim = self.store.claim("this-server", 60)
+        assert claim is not None
+        return claim
+
+    def ended(self, url: str | None, home: str = "") -> str:
+        """Return a job that has just succeeded."""
+        claim = self.claim(url, home)
+        self.store.finish(claim, Outcome(f"results/{claim.job.id}.mp4", 10, 1.5))
+        return claim.job.id
+
+    def states(self) -> list[tuple[str, int, str | None]]:
+        """Return every message's state, tries and last error."""
+        with self.store._database.reading() as connection:
+            rows = connection.execute(select(deliveries).order_by(deliveries.c.created_at)).all()
+        words = {(False, True): "pending", (True, False): "delivered", (False, False): "given up"}
+        return [
+            (words[row.delivered_at is not None, row.next_try_at is not None], row.attempts, row.last_error)
+            for row in rows
+        ]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Give an empty store."""
+    clock = Clock()
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite", clock=clock)
+    yield Desk(store, clock)
+    store.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Give a server that is told things."""
+    with Receiver() as started:
+        yield started
+
+
+def is_genuine(told: Told, secret: str = SECRET) -> bool:
+    """Check a message as its receiver would, without our code."""
+    signed = told.headers["x-timestamp"].encode() + b"." + told.body
+    expected = "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, told.headers["x-signature"])
+
+
+def test_a_success_is_told_once_with_the_job_and_a_fresh_link(desk: Desk, receiver: Receiver) -> None:
+    """The body, the headers and the link are those documented; the plan and the addresses asked for are not in it."""
+    job_id = desk.ended(receiver.url())
+
+    assert desk.webhooks().send_next()
+    assert not desk.webhooks().send_next()
+
+    (told,) = receiver.told
+    message = json.loads(told.body)
+    assert {"id", "type", "created_at", "job"} == set(message)
+    assert ("job.succeeded", job_id, "succeeded") == (message["type"], message["job"]["id"], message["job"]["state"])
+    assert f"https://here/{job_id}/v1/jobs/{job_id}/output" == message["job"]["result"]["url"]
+    assert message["id"] == told.headers["x-delivery-id"]
+    assert ("application/json", "/hook?token=hidden") == (told.headers["content-type"], told.path)
+    assert "plan" not in message["job"]
+    assert b"hidden" not in told.body
+    assert [("delivered", 1, None)] == desk.states()
+
+
+def test_every_end_is_told_and_nothing_else(desk: Desk, receiver: Receiver) -> None:
+    """Failed, cancelled at work and cancelled while it waited; not paused, not queued again, not without a wish."""
+    failed = desk.claim(receiver.url())
+    desk.store.fail(failed, {"code": "source_corrupt"})
+    stopped = desk.claim(receiver.url())
+    desk.store.want(stopped.job.id, "canceled")
+    desk.store.let_go(stopped, "canceled")
+    waiting = desk.store.add(NewJob(Asked(Source("url", "https://films.test/a"), webhook=receiver.url())), 10)
+    desk.store.want(waiting.id, "paused")
+    desk.store.want(waiting.id, "canceled")
+    desk.ended(None)
+
+    while desk.webhooks().send_next():
+        pass
+
+    messages = [json.loads(told.body) for told in receiver.told]
+    assert {("job.failed", failed.job.id), ("job.canceled", stopped.job.id), ("job.canceled", waiting.id)} == {
+        (message["type"], message["job"]["id"]) for message in messages
+    }
+    assert 3 == len({message["id"] for message in messages})
+    assert ["source_corrupt"] == [one["job"]["fault"]["code"] for one in messages if one["job"]["fault"]]
+
+
+def test_a_job_that_is_tried_again_tells_of_its_second_end_too(desk: Desk, receiver: Receiver) -> None:
+    """Two ends are two messages."""
+    failed = desk.claim(receiver.url())
+    desk.store.fail(failed, {"code": "source_error"})
+    desk.store.retry(failed.job.id, 10)
+    again = desk.store.claim("this-server", 60)
+    assert again is not None
+    desk.store.finish(again, Outcome("results/x.mp4", 10, 1.5))
+
+    while desk.webhooks().send_next():
+        pass
+
+    assert ["job.failed", "job.succeeded"] == sorted(json.loads(told.body)["type"] for told in receiver.told)
+
+
+def test_the_signature_is_over_the_timestamp_and_every_byte(desk: Desk, receiver: Receiver) -> None:
+    """A receiver that checks as documented takes the message, and refuses one that differs by a byte or its time."""
+    desk.ended(receiver.url())
+    desk.webhooks().send_next()
+
+    (told,) = receiver.told
+    assert is_genuine(told)
+    assert not is_genuine(replace(told, body=told.body.replace(b"succeeded", b"succeedee", 1)))
+    assert not is_genuine(replace(told, headers={**told.headers, "x-timestamp": "1"}))
+    assert not is_genuine(told, "another secret")
+
+
+def test_the_signature_is_the_one_that_others_compute() -> None:
+    """A value computed by `printf '1700000000.{}' | openssl dgst -sha256 -hmac secret`."""
+    expected = "sha256=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163"
+
+    assert expected == signature_of("secret", "1700000000", b"{}")
+
+
+def test_a_receiver_that_fails_is_told_again_later_and_later(desk: Desk, receiver: Receiver) -> None:
+    """Twice as long after each try, under the same id, and no try before its time."""
+    receiver.answers.extend([500, 404, 302])
+    desk.ended(receiver.url())
+    webhooks = desk.webhooks()
+
+    for tries, pause in enumerate((PAUSE_SECONDS, 2 * PAUSE_SECONDS, 4 * PAUSE_SECONDS), 1):
+        assert webhooks.send_next()
+        assert "pending" == desk.states()[0][0]
+        desk.clock.now += pause - 1
+        assert not webhooks.send_next()
+        desk.clock.now += 1
+        assert tries == len(receiver.told)
+    assert webhooks.send_next()
+
+    assert [("delivered", 4, None)] == desk.states()
+    assert 1 == len({told.headers["x-delivery-id"] for told in receiver.told})
+    assert {"/hook?token=hidden"} == {told.path for told in receiver.told}, "a redirect was followed"
+    assert all(is_genuine(told) for told in receiver.told)
+
+
+def test_a_receiver_that_never_answers_well_is_given_up(desk: Desk, receiver: Receiver) -> None:
+    """After as many tries as the setting says, and the last error is kept."""
+    receiver.answers.extend([503] * 20)
+    desk.ended(receiver.url())
+
+    for _ in range(20):
+        desk.webhooks().send_next()
+        desk.clock.now += 4000  # longer than any pause
+
+    assert desk.settings.attempts == len(receiver.told) == 8
+    assert [("given up", 8, "answered with status 503")] == desk.states()
+
+
+def test_a_receiver_that_is_gone_is_not_told_again(desk: Desk, receiver: Receiver) -> None:
+    """410 is the receiver's own word."""
+    receiver.answers.append(410)
+    desk.ended(receiver.url())
+
+    desk.webhooks().send_next()
+    desk.clock.now += 100_000
+
+    assert not desk.webhooks().send_next()
+    assert [("given up", 1, "answered with status 410")] == desk.states()
+
+
+def test_a_private_address_is_refused_where_it_is_dialled(desk: Desk, receiver: Receiver) -> None:
+    """Without the setting, 127.0.0.1 is told nothing: as an address, and as what a name turns into later."""
+    answers = iter([["127.0.0.1"], ["169.254.169.254"], ["::ffff:127.0.0.1"]])
+    closed = replace(desk.rules, guard=Guard.of([], []), resolver=lambda _host, _port: next(answers))
+    strict = replace(desk, rules=closed)
+    strict.ended(receiver.url())
+    for _ in range(3):
+        strict.ended(receiver.url(host="hooks.test"))
+
+    while strict.webhooks().send_next():
+        pass
+
+    assert [] == receiver.told
+    assert ["pending"] * 4 == [state for state, _, _ in desk.states()]
+    assert all("private or reserved" in str(error) for _, _, error in desk.states())
+
+
+def test_a_name_is_looked_up_once_and_dialled_at_the_address_that_was_vetted(desk: Desk, receiver: Receiver) -> None:
+    """A name that has a private address beside an allowed one is dialled at the allowed one, and never asked again."""
+    answers = iter([["10.0.0.1", "127.0.0.1"]])
+    named = replace(desk, rules=replace(desk.rules, resolver=lambda _host, _port: next(answers)))
+    named.ended(receiver.url(host="hooks.test"))
+
+    named.webhooks().send_next()
+
+    assert [f"hooks.test:{receiver.port}"] == [told.headers["host"] for told in receiver.told]
+
+
+def test_a_receiver_that_is_silent_or_absent_costs_no_more_than_the_timeout(desk: Desk, receiver: Receiver) -> None:
+    """Both are failed tries, told by host alone."""
+    receiver.hold.set()
+    hasty = replace(desk, rules=replace(desk.rules, seconds=0.5))
+    hasty.ended(receiver.url())
+    hasty.ended("http://127.0.0.1:9/hook?token=hidden")
+
+    while hasty.webhooks().send_next():
+        pass
+
+    errors = {str(error) for _, _, error in desk.states()}
+    assert any("did not answer in 0.5 s" in error for error in errors)
+    assert any("cannot be reached on port 9" in error for error in errors)
+    assert not any("hidden" in error for error in errors)
+
+
+def test_a_long_answer_is_not_read_to_its_end(desk: Desk) -> None:
+    """The status counts; gigabytes behind it are not waited for."""
+    with Receiver(body=b"x" * (8 << 20)) as receiver:
+        desk.ended(receiver.url())
+        desk.webhooks().send_next()
+
+    assert [("delivered", 1, None)] == desk.states()
+
+
+def test_neither_the_secret_nor_the_address_is_logged(desk: Desk, receiver: Receiver) -> None:
+    """What is logged names the job and the status."""
+    receiver.answers.append(500)
+    desk.ended(receiver.url())
+    with capture_logs() as logs:
+        desk.webhooks().send_next()
+        desk.clock.now += PAUSE_SECONDS
+        desk.webhooks().send_next()
+
+    assert ["webhook_failed", "webhook_delivered"] == [line["event"] for line in logs]
+    assert "hidden" not in str(logs)
+    assert SECRET not in str(logs)
+
+
+def test_a_message_whose_server_died_on_the_way_is_sent_again(desk: Desk, receiver: Receiver) -> None:
+    """A try that nobody reported on counts, and the message is due again after the lease."""
+    desk.ended(receiver.url())
+    taken = desk.store.deliveries.take("this-server", 30)
+
+    assert taken is not None
+    assert not desk.webhooks().send_next()
+    desk.clock.now += 30
+    assert desk.webhooks().send_next()
+    assert [("delivered", 2, None)] == desk.states()
+
+
+def test_a_server_killed_right_after_a_job_ended_tells_of_it_when_it_is_back(tmp_path: Path) -> None:
+    """The message is in the transaction that ends the job: a power cut behind it loses nothing."""
+    with Receiver() as receiver:
+        dies = (
+            "import os, signal, sys; from pathlib import Path; "
+            "from upscale_server.jobs.store import JobStore; "
+            "from upscale_server.jobs.job import Asked, NewJob, Outcome, Source; "
+            "store = JobStore(f'sqlite:///{sys.argv[1]}/jobs.sqlite'); "
+            "store.add(NewJob(Asked(Source('url', 'https://films.test/a'), webhook=sys.argv[2])), 10); "
+            "store.finish(store.claim('this-server', 60), Outcome('results/a.mp4', 10, 1.5)); "
+            "os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        ended = subprocess.run([sys.executable, "-c", dies, str(tmp_path), receiver.url()], check=False)
+        store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite")
+        webhooks = Desk(store, Clock()).webhooks()
+        webhooks.start()
+        wait_until(lambda: bool(receiver.told))
+        webhooks.stop()
+        store.close()
+
+    assert -9 == ended.returncode
+    assert ["job.succeeded"] == [json.loads(told.body)["type"] for told in receiver.told]
+
+
+def test_what_is_on_its_way_when_the_server_stops_is_given_back(desk: Desk, receiver: Receiver) -> None:
+    """A stop does not wait for a receiver, and the try does not count."""
+    receiver.hold.set()
+    desk.ended(receiver.url())
+    webhooks = desk.webhooks()
+    webhooks.start()
+    wait_until(lambda: bool(receiver.told))
+
+    webhooks.stop()
+
+    assert [("pending", 0, None)] == desk.states()
+
+
+def test_nothing_is_sent_without_a_secret(desk: Desk, receiver: Receiver) -> None:
+    """A server whose secret was taken away keeps its messages for when it is back."""
+    mute = replace(desk, settings=Settings()).webhooks()
+    desk.ended(receiver.url())
+    mute.start()
+    mute.stop()
+
+    assert [] == mute._threads
+    assert [("pending", 0, None)] == desk.states()
+
+
+def test_a_message_is_sent_by_the_server_that_can_sign_its_link(desk: Desk, receiver: Receiver) -> None:
+    """A result on another server's disk is told of by that one."""
+    desk.ended(receiver.url(), home="this-server")
+
+    assert not replace(desk, owner="another-server").webhooks().send_next()
+    assert desk.webhooks().send_next()
+
+
+def test_a_removed_job_is_told_of_no_more(desk: Desk, receiver: Receiver) -> None:
+    """Nothing of it stays, also no message with its view."""
+    receiver.answers.append(500)
+    job_id = desk.ended(receiver.url())
+    desk.webhooks().send_next()
+
+    desk.store.remove(job_id)
+    desk.clock.now += 100_000
+
+    assert not desk.webhooks().send_next()
+    assert [] == desk.states()
