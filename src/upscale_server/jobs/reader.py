@@ -5,12 +5,36 @@ Every method is one transaction that sees one state. What changes jobs is `store
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import func, select
 
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FINISHED, FOLLOWS, Job, State
 from upscale_server.jobs.rows import cursor_of, job_of, older_than, row_of
-from upscale_server.jobs.tables import jobs
+from upscale_server.jobs.tables import jobs, schema
+
+_MOST_NAMED = 500
+"""Names in one question: databases bound how many a statement may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What tells whether an unfinished job has news; `place` is that in the queue, 0 where it does not wait."""
+
+    id: str
+    version: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What tells whether there is any news at all: unfinished jobs, the newest job's number, and how many are kept."""
+
+    heads: tuple[Head, ...]
+    last_number: int
+    count: int
 
 
 class JobReader:
@@ -72,6 +96,36 @@ class JobReader:
         query = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.queued_at, jobs.c.number)
         with self._database.reading() as connection:
             return {row.id: place for place, row in enumerate(connection.execute(query), 1)}
+
+    def pulse(self) -> Pulse:
+        """Look whether anything has changed: cheap enough to be asked several times a second."""
+        waiting = select(jobs.c.id, jobs.c.version, jobs.c.state).where(jobs.c.state.not_in(FINISHED))
+        with self._database.reading() as connection:
+            found = connection.execute(waiting.order_by(jobs.c.queued_at, jobs.c.number)).all()
+            last_number = int(connection.execute(select(schema.c.last_number)).scalar_one())
+            count = int(connection.execute(select(func.count()).select_from(jobs)).scalar_one())
+        places = {row.id: place for place, row in enumerate((row for row in found if row.state == "queued"), 1)}
+        return Pulse(tuple(Head(row.id, row.version, places.get(row.id, 0)) for row in found), last_number, count)
+
+    def some(self, job_ids: Sequence[str]) -> list[Job]:
+        """Return the jobs of these names that are there, in no order."""
+        with self._database.reading() as connection:
+            return [
+                job_of(row)
+                for start in range(0, len(job_ids), _MOST_NAMED)
+                for row in connection.execute(select(jobs).where(jobs.c.id.in_(job_ids[start : start + _MOST_NAMED])))
+            ]
+
+    def after(self, number: int) -> list[Job]:
+        """Return up to a thousand jobs that were accepted after the one of this number, oldest first."""
+        query = select(jobs).where(jobs.c.number > number).order_by(jobs.c.number).limit(1000)
+        with self._database.reading() as connection:
+            return [job_of(row) for row in connection.execute(query)]
+
+    def owners(self) -> dict[str, str]:
+        """Return the key of every job that is kept, by the job's name."""
+        with self._database.reading() as connection:
+            return {row.id: row.key_id for row in connection.execute(select(jobs.c.id, jobs.c.key_id))}
 
     def expired(self, before: float) -> list[Job]:
         """Return up to a thousand finished jobs that ended before a moment, oldest first."""

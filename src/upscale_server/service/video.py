@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull
 from upscale_server.jobs.folder import uploads_folder
@@ -18,8 +18,10 @@ from upscale_server.jobs.runner import Runner
 from upscale_server.logs import get_logger
 from upscale_server.models.catalogue import CLASSICAL, MODEL_SUFFIXES, available
 from upscale_server.service.assembly import assembled, telling
+from upscale_server.service.counts import Counts
 from upscale_server.service.door import check_asked
 from upscale_server.service.figures import video_metrics
+from upscale_server.service.queue_news import QueueNews
 from upscale_server.service.results import Results
 from upscale_server.service.sources import Sources
 from upscale_server.service.watching import Watching
@@ -29,21 +31,6 @@ from upscale_server.workers.memory import keep_memory_flat
 from upscale_server.workers.needs import needs_of
 from upscale_server.workers.pool import Pool
 from upscale_server.workers.status import PoolStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Jobs now: running, waiting and paused, and how many may wait."""
-
-    active: int
-    queued: int
-    paused: int
-    room: int
-
-    @property
-    def left(self) -> int:
-        """Return how many more may wait."""
-        return max(0, self.room - self.queued - self.paused)
 
 
 class VideoService:
@@ -74,6 +61,7 @@ class VideoService:
         self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules)
         self.watching = Watching(parts.proxies_dir)
         self._webhooks = telling(parts, self.results, self._rules)
+        self.news = QueueNews(parts.store, self._runner.progress)
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._life = threading.Lock()

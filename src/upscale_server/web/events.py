@@ -36,7 +36,7 @@ class Snapshot:
 class EventStream(StreamingResponse):
     """Events as they are sent; one of `places` is held until the end, and 429 is the answer where none is free."""
 
-    def __init__(self, events: AsyncIterator[str], places: Places) -> None:
+    def __init__(self, events: AsyncIterator[str] | AsyncIterator[bytes], places: Places) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._places = places

@@ -14,6 +14,7 @@ from upscale_server.web import (
     jobs_routes,
     link_routes,
     observe,
+    queue_events,
     segments_routes,
     sources_routes,
     subnet_routes,
@@ -39,6 +40,7 @@ _ROUTERS = (
     documented.router,
     subnet_routes.router,
     jobs_routes.router,
+    queue_events.router,
     sources_routes.router,
     segments_routes.router,
     link_routes.router,
@@ -61,4 +63,5 @@ def create_app(service: VideoService) -> FastAPI:
     )
     app.state.uploading = Places(MOST_UPLOADS, "uploads are under way", "send it again a little later")
     app.state.long_calls = LongCalls(MOST_LONG_CALLS)
+    app.state.queue_watch = queue_events.QueueWatch(service)
     return app

@@ -1,0 +1,322 @@
+"""One stream for all jobs of a caller: a snapshot, then what changes, and nothing lost where a stream breaks off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from tests.support.killing import wait_until
+from tests.support.served import IdlePool, Served, finish_next, serving, settings_in
+from upscale_server.errors import StorageError
+from upscale_server.jobs.job import Progress
+from upscale_server.jobs.reader import JobReader
+from upscale_server.service import VideoService
+from upscale_server.web import queue_events, video_app
+from upscale_server.web.queue_events import QueueWatch
+
+ANNA, BERT = "anna-has-a-long-key", "bert-has-another-one"
+JOB = {"payload_url": "http://127.0.0.1/clip.mp4?signature=hidden", "scale": 2}
+
+
+class Stream:
+    """A stream of events as it comes."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self.id = ""
+        self._lines = response.iter_lines()
+
+    def next(self) -> tuple[str, Any]:
+        """Return the next event: its kind and what it says."""
+        kind = text = ""
+        for line in self._lines:
+            name, _, value = line.partition(": ")
+            if name == "id":
+                self.id = value
+            elif name == "event":
+                kind = value
+            elif name == "data":
+                text = value
+            elif not line and kind:
+                return kind, json.loads(text)
+        raise EOFError
+
+    def job(self, state: str) -> dict[str, Any]:
+        """Return the first job that is told of in a state."""
+        while True:
+            kind, job = self.next()
+            if kind == "job" and job["state"] == state:
+                return dict(job)
+
+
+@contextmanager
+def listening(served: Served, last_id: str = "", **headers: str) -> Iterator[Stream]:
+    """Listen to the queue."""
+    named = {"Last-Event-ID": last_id} if last_id else {}
+    with served.client.stream("GET", "/v1/events", headers={**named, **headers}) as response:
+        response.raise_for_status()
+        yield Stream(response)
+
+
+def submit(served: Served, **headers: str) -> str:
+    """Hand a job in and return its id."""
+    reply = served.client.post("/v1/jobs", json=JOB, headers=headers)
+    reply.raise_for_status()
+    return str(reply.json()["id"])
+
+
+def test_a_listener_gets_all_jobs_and_then_what_changes(served: Served, tmp_path: Path) -> None:
+    """The snapshot is that of the list, without plans; each change is the whole job; a removal names it."""
+    first = submit(served)
+
+    with listening(served) as stream:
+        kind, snapshot = stream.next()
+        second = submit(served)
+        new = stream.next()
+        finish_next(served.service, tmp_path)
+        done = stream.job("succeeded")
+        moved = stream.next()
+        served.client.delete(f"/v1/jobs/{first}")
+        removed = stream.next()
+
+    assert ("jobs", [first]) == (kind, [job["id"] for job in snapshot["jobs"]])
+    assert ("job", second, "queued", 2) == (new[0], new[1]["id"], new[1]["state"], new[1]["queue_position"])
+    assert first == done["id"]
+    assert done["result"]["url"].startswith(f"{served.url}/files/")
+    assert done["plan"] is None
+    assert ("job", second, 1) == (moved[0], moved[1]["id"], moved[1]["queue_position"])
+    assert ("removed", {"id": first}) == removed
+    assert "hidden" not in json.dumps([snapshot, new, done])
+
+
+def test_a_snapshot_is_what_the_list_says(served: Served) -> None:
+    """Of more jobs than are shown, the newest are."""
+    for _ in range(3):
+        submit(served)
+
+    with pytest.MonkeyPatch.context() as patch, listening(served) as stream:
+        patch.setattr(queue_events, "SNAPSHOT_JOBS", 2)
+        stream.next()
+        with listening(served) as later:
+            _, snapshot = later.next()
+
+    assert served.client.get("/v1/jobs?limit=2").json()["jobs"] == snapshot["jobs"]
+
+
+def test_frames_of_a_running_job_are_news(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not stored frame by frame is told all the same."""
+    frames = iter(range(1000))
+    claim = None
+    job = submit(served)
+
+    with listening(served) as stream:
+        stream.next()
+        claim = served.service._store.claim(served.service._name, 60)
+        monkeypatch.setattr(served.service.news, "_progress", lambda _job: Progress("upscale", next(frames), 1000))
+        told = [stream.job("running")["id"] for _ in range(3)]
+
+    assert claim is not None
+    assert [job] * 3 == told
+
+
+def test_a_broken_stream_goes_on_where_it_was(served: Served) -> None:
+    """What happened meanwhile is told, of each job the newest state once; nothing else is told again."""
+    quiet = submit(served)
+    with listening(served) as stream:
+        stream.next()
+        busy = submit(served)
+        stream.next()
+        known = stream.id
+    gone = submit(served)
+    served.client.post(f"/v1/jobs/{busy}/pause")
+    served.client.post(f"/v1/jobs/{busy}/resume")
+    served.client.post(f"/v1/jobs/{busy}/cancel")
+    served.client.post(f"/v1/jobs/{gone}/cancel")
+    served.client.delete(f"/v1/jobs/{gone}")
+
+    with listening(served) as other:  # while somebody watches, it is seen
+        other.next()
+        marker = submit(served)
+        while other.next()[1]["id"] != marker:
+            pass
+        with listening(served, known) as stream:
+            told = [stream.next()]
+            while {busy, marker} - {event["id"] for _, event in told}:
+                told.append(stream.next())
+
+    assert quiet not in [event["id"] for _, event in told]
+    assert {"job", "removed"} >= {kind for kind, _ in told}
+    assert len(told) == len({event["id"] for _, event in told})
+    assert ["canceled"] == [event["state"] for _, event in told if event["id"] == busy]
+
+
+@pytest.mark.parametrize(
+    "last_id", ["", "unknown", "00000000-1", "{epoch}-999999", "{epoch}--1", "{epoch}-x", "9" * 200]
+)
+def test_an_id_that_cannot_be_gone_on_from_gets_the_snapshot(served: Served, last_id: str) -> None:
+    """Whatever it is, the listener knows everything afterwards."""
+    job = submit(served)
+    with listening(served) as stream:
+        stream.next()
+        epoch = stream.id.partition("-")[0]
+        with listening(served, last_id.replace("{epoch}", epoch)) as other:
+            kind, snapshot = other.next()
+
+    assert ("jobs", [job]) == (kind, [one["id"] for one in snapshot["jobs"]])
+
+
+def test_an_id_that_is_too_old_gets_the_snapshot(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory is bounded: where what has changed since is not known any more, everything is told."""
+    monkeypatch.setattr(queue_events, "MOST_KEPT", 2)
+    with listening(served) as stream:
+        stream.next()
+        known = stream.id
+        jobs = [submit(served) for _ in range(4)]
+        while jobs[-1] not in json.dumps(stream.next()):
+            pass
+        with listening(served, known) as other:
+            kind, snapshot = other.next()
+
+    assert ("jobs", jobs[::-1]) == (kind, [one["id"] for one in snapshot["jobs"]])
+
+
+def test_each_key_hears_of_its_own_jobs_alone(tmp_path: Path) -> None:
+    """Neither in the snapshot, nor as a change, nor as a removal."""
+    settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"))
+    with serving(VideoService(settings, IdlePool())) as served:
+        anna, bert = ({"X-API-Key": key} for key in (ANNA, BERT))
+        old = submit(served, **anna)
+        with listening(served, **bert) as stream:
+            snapshot = stream.next()
+            submit(served, **anna)
+            served.client.post(f"/v1/jobs/{old}/cancel", headers=anna)
+            served.client.delete(f"/v1/jobs/{old}", headers=anna)
+            own = submit(served, **bert)
+            told = stream.next()
+        without = served.client.get("/v1/events")
+
+    assert ("jobs", {"jobs": []}) == snapshot
+    assert ("job", own) == (told[0], told[1]["id"])
+    assert 401 == without.status_code
+
+
+def test_a_stream_says_that_it_lives(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent one would be taken for dead by readers and proxies."""
+    monkeypatch.setattr(queue_events, "HEARTBEAT_SECONDS", 0.05)
+    with served.client.stream("GET", "/v1/events") as response:
+        lines = response.iter_lines()
+        wait_until(lambda: next(lines) == ": still here")
+
+    assert "text/event-stream; charset=utf-8" == response.headers["content-type"]
+    assert ("no-store", "no") == (response.headers["cache-control"], response.headers["x-accel-buffering"])
+
+
+def test_one_watcher_looks_for_all_listeners(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty listeners cost the database as much as one."""
+    looks: list[int] = []
+    pulse = JobReader.pulse
+
+    def counted(reader: JobReader) -> object:
+        looks.append(1)
+        return pulse(reader)
+
+    monkeypatch.setattr(JobReader, "pulse", counted)
+    with serving_listeners(served, 20) as streams:
+        job = submit(served)
+        told = [stream.next()[1]["id"] for stream in streams]
+
+    assert [job] * 20 == told
+    assert 100 > len(looks)
+
+
+@contextmanager
+def serving_listeners(served: Served, count: int) -> Iterator[list[Stream]]:
+    """Give so many listeners that have their snapshots."""
+    if not count:
+        yield []
+        return
+    with listening(served) as stream, serving_listeners(served, count - 1) as others:
+        stream.next()
+        yield [stream, *others]
+
+
+def test_listeners_have_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is answered with 429 and what to do; a place is free again when a listener goes."""
+    monkeypatch.setattr(video_app, "MOST_WAITING", 1)
+    with serving(VideoService(settings_in(tmp_path), IdlePool())) as served:
+        with listening(served) as stream:
+            stream.next()
+            refused = served.client.get("/v1/events")
+        wait_until(lambda: _is_answered(served))
+
+    assert (429, "rate_limited") == (refused.status_code, refused.json()["code"])
+
+
+def _is_answered(served: Served) -> bool:
+    with served.client.stream("GET", "/v1/events") as response:
+        return response.status_code == 200
+
+
+def test_a_database_that_does_not_answer_is_asked_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its silence is no end of the stream: what happened meanwhile is told when it answers."""
+    monkeypatch.setattr(queue_events, "_AFTER_FAULT_SECONDS", 0.01)
+    pulse, faults = JobReader.pulse, []
+
+    def failing(reader: JobReader) -> object:
+        if len(faults) < 3:
+            faults.append(1)
+            raise StorageError("the database does not answer")
+        return pulse(reader)
+
+    with listening(served) as stream:
+        stream.next()
+        monkeypatch.setattr(JobReader, "pulse", failing)
+        job = submit(served)
+        told = stream.next()
+
+    assert 3 == len(faults)
+    assert ("job", job) == (told[0], told[1]["id"])
+
+
+def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
+    """It does not wait for listeners who would never go."""
+    with serving(VideoService(settings_in(tmp_path), IdlePool())) as served:
+        with listening(served) as stream:
+            stream.next()
+            served.stop()
+            with pytest.raises(EOFError):
+                stream.next()
+        wait_until(lambda: served.service.is_stopped)
+
+
+def test_a_watcher_that_nobody_needs_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while without listeners the database is left in peace; the next one gets a snapshot, not a gap."""
+    monkeypatch.setattr(queue_events, "LINGER_SECONDS", 0.0)
+    watches: list[QueueWatch] = []
+    begin = QueueWatch.__init__
+
+    def noted(watch: QueueWatch, service: VideoService) -> None:
+        watches.append(watch)
+        begin(watch, service)
+
+    monkeypatch.setattr(QueueWatch, "__init__", noted)
+    with serving(VideoService(settings_in(tmp_path), IdlePool())) as served:
+        with listening(served) as stream:
+            stream.next()
+            known = stream.id
+        job = submit(served)
+
+        wait_until(lambda: watches[0]._is_over)
+
+        with listening(served, known) as stream:
+            kind, snapshot = stream.next()
+
+    assert ("jobs", [job]) == (kind, [one["id"] for one in snapshot["jobs"]])
+    assert known.partition("-")[0] != stream.id.partition("-")[0]
