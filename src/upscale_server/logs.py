@@ -11,6 +11,7 @@ import os
 import re
 import select
 import sys
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from upscale_server.errors import DiskFull, StorageError
 from upscale_server.events import Event, FramesDone
 from upscale_server.log_file import RotatedFile
 from upscale_server.log_queue import LogQueue, Sink
@@ -98,24 +100,64 @@ def configure_server(level: LogLevel, style: LogStyle, path: Path) -> LogQueue:
     return queue
 
 
+def configure_worker(level: LogLevel, style: LogStyle, path: Path | None, about: Mapping[str, str]) -> None:
+    """Send the events of a server's worker process where the server's own go, at once: a worker ends without a word.
+
+    Args:
+        level: least severe event that is told.
+        style: as of `configure`.
+        path: the server's log, None for stderr alone.
+        about: facts that every event gets, of whichever thread: what is being worked on; the worker changes them.
+    """
+    sinks: list[Sink] = [UnhinderedStderr()]
+    with suppress(StorageError, DiskFull):  # the server opened it before; what a worker has to say goes to stderr
+        sinks += [RotatedFile(path)] if path else []
+    configure(level, style, _Each(sinks), about)
+
+
+class _Each:
+    """Write to several places, each as well as it can."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+
+    def write(self, text: str) -> int:
+        """Pass the text on."""
+        for sink in self._sinks:
+            with suppress(OSError, ValueError):
+                sink.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: each line is written at once."""
+
+
 def _tell_of_dropped(count: int) -> None:
     get_logger().warning("log_lines_dropped", count=count)
 
 
-def configure(level: LogLevel, style: LogStyle, sink: Sink | None = None) -> None:
+def configure(
+    level: LogLevel, style: LogStyle, sink: Sink | None = None, about: Mapping[str, str] | None = None
+) -> None:
     """Send all structured events to stderr.
 
     Args:
         level: least severe event shown.
         style: `console` for `key=value` lines, `json` for one object per line.
         sink: another place to write to.
+        about: facts that every event gets, as they are at its moment.
     """
+
+    def with_about(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        return {**(about or {}), **event}
+
     renderer: Any = structlog.processors.JSONRenderer()  # structlog has no common type for its renderers
     if style == "console":
         renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            with_about,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -125,6 +167,11 @@ def configure(level: LogLevel, style: LogStyle, sink: Sink | None = None) -> Non
         logger_factory=structlog.WriteLoggerFactory(sink or _CurrentStderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+def bound_facts() -> dict[str, str]:
+    """Return what is bound to this thread's events now, such as the job and the request that it is worked for."""
+    return {name: str(value) for name, value in structlog.contextvars.get_contextvars().items()}
 
 
 def get_logger(**facts: object) -> structlog.typing.FilteringBoundLogger:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +16,8 @@ import pytest
 
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
+from tests.support.image_served import picture_file, running_images
+from tests.support.killing import wait_until
 from tests.support.scrape import Scrape, read
 from tests.support.served import NO_TLS
 from tests.support.server import LOOPBACK, Server, running, serving
@@ -75,3 +81,51 @@ def test_a_loaded_lane_says_how_long_it_took(seen: Seen) -> None:
     assert 1 == seen.scrape.value("upscale_model_loaded", **loaded)
     assert seen.scrape.total("upscale_model_load_seconds", **loaded) > 0
     assert 1 == seen.scrape.total("upscale_lanes")
+
+
+def test_image_servers_processes_answer_for_each_other(tmp_path: Path) -> None:
+    """Whichever process a scrape reaches, the pictures of both are in it; a killed one is missed and begins at 0."""
+    with (
+        running_images(tmp_path, "--workers", "2", "--model", "lanczos") as server,
+        # A connection of its own for each request: who answers is the door's to decide.
+        httpx.Client(base_url=server.url, timeout=240, headers={"Connection": "close"}, **NO_TLS) as client,
+    ):
+        for _ in range(6):
+            sent = {"file": ("in.png", picture_file(32, 24))}
+            assert 200 == client.post("/upscale", files=sent, headers={"X-Request-ID": REQUEST_ID}).status_code
+        scrapes = [read(client.get("/metrics").text) for _ in range(4)]
+        os.kill(client.get("/health").json()["process"], signal.SIGKILL)
+        server.line("event=process_died")
+        # Nothing else tells from outside that it has its figures again.
+        wait_until(lambda: read(client.get("/metrics").text).total("upscale_model_loaded") == 2)
+        after = read(client.get("/metrics").text)
+
+    for found in scrapes:
+        assert 6 == found.total("upscale_pictures_total", outcome="succeeded")
+        assert 6 * 64 * 48 == found.total("upscale_output_pixels_total")
+        assert 2 == found.total("upscale_worker_up")
+        assert {"0", "1"} == {one["worker"] for one in found.labels("process_resident_memory_bytes")}
+    before, later = (
+        [one.total("upscale_pictures_total", worker=str(index)) for index in (0, 1)] for one in (scrapes[0], after)
+    )
+    lines = (tmp_path / "server.log").read_text().splitlines()
+    named = [line for line in lines if f"request_id={REQUEST_ID}" in line]
+    assert 6 == sum("event=picture_done" in line for line in named) == sum("event=request" in line for line in named)
+    assert later in ([0, before[1]], [before[0], 0])
+    assert 2 == after.total("upscale_worker_up")
+
+
+def test_one_id_leads_from_the_request_through_the_workers_to_the_end(seen: Seen) -> None:
+    """Of the request, of the job's acceptance and claim, of a worker's order, and of the job's success: in the file."""
+    wanted = f"request_id={REQUEST_ID}"
+    lines = [line for line in (seen.server.state / "server.log").read_text().splitlines() if wanted in line]
+    events = [re.search(r"event=(\w+)", line) for line in lines]
+    names = [event[1] for event in events if event]
+
+    told = ["job_accepted", "job_claimed", "order_done", "job_succeeded"]
+    assert told == [name for name in dict.fromkeys(names) if name in told]
+    assert "request" in names
+    by_worker = [line for line in lines if "event=order_done" in line and "role=lane" in line]
+    assert by_worker
+    assert all(f"job_id={seen.job['id']}" in line for line in by_worker)
+    assert [] == [line for line in seen.server.lines if wanted in line and line not in lines], "stderr tells the same"

@@ -117,7 +117,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "upscale_worker_up", "gauge",
         "Of the image server's processes: 1 for one that told its figures for this answer, 0 for one that did not.",
-        (), IMAGE,
+        ("worker",), IMAGE,
     ),
     # ------------------------------------------------------------------------------------------------ HTTP
     Figure(

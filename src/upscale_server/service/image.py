@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -191,7 +192,7 @@ class ImageService:
             if self._refusing.is_set():
                 raise _stopped()
             self.counts.waiting += 1
-            future = self._pool.submit(self._work, source, wish, models)
+            future = self._pool.submit(copy_context().run, self._work, source, wish, models)  # the log says whose
         future.add_done_callback(lambda ended: self._left(source) if ended.cancelled() else None)
         return future
 

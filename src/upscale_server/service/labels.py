@@ -9,7 +9,7 @@ from upscale_server.geometry import TASKS
 from upscale_server.jobs.job import FINISHED
 from upscale_server.metrics import Metrics, Work
 from upscale_server.metrics.metrics import CUSTOM
-from upscale_server.models.catalogue import LANCZOS, available
+from upscale_server.models.catalogue import CLASSICAL, available
 from upscale_server.plan import Plan
 from upscale_server.workers.needs import GPU_ENGINES
 
@@ -33,5 +33,5 @@ def work_of(plan: Plan) -> Work:
 
 def model_label(name: str) -> str:
     """Return a model's name where it is one of ours, else one word for all others."""
-    ours = {card.name for card in available()} | {LANCZOS, TSDSR}
+    ours = {card.name for card in available()} | {*CLASSICAL, TSDSR}
     return name if name in ours else ADDED

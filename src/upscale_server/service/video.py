@@ -15,7 +15,7 @@ from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull
 from upscale_server.jobs.folder import uploads_folder
 from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
-from upscale_server.logs import get_logger
+from upscale_server.logs import bound_facts, get_logger
 from upscale_server.models.catalogue import CLASSICAL, MODEL_SUFFIXES, available
 from upscale_server.service.assembly import assembled, telling
 from upscale_server.service.counts import Counts
@@ -155,7 +155,9 @@ class VideoService:
         self._check_open()
         for new in news:
             self.check_asked(new.asked)
-        taken = self._store.add_all([self._at_home(new) for new in news], self.settings.jobs.room)
+        request_id = bound_facts().get("request_id", "")  # of the request that is served now
+        made = [replace(self._at_home(new), request_id=new.request_id or request_id) for new in news]
+        taken = self._store.add_all(made, self.settings.jobs.room)
         for job in taken:
             get_logger().info("job_accepted", job_id=job.id, source=job.asked.source.kind, profile=job.asked.profile)
         self._runner.wake()

@@ -56,6 +56,7 @@ def app_of(service: Service, title: str, description: str, routers: Sequence[API
         responses={"default": {"description": "A failure", "content": {PROBLEM_TYPE: {"schema": _problem_schema()}}}},
     )
     app.state.service = service
+    app.state.figures = service.metrics.text
     app.state.routers = routers
     for router in routers:
         app.include_router(router)

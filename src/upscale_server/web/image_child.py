@@ -15,31 +15,35 @@ from upscale_server.logs import configure_server, get_logger
 from upscale_server.models.device import nvidia_gpus
 from upscale_server.service.image import ImageService
 from upscale_server.settings import Settings
+from upscale_server.web.family import Family
 from upscale_server.web.image_app import create_app
 from upscale_server.web.image_told import Told
 from upscale_server.web.shared_door import serve_shared
+from upscale_server.web.siblings import Siblings
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _CUDA = "cuda:"
 
 
-def serve(settings: Settings, door: socket.socket, pipe: Connection, index: int) -> None:
+def serve(settings: Settings, door: socket.socket, pipe: Connection, family: Family) -> None:
     """Serve until a signal or the parent's death, then drain.
 
     Args:
         settings: all of them.
         door: the listening socket that all processes share.
         pipe: to the parent; it closes when the parent dies.
-        index: which of the processes this is, from 0.
+        family: which of the processes this is, and how it asks the others.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says how to end
-    settings = with_own_gpu(settings, index)
+    settings = with_own_gpu(settings, family.index)
     configure_server(settings.log_level, settings.log_style, settings.state_dir / "server.log")
     threading.Thread(target=_end_with_parent, args=(pipe,), name="parent", daemon=True).start()
     service = ImageService(settings, told=lambda: _tell(pipe, service))
     alone = settings.image.workers == 1
-    serve_shared(create_app(service), door, lambda: 0 if alone else service.counts.running + service.counts.waiting)
-    get_logger().info("process_stopped", index=index, process=os.getpid())
+    app = create_app(service)
+    app.state.figures = Siblings(family, service.metrics).text
+    serve_shared(app, door, lambda: 0 if alone else service.counts.running + service.counts.waiting)
+    get_logger().info("process_stopped", index=family.index, process=os.getpid())
     # Not a return: a picture that outlasted the drain would hold the process until it is done.
     os._exit(0)
 

@@ -19,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from upscale_server.errors import ModelsNotLoaded, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.settings import Settings
+from upscale_server.web.family import Family, family_doors
 from upscale_server.web.image_told import Told
 
 _LOOK_SECONDS = 0.2
@@ -64,6 +65,7 @@ class Parent:
     ready: Callable[[Told], None]
     _seats: dict[int, _Seat] = field(default_factory=dict)
     _fates: dict[int, _Fate] = field(default_factory=dict)
+    _doors: tuple[socket.socket, ...] = ()
     _was_ready: bool = False
     _signals: list[int] = field(default_factory=list)
     _fault: UpscaleError | None = None
@@ -77,6 +79,7 @@ class Parent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self._signals.append(number))
         self._fates = {index: _Fate() for index in range(self.settings.image.workers)}
+        self._doors = family_doors(len(self._fates))
         try:
             while not self._signals and self._fault is None:
                 self._start_missing()
@@ -94,7 +97,8 @@ class Parent:
     def _started(self, index: int) -> _Seat:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        given = (self.settings, self.door, theirs, index)
+        family = Family(index, self._doors[index], tuple(door.getsockname() for door in self._doors))
+        given = (self.settings, self.door, theirs, family)
         process = context.Process(target=_child, args=given, name=f"image-{index}", daemon=True)
         process.start()
         theirs.close()
@@ -167,12 +171,14 @@ class Parent:
                 get_logger().warning("process_killed", index=seat.index, process=seat.process.pid)
                 seat.process.kill()
             seat.process.join()
+        for door in self._doors:
+            door.close()
         if len(self._signals) > 1:
             os._exit(128 + self._signals[1])
 
 
-def _child(settings: Settings, door: socket.socket, pipe: Connection, index: int) -> None:
+def _child(settings: Settings, door: socket.socket, pipe: Connection, family: Family) -> None:
     """Run in the new process, which alone imports what serves and enlarges."""
     from upscale_server.web.image_child import serve  # noqa: PLC0415 - see above
 
-    serve(settings, door, pipe, index)
+    serve(settings, door, pipe, family)

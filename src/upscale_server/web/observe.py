@@ -5,12 +5,14 @@ What the figures are stands in `metrics`; a key is needed as everywhere, unless 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
 
-from upscale_server.metrics import CONTENT_TYPE, Metrics
+from upscale_server.metrics import CONTENT_TYPE
 
 PATH = "/metrics"
 NO_ROUTE = "none"
@@ -27,8 +29,8 @@ router = APIRouter(tags=["server"])
 )
 async def metrics(request: Request) -> Response:
     """Give every figure as it is now, for Prometheus; docs/howto/monitor.md says what each one means."""
-    figures: Metrics = request.app.state.service.metrics
-    return Response(await run_in_threadpool(figures.text), headers={"Content-Type": CONTENT_TYPE})
+    figures: Callable[[], bytes] = request.app.state.figures
+    return Response(await run_in_threadpool(figures), headers={"Content-Type": CONTENT_TYPE})
 
 
 def route_of(scope: Scope) -> str:

@@ -9,6 +9,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -104,7 +105,11 @@ class _Running:
 
     def start(self, count: int) -> None:
         """Begin."""
-        self._threads = [threading.Thread(target=self._work, name="segments", daemon=True) for _ in range(count)]
+        # Each with its own copy of whose job it is: the log of what happens to a segment says so, too.
+        self._threads = [
+            threading.Thread(target=copy_context().run, args=(self._work,), name="segments", daemon=True)
+            for _ in range(count)
+        ]
         for thread in self._threads:
             thread.start()
 

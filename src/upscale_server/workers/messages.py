@@ -5,7 +5,7 @@ They are orders, and what is heard of them; carrying them is `resident`'s and `h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from upscale_server.checkpoint import Done
@@ -23,6 +23,7 @@ class Setup:
     """What a worker process is told once, when it starts.
 
     `threads` are the cores that a network may use; beside `choices` the working points are remembered, None forgets.
+    `log_file` is the server's log, None for stderr alone.
     """
 
     role: str
@@ -31,6 +32,7 @@ class Setup:
     log_level: str
     log_style: str
     choices: Path | None = None
+    log_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +140,14 @@ Order = (
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """An order on its way; the number tells which one an answer or a stop is about."""
+    """An order on its way; the number tells which one an answer or a stop is about.
+
+    `about` is whose order it is, for the log: the job and the request that made it.
+    """
 
     number: int
     order: Order
+    about: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class PoolNeeds:
     patience: Patience = _PATIENCE
     log_level: str = "warning"
     log_style: str = "console"
+    log_file: Path | None = None
 
 
 def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
@@ -67,6 +68,7 @@ def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
         patience=Patience(settings.workers.release_seconds, settings.workers.silent_seconds),
         log_level=settings.log_level,
         log_style=settings.log_style,
+        log_file=settings.state_dir / "server.log",
     )
 
 

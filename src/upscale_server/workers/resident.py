@@ -25,6 +25,7 @@ from pebble.concurrent import process
 
 from upscale_server.errors import Canceled
 from upscale_server.events import Observer
+from upscale_server.logs import bound_facts
 from upscale_server.stopping import Stop as Stopping
 from upscale_server.stopping import only_parks
 from upscale_server.workers.messages import Answer, Heard, Hello, Numbered, Order, Setup, Stop
@@ -90,7 +91,7 @@ class Resident:
         """
         asking = _Asking(next(self._numbers), stop, self._patience)
         try:
-            self._send(Numbered(asking.number, order))
+            self._send(Numbered(asking.number, order, bound_facts()))
             while True:
                 message = self._receive()
                 if isinstance(message, Answer) and message.number == asking.number:

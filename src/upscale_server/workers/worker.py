@@ -6,6 +6,7 @@ A lane's networks stay loaded between orders. Who starts, watches and restarts s
 from __future__ import annotations
 
 import signal
+import time
 from collections import OrderedDict
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,7 @@ import numpy as np
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory, UpscaleError
 from upscale_server.events import Observer
-from upscale_server.logs import UnhinderedStderr, configure, get_logger
+from upscale_server.logs import configure_worker, get_logger
 from upscale_server.media.look import Looked, look_at
 from upscale_server.media.poster import poster_of
 from upscale_server.media.types import Size
@@ -70,12 +71,15 @@ def serve(pipe: Connection, setup: Setup) -> None:
     """Work until the pipe is closed; the entry point of every worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a whole group is signalled; the server drains, then closes the pipe
-    configure(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style), UnhinderedStderr())
+    about: dict[str, str] = {}
+    configure_worker(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style), setup.log_file, about)
     keep_blocks()
     held = HeldPipe(pipe)
     bench = Bench(held, setup.threads, setup.choices)
     for numbered in held.orders():
-        telling = Telling(held)
+        about.clear()
+        about.update(numbered.about)
+        telling, began = Telling(held), time.monotonic()
         try:
             answer = Answer(numbered.number, bench.do(numbered.order, telling))
         except UpscaleError as err:
@@ -86,8 +90,16 @@ def serve(pipe: Connection, setup: Setup) -> None:
             get_logger(role=setup.role, lane=setup.index).exception("order_failed", order=type(numbered.order).__name__)
             answer = Answer(numbered.number, fault=UpscaleError(f"{type(err).__name__}: {err}"))
         give_memory_back()
+        _log(setup, numbered.order, answer, time.monotonic() - began)
         telling.flush()
         held.send(answer)
+
+
+def _log(setup: Setup, order: Order, answer: Answer, seconds: float) -> None:
+    facts = {"role": setup.role, "lane": setup.index, "order": type(order).__name__, "seconds": round(seconds, 3)}
+    if answer.fault is not None:
+        facts["fault"] = getattr(answer.fault, "code", type(answer.fault).__name__)
+    get_logger().info("order_done", **facts)
 
 
 class Bench:

@@ -142,6 +142,17 @@ def test_no_gpu_is_absent_and_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [] == list(GpuMemory().readings())
 
 
+def test_a_job_keeps_the_id_of_the_request_that_made_it(served: Served) -> None:
+    """Whichever door it came through, as given or as made up; a repeated request changes nothing."""
+    given = {"X-Request-ID": "one-id", "Idempotency-Key": "k"}
+    first = served.client.post("/v1/jobs", json=JOB, headers=given)
+    again = served.client.post("/v1/jobs", json=JOB, headers=given | {"X-Request-ID": "another"})
+    own = served.client.post("/v1/jobs?scale=2", content=b"bytes", headers={"Content-Type": "video/mp4"})
+
+    kept = [served.service._store.get(reply.json()["id"]).request_id for reply in (first, again, own)]
+    assert ["one-id", "one-id", own.headers["x-request-id"]] == kept
+
+
 def test_figures_need_a_key_where_keys_are_set(tmp_path: Path) -> None:
     """401 without; refused requests are counted under no route, since none was asked."""
     settings = settings_in(tmp_path, api_keys=SecretStr(KEY))
