@@ -58,9 +58,9 @@ class Visits:
             self._complain(f"request to a stranger: {url}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Give one browser for the whole run."""
+    """Give one browser for a file's tests; not for the whole run, because no other test could use asyncio meanwhile."""
     installed = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
         try:

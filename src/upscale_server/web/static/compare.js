@@ -5,10 +5,10 @@
 // `frameTimes` (seconds of each frame; equal for all videos), `mode`, `chosen`, `position`, `zoom`; to read: `frame`.
 // Event: `compare-change`.
 
-import { Clock } from "./compare-clock.js";
-import { listenToHeld, listenToKeys, listenToPointers } from "./compare-input.js";
-import { Panes } from "./compare-panes.js";
-import { MODES, ZOOMS, build, choices, drawn, factTable } from "./compare-parts.js";
+import { Clock } from "./compare_clock.js";
+import { listenToHeld, listenToKeys, listenToPointers } from "./compare_input.js";
+import { Panes } from "./compare_panes.js";
+import { MODES, ZOOMS, build, choices, drawn, factTable } from "./compare_parts.js";
 import { el, say } from "./dom.js";
 
 const STYLE = new URL("compare.css", import.meta.url);

@@ -1,0 +1,258 @@
+"""`<growing-player>` in a real browser on a real server: pieces in any order, gaps in words, never merely black."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from pydantic import SecretStr
+
+from tests.browser.conftest import Visits
+from tests.support.barcode import LAYOUTS, paint
+from tests.support.clip_spec import Clip, Picture
+from tests.support.clip_writer import write_clip
+from tests.support.film_bytes import READ_NUMBER
+from tests.support.served import IdlePool, Served, serving, settings_in
+from upscale_server.jobs.carry import about, object_key
+from upscale_server.jobs.job import Claim, Outcome
+from upscale_server.media.types import Frame
+from upscale_server.plan import Plan, make_plan
+from upscale_server.proxies import shown
+from upscale_server.service import VideoService
+from upscale_server.storage.base import UploadMemory
+from upscale_server.wish import Wish
+
+KEY = "a-long-key-of-somebody"
+RATE, SEGMENT = 25, 25
+"""Frames a second, and of each of the three pieces."""
+SHOW = """async (job) => {
+  await import("/static/player.js");
+  const player = document.createElement("growing-player");
+  document.querySelector("main").replaceChildren(player);
+  player.job = job;
+}"""
+HEVC = Picture(codec="libx265", width=160, height=120, frame_count=75, options={"x265-params": "log-level=none"})
+H264 = Picture(width=160, height=120, frame_count=75)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Give the plan of a clip of three seconds in three pieces, 160x120 to 320x240."""
+    picture = Picture(width=160, height=120, frame_count=3 * SEGMENT, options={"g": "25", "bf": "0"})
+    source = write_clip(Clip(suffix=".mkv", pictures=(picture,)), tmp_path_factory.mktemp("clip") / "clip.mkv")
+    return make_plan(source, Wish(model="lanczos", codec="h264", preset="ultrafast", segment_seconds=1, threads=1))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Served]:
+    """Give a server that nobody needs a key for."""
+    with serving(VideoService(settings_in(tmp_path), IdlePool())) as running:
+        yield running
+
+
+def claimed(server: Served, plan: Plan, **headers: str) -> Claim:
+    """Return a job that runs and is planned."""
+    body = {"payload_url": "http://127.0.0.1/v.mp4", "scale": 2}
+    server.client.post("/v1/jobs", json=body, headers=headers).raise_for_status()
+    claim = server.service._store.claim(server.service._name, 1000)
+    assert claim is not None
+    server.service._store.keep_plan(claim, plan.as_record())
+    return claim
+
+
+def render(server: Served, claim: Claim, plan: Plan, *indices: int) -> None:
+    """Write the copies of some pieces where the pipeline does; each frame carries its number."""
+    folder = server.service.settings.state_dir / "video" / "proxies" / claim.job.id / plan.digest
+    tick = Fraction(1, RATE) / plan.spec.time_base
+    for index in indices:
+        with shown(folder, plan, plan.segments[index]) as show:
+            for number in range(index * SEGMENT, (index + 1) * SEGMENT):
+                planes = paint(number, 320, 240, LAYOUTS["yuv420p"])
+                pts = (plan.first_pts or 0) + round(number * tick)
+                show(Frame(planes, "yuv420p", pts, plan.spec.time_base))
+
+
+def finish(server: Served, claim: Claim, made: Path) -> None:
+    """End the job with success; this file is its result."""
+    key = object_key(claim.job.id)
+    server.service.results._objects.put(made, key, about(claim.job), UploadMemory(None, lambda _: None))
+    server.service._store.finish(claim, Outcome(key, made.stat().st_size, 1.5, audit={"ok": True}, report={}))
+
+
+def told(server: Served, claim: Claim, **headers: str) -> dict[str, object]:
+    """Return the job as a page is told of it."""
+    view: dict[str, object] = server.client.get(f"/v1/jobs/{claim.job.id}", headers=headers).json()
+    return view
+
+
+def watching(visits: Visits, server: Served, claim: Claim) -> tuple[Page, Locator]:
+    """Open a page of the server with the player of a job in it."""
+    page = visits.open(f"{server.url}/")
+    page.evaluate(SHOW, told(server, claim))
+    return page, page.locator("growing-player")
+
+
+def number_at(player: Locator, seconds: float) -> int:
+    """Return the number of the frame that is seen after going to a time."""
+    read = f"""async (player, seconds) => {{
+      const video = player.shadowRoot.querySelector("video");
+      const there = new Promise((done) => video.addEventListener("seeked", done, {{ once: true }}));
+      video.currentTime = seconds;
+      await there;
+      return ({READ_NUMBER})(video);
+    }}"""
+    number: int = player.evaluate(read, seconds)
+    return number
+
+
+def middle(number: int) -> float:
+    """Return the time in the middle of a frame."""
+    return (number + 0.5) / RATE
+
+
+def test_pieces_are_seen_at_their_own_places_in_whatever_order_they_come(
+    visits: Visits, server: Served, plan: Plan
+) -> None:
+    """The last and the first are there, then the middle one: each frame is where it belongs, read back from pixels."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 2, 0)
+    _page, player = watching(visits, server, claim)
+
+    expect(player.get_by_text("2 of 3 pieces are finished; this is a small copy without sound.")).to_be_visible()
+    seen = [number_at(player, middle(number)) for number in (60, 3)]
+    render(server, claim, plan, 1)
+    expect(player.get_by_text("3 of 3 pieces are finished; this is a small copy without sound.")).to_be_visible()
+    expect(player.get_by_role("img", name="3 of 3 pieces are finished")).to_be_visible()
+    seen += [number_at(player, middle(number)) for number in (24, 25, 49, 50)]
+
+    assert [60, 3, 24, 25, 49, 50] == seen
+
+
+def test_a_place_that_is_not_finished_is_said_and_shown_when_it_is(visits: Visits, server: Served, plan: Plan) -> None:
+    """Words instead of a black picture, a way to what is there, and the picture itself as soon as its piece comes."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 0, 2)
+    _page, player = watching(visits, server, claim)
+    expect(player.get_by_text("2 of 3 pieces are finished")).to_be_visible()
+
+    player.evaluate("(player) => (player.shadowRoot.querySelector('video').currentTime = 1.5)")
+    gap = player.get_by_text("0:01 is not finished yet. It is shown as soon as it is.")
+    expect(gap).to_be_visible()
+    player.get_by_role("button", name="Go to what is there").click()
+    expect(gap).to_be_hidden()
+    at_third = player.evaluate("(player) => player.shadowRoot.querySelector('video').currentTime")
+    player.evaluate("(player) => (player.shadowRoot.querySelector('video').currentTime = 1.5)")
+    expect(gap).to_be_visible()
+    render(server, claim, plan, 1)
+    expect(gap).to_be_hidden()
+
+    assert 2 == pytest.approx(at_third, abs=0.01)  # just after the start of the piece
+
+
+def test_before_anything_is_finished_there_are_words_and_then_the_first_piece(
+    visits: Visits, server: Served, plan: Plan
+) -> None:
+    """Nothing is black while nothing is there; the first piece that comes is shown, even where it is the last one."""
+    claim = claimed(server, plan)
+    _page, player = watching(visits, server, claim)
+    expect(player.get_by_text("Nothing is finished yet. The first piece plays here as soon as it is.")).to_be_visible()
+
+    render(server, claim, plan, 2)
+
+    expect(player.get_by_text("1 of 3 pieces are finished")).to_be_visible()
+    assert 50 == player.evaluate(f"""async (player) => {{
+      const video = player.shadowRoot.querySelector("video");
+      while (video.readyState < 2 || video.seeking) await new Promise(requestAnimationFrame);
+      return ({READ_NUMBER})(video);
+    }}""")
+
+
+def test_a_result_that_the_browser_cannot_play_is_seen_as_its_small_copy(
+    visits: Visits, server: Served, plan: Plan, tmp_path: Path
+) -> None:
+    """Chromium without HEVC shows the copies and says why; it is the job's end that is told, not a reload."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 0, 1, 2)
+    page, player = watching(visits, server, claim)
+    expect(player.get_by_text("3 of 3 pieces are finished")).to_be_visible()
+
+    finish(server, claim, write_clip(Clip(pictures=(HEVC,)), tmp_path / "hevc.mp4"))
+    player.evaluate("(player, job) => (player.job = job)", told(server, claim))
+
+    words = "Your browser cannot play HEVC: this is a small copy without sound. The download is the real one."
+    expect(player.get_by_text(words)).to_be_visible()
+    assert 30 == number_at(player, middle(30))
+    assert page.evaluate("document.createElement('video').canPlayType('video/mp4; codecs=\"hvc1.1.6.L93.B0\"')") == ""
+
+
+def test_a_result_that_the_browser_can_play_is_played_itself(
+    visits: Visits, server: Served, plan: Plan, tmp_path: Path
+) -> None:
+    """By its link and in ranges; the place that was seen stays."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 0, 1, 2)
+    page, player = watching(visits, server, claim)
+    expect(player.get_by_text("3 of 3 pieces are finished")).to_be_visible()
+    number_at(player, middle(40))
+
+    finish(server, claim, write_clip(Clip(pictures=(H264,)), tmp_path / "h264.mp4"))
+    job = told(server, claim)
+    job["asked"] = {**job["asked"], "codec": "h264"}  # type: ignore[dict-item] - the page is told what was asked
+    player.evaluate("(player, job) => (player.job = job)", job)
+    page.wait_for_function("""() => {
+      const video = document.querySelector("growing-player").shadowRoot.querySelector("video");
+      return video.src.includes("/files/") && video.readyState >= 2 && !video.seeking;
+    }""")
+
+    shown_now = player.evaluate("(player) => player.shadowRoot.querySelector('video').currentTime")
+    assert middle(40) == pytest.approx(shown_now)
+    assert 40 == player.evaluate(f"(player) => ({READ_NUMBER})(player.shadowRoot.querySelector('video'))")
+    expect(player.get_by_text("small copy")).to_be_hidden()
+
+
+def test_without_copies_an_unplayable_result_is_said_and_not_black(
+    visits: Visits, server: Served, plan: Plan, tmp_path: Path
+) -> None:
+    """A server may make no copies: then there is a sentence that says what to do."""
+    claim = claimed(server, plan)
+    finish(server, claim, write_clip(Clip(pictures=(HEVC,)), tmp_path / "hevc.mp4"))
+
+    _page, player = watching(visits, server, claim)
+
+    words = "Your browser cannot play HEVC, and there is no small copy of it. Download it to look at it."
+    expect(player.get_by_text(words)).to_be_visible()
+
+
+def test_a_browser_without_media_source_sees_a_picture_and_words(visits: Visits, server: Served, plan: Plan) -> None:
+    """Some phones play no pieces: they show the newest picture of the job until there is a result."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 0)
+    page = visits.open(f"{server.url}/")
+    page.evaluate("() => { delete window.MediaSource; }")
+
+    page.evaluate(SHOW, told(server, claim))
+
+    player = page.locator("growing-player")
+    words = "This browser cannot play a video that is still being made. Its result will be here."
+    expect(player.get_by_text(words)).to_be_visible()
+    assert player.evaluate("(player) => player.shadowRoot.querySelector('video').poster").startswith("blob:")
+
+
+def test_the_key_is_sent_with_every_piece(visits: Visits, tmp_path: Path, plan: Plan) -> None:
+    """A <video> cannot send a key; what the player fetches it sends with."""
+    settings = settings_in(tmp_path, api_keys=SecretStr(KEY))
+    with serving(VideoService(settings, IdlePool()), Authorization=f"Bearer {KEY}") as locked:
+        claim = claimed(locked, plan)
+        render(locked, claim, plan, 0)
+        visits.allowed.append("401")  # before it has the key, the browser asks for what a style sheet has not: an icon
+        page = visits.open(f"{locked.url}/static/app.css")
+        page.evaluate("(key) => sessionStorage.setItem('upscale-key', key)", KEY)
+        page.goto(f"{locked.url}/")
+        page.evaluate(SHOW, told(locked, claim))
+
+        expect(page.get_by_text("1 of 3 pieces are finished")).to_be_visible()
+        assert 7 == number_at(page.locator("growing-player"), middle(7))
+        page.context.close()  # before the server, which would wait for it
