@@ -17,7 +17,7 @@ from PIL import Image
 from tests.support.clip_spec import UNTAGGED, Clip, Picture
 from tests.support.clip_writer import write_clip
 from training import metrics
-from upscale_server import quality_vmaf
+from upscale_server import quality, quality_vmaf
 from upscale_server.cli.loading import load_pass
 from upscale_server.errors import BadRequest, MissingExtra, UpscaleError
 from upscale_server.events import FramesDone, PhaseStarted, ignore
@@ -338,6 +338,27 @@ def test_a_program_that_dies_is_told_and_never_sees_a_file_name(
         measure(a, a)
 
     assert "a.mkv" not in (tmp_path / "said").read_text()
+
+
+def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No job waits for ever for its numbers: a program that reads nothing is killed at the limit, and that is told."""
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(_program(tmp_path, "exec sleep 600")))
+    monkeypatch.setattr(quality_vmaf, "_MOST_SECONDS", 0.2)
+    a = write(tmp_path / "a.mkv", texture(12, (640, 480)))
+
+    with pytest.raises(UpscaleError, match="took longer than 0 s"):
+        measure(a, a)
+
+
+def test_of_large_pictures_fewer_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is bounded in samples, and a run is never cut: without one there is no flicker."""
+    a = write(tmp_path / "a.mkv", texture(60))
+    monkeypatch.setattr(quality, "MOST_SAMPLES", 30 * 96 * 64)
+    some = measure(a, a)
+    monkeypatch.setattr(quality, "MOST_SAMPLES", 1)
+    fewest = measure(a, a)
+
+    assert [(24, 60), (24, 60)] == [(one.frames, one.frames_total) for one in (some, fewest)]
 
 
 def _program(folder: Path, then: str) -> Path:
