@@ -167,6 +167,7 @@ class Stats(BaseModel):
     engine: str
     device: str
     model: str
+    version: str = Field(description="of the server's program")
 
 
 class Alive(Shape):

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from upscale_server import __version__
 from upscale_server.errors import StorageError, UpscaleError
 from upscale_server.geometry import BOXES, TASKS
 from upscale_server.jobs.job import Job
@@ -143,6 +144,7 @@ async def stats(service: Service) -> Stats:
         engine=lane.engine if lane else "",
         device=lane.device if lane else "",
         model=lane.model if lane else "",
+        version=__version__,
     )
 
 

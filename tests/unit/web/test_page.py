@@ -98,6 +98,51 @@ def test_no_module_makes_markup_of_text() -> None:
         assert [] == found, name
 
 
+PAIRS = [
+    ("ink", "paper", 4.5), ("ink", "card", 4.5), ("ink-soft", "paper", 4.5), ("ink-soft", "card", 4.5),
+    ("ink-soft", "sunken", 4.5), ("ink-soft", "accent-soft", 4.5), ("ink-soft", "bad-soft", 4.5),
+    ("ink-soft", "warn-soft", 4.5), ("accent", "card", 4.5), ("accent", "paper", 4.5),
+    ("accent-strong", "accent-soft", 4.5),
+    ("on-accent", "accent", 4.5), ("on-accent", "accent-strong", 4.5), ("bad", "card", 4.5), ("bad", "bad-soft", 4.5),
+    ("warn", "warn-soft", 4.5), ("line-strong", "card", 3.0), ("accent", "sunken", 3.0),
+]  # fmt: skip
+"""What is written or drawn on what, and the least contrast of WCAG AA: 4.5 for text, 3 for edges of controls."""
+
+
+def tokens() -> dict[str, dict[str, str]]:
+    """Return the colours of app.css: of the light page, of the dark one, and of the dark one by the system's wish."""
+    css = static_files()["app.css"].content.decode()
+    blocks = re.findall(r"(:root[^{]*)\{([^}]*)\}", css)
+    colours = [dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", block)) for _, block in blocks]
+    return dict(zip(("light", "dark", "system"), colours, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours. Source: WCAG 2.2, relative luminance."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize(("front", "back", "least"), PAIRS, ids=str)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_written_can_be_read(theme: str, front: str, back: str, least: float) -> None:
+    """Light and dark both have the contrast that WCAG AA asks for."""
+    found = tokens()[theme]
+
+    assert least <= contrast(found[front], found[back])
+
+
+def test_dark_is_the_same_whoever_asks_for_it() -> None:
+    """The colours stand twice in the sheet, because CSS cannot name a set of them."""
+    assert tokens()["dark"] == tokens()["system"]
+
+
 def test_the_page_is_part_of_what_is_installed(repository: Path) -> None:
     """Git tracks every file of it, and the wheel's own list names the folder, so that no ignore rule drops one."""
     project = (repository / "pyproject.toml").read_text(encoding="utf-8")

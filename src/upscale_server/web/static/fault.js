@@ -2,8 +2,14 @@
 
 import { el } from "./dom.js";
 
-/** Show a problem in a place; the place is emptied first. `again` offers to try once more. */
-export function showFault(place, problem, again = null) {
+/**
+ * Show a problem in a place; the place is emptied first.
+ * @param {HTMLElement} place where; near what was asked.
+ * @param {Error} problem a `Problem`.
+ * @param {(function(): void)|null} again offers to try once more.
+ * @param {{takesFocus: boolean}} how not where a person is still answering: it would take the keyboard away.
+ */
+export function showFault(place, problem, again = null, { takesFocus = true } = {}) {
   const box = el(
     "div",
     { class: "notice notice--bad", role: "alert", tabindex: "-1" },
@@ -15,7 +21,7 @@ export function showFault(place, problem, again = null) {
   );
   place.replaceChildren(box);
   place.hidden = false;
-  box.focus({ preventScroll: false });
+  if (takesFocus) box.focus();
 }
 
 /** Take a shown problem away. */

@@ -1,0 +1,55 @@
+// Takes a video from a person: dropped anywhere on the page, chosen, or as an address. What becomes of it is told others.
+
+import { byId } from "./dom.js";
+
+/**
+ * Listen.
+ * @param {{onFile: function(File): void, onAddress: function(string): void}} told
+ */
+export function setUpDrop(told) {
+  const zone = byId("drop");
+  const input = byId("file");
+  byId("choose").addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    if (input.files.length) told.onFile(input.files[0]);
+    input.value = ""; // the same file may be chosen again
+  });
+  byId("address-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const address = byId("address").value.trim();
+    if (address) told.onAddress(address);
+  });
+  listen(zone, told);
+}
+
+/** The whole page takes a drop: who misses the zone would otherwise leave the page for the file. */
+function listen(zone, told) {
+  let inside = 0;
+  const mark = (isOver) => zone.classList.toggle("drop--over", isOver);
+  const takes = (event) => [...event.dataTransfer.types].some((type) => type === "Files" || type === "text/uri-list");
+  window.addEventListener("dragenter", (event) => {
+    if (!takes(event)) return;
+    inside += 1;
+    mark(true);
+  });
+  window.addEventListener("dragleave", (event) => {
+    if (!takes(event)) return;
+    inside -= 1;
+    if (inside <= 0) mark(false);
+  });
+  window.addEventListener("dragover", (event) => {
+    if (!takes(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "copy";
+  });
+  window.addEventListener("drop", (event) => {
+    if (!takes(event)) return;
+    event.preventDefault();
+    inside = 0;
+    mark(false);
+    const [file] = event.dataTransfer.files;
+    const address = event.dataTransfer.getData("text/uri-list").split(/\r?\n/).find((line) => line && line[0] !== "#");
+    if (file) told.onFile(file);
+    else if (address) told.onAddress(address);
+  });
+}

@@ -1,0 +1,91 @@
+// Shows what will happen before anything does: how long, how big, how much memory and disk, with how much certainty.
+
+import { send } from "./api.js";
+import { byId, el, say, show } from "./dom.js";
+import { clearFault, sentence, showFault } from "./fault.js";
+import { bytes, duration, error, size } from "./words.js";
+
+/** Typing is not asking: the last change waits so long for another. */
+const PATIENCE_MS = 250;
+
+const BASIS = {
+  measured: "measured on pieces of this video",
+  calibrated: "from what this machine did before",
+  rough: "a rough guess",
+  unknown: "",
+};
+
+/**
+ * Return the strip.
+ * @param {function(): (object|null)} asked what is asked for now, null where there is no source.
+ * @param {function(object|null): void} onPlan is told each new plan, null where there is none.
+ */
+export function planStrip(asked, onPlan) {
+  const place = byId("plan-fault");
+  let timer = 0;
+  let running = null;
+
+  async function plan(measure) {
+    clearTimeout(timer);
+    running?.abort();
+    const body = asked();
+    if (!body) return;
+    running = new AbortController();
+    const { signal } = running;
+    busy(true, measure);
+    try {
+      const view = await send("/v1/plan", { ...body, measure }, { signal });
+      clearFault(place);
+      showPlan(view);
+      onPlan(view);
+    } catch (problem) {
+      if (signal.aborted) return; // a newer question is under way
+      showFault(place, problem, problem.retryable ? () => plan(measure) : null, { takesFocus: measure });
+      show(byId("plan-body"), false);
+      onPlan(null);
+    }
+    busy(false, false);
+  }
+
+  byId("measure").addEventListener("click", () => plan(true));
+  return {
+    /** Ask again soon. */
+    refresh() {
+      clearTimeout(timer);
+      timer = setTimeout(() => plan(false), PATIENCE_MS);
+    },
+  };
+}
+
+function busy(isBusy, measure) {
+  byId("plan").setAttribute("aria-busy", String(isBusy));
+  byId("measure").disabled = isBusy;
+  say(byId("plan-busy"), !isBusy ? "" : measure ? "Measuring three pieces of the video…" : "Working it out…");
+}
+
+function showPlan(view) {
+  const { estimate } = view;
+  show(byId("plan-body"));
+  say(byId("plan-target"), size(view.target));
+  byId("plan-figures").replaceChildren(
+    figure("Time", duration(estimate.seconds), error(estimate.seconds_error), BASIS[estimate.basis.seconds]),
+    figure("Size", bytes(estimate.byte_count), error(estimate.byte_count_error), BASIS[estimate.basis.byte_count]),
+    figure("Memory", bytes(estimate.memory_bytes), "", ""),
+    figure("Disk while it runs", bytes(estimate.disk_bytes), "", ""),
+  );
+  say(byId("plan-model"), sentence(`${view.model}: ${view.model_because}`));
+  say(byId("plan-engine"), [view.engine, view.precision, view.device].filter(Boolean).join(" · "));
+  byId("plan-warnings").replaceChildren(
+    ...view.warnings.map((one) => el("li", { class: "notice notice--warning note" }, sentence(one.detail))),
+  );
+}
+
+function figure(name, value, plusMinus, basis) {
+  const more = [plusMinus, basis].filter(Boolean).join(", ");
+  return el(
+    "div",
+    { class: "figure" },
+    el("dt", {}, name),
+    el("dd", {}, el("span", { class: "value" }, value), more && el("span", { class: "note" }, more)),
+  );
+}

@@ -1,0 +1,188 @@
+// Shows a few seconds of the video through one or several models, beside the source, before the whole is paid for.
+
+import { Problem, ask, askJson, blobUrl, send } from "./api.js";
+import "./compare.js";
+import { byId, el, say, show } from "./dom.js";
+import { clearFault, showFault } from "./fault.js";
+import { modelFacts } from "./goal.js";
+import { bytes, clock, count, duration, rounded } from "./words.js";
+
+const LOOK_MS = 700;
+const SECONDS = 3;
+const FINISHED = ["succeeded", "failed", "canceled"];
+
+/**
+ * Return the panel.
+ * @param {function(): (object|null)} asked what is asked for now, null where there is no source.
+ */
+export function previewPanel(asked) {
+  const scrub = byId("preview-start");
+  const eye = byId("preview-eye");
+  const fault = byId("preview-fault");
+  let running = null; // {id, stop}
+  let shown = []; // addresses to let go of
+  let file = null;
+
+  scrub.addEventListener("input", () => {
+    sayStart();
+    if (file) eye.currentTime = Number(scrub.value);
+  });
+  byId("preview-run").addEventListener("click", run);
+  byId("preview-stop").addEventListener("click", () => running && ask(`/v1/previews/${running.id}/cancel`, { method: "POST" }));
+
+  function sayStart() {
+    const start = Number(scrub.value);
+    const words = `from ${clock(start, 1)} to ${clock(start + SECONDS, 1)}`;
+    say(byId("preview-when"), words);
+    scrub.setAttribute("aria-valuetext", words);
+  }
+
+  async function run() {
+    const body = asked();
+    const models = [...document.querySelectorAll("#preview-models input:checked")].map((one) => one.value);
+    if (!body) return;
+    const { model, quality, allow_partial, ...fields } = body;
+    clearFault(fault);
+    begin();
+    try {
+      const wanted = { ...fields, start_seconds: Number(scrub.value), seconds: SECONDS };
+      if (models.length) wanted.models = models;
+      if (byId("preview-self").checked) wanted.self_test = true;
+      await watch(await send("/v1/previews", wanted));
+    } catch (problem) {
+      if (problem.name !== "AbortError") showFault(fault, problem, problem.retryable ? run : null);
+    }
+    end();
+  }
+
+  function begin() {
+    byId("preview-run").disabled = true;
+    show(byId("preview-progress"));
+    progress({ state: "queued", progress: { done: 0, total: 0 } });
+  }
+
+  function end() {
+    running = null;
+    byId("preview-run").disabled = false;
+    show(byId("preview-progress"), false);
+  }
+
+  async function watch(first) {
+    const stop = new AbortController();
+    running = { id: first.id, stop };
+    let view = first;
+    while (!FINISHED.includes(view.state)) {
+      progress(view);
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      view = await askJson(`/v1/previews/${first.id}`, { signal: stop.signal });
+    }
+    if (view.state === "failed") throw new Problem(view.fault ?? { detail: "the preview failed" });
+    if (view.state === "succeeded") await compare(view, stop.signal);
+  }
+
+  async function compare(view, signal) {
+    letGo();
+    const items = [view.before, ...view.items.filter((item) => item.url)].filter(Boolean);
+    const urls = await Promise.all(items.map((item) => blobUrl(item.url, signal)));
+    shown = urls;
+    const stage = byId("preview-view");
+    stage.frameTimes = view.frame_times;
+    stage.items = items.map((item, place) => compared(item, urls[place], view));
+    show(byId("preview-result"));
+    say(byId("preview-verdict"), verdict(view));
+    byId("preview-faults").replaceChildren(
+      ...view.items.filter((item) => item.fault).map((item) =>
+        el("li", { class: "notice notice--bad note" }, `${item.model}: ${item.fault.detail}`),
+      ),
+    );
+    byId("preview-result").focus();
+  }
+
+  function letGo() {
+    byId("preview-view").items = [];
+    for (const url of shown) URL.revokeObjectURL(url);
+    shown = [];
+  }
+
+  return {
+    /** Begin anew with a source; `chosen` is its file where it was chosen here, so that the place can be seen. */
+    open(source, chosen) {
+      running?.stop.abort();
+      letGo();
+      show(byId("preview-result"), false);
+      clearFault(fault);
+      const most = Math.max(0, (source.probe.duration_seconds ?? 0) - SECONDS);
+      scrub.max = String(Math.round(most * 10) / 10);
+      scrub.value = String(most / 2);
+      scrub.disabled = most === 0;
+      sayStart();
+      file = null;
+      show(eye, false);
+      if (eye.src) URL.revokeObjectURL(eye.src);
+      eye.removeAttribute("src");
+      if (chosen) look(chosen);
+    },
+    /** Offer models; those that are planned are ticked. */
+    offer(models, planned) {
+      const ticked = new Set([...document.querySelectorAll("#preview-models input:checked")].map((one) => one.value));
+      if (!ticked.size) ticked.add(planned);
+      byId("preview-models").replaceChildren(...models.map((one) => choice(one, ticked.has(one.name))));
+    },
+  };
+
+  /** Show the chosen file itself where the browser can play it: the place is then seen and not guessed. */
+  function look(chosen) {
+    eye.onloadeddata = () => {
+      file = chosen;
+      eye.currentTime = Number(scrub.value);
+      show(eye);
+    };
+    eye.onerror = () => show(eye, false);
+    eye.src = URL.createObjectURL(chosen);
+  }
+}
+
+function choice(model, isTicked) {
+  return el(
+    "label",
+    { class: "check" },
+    el("input", { type: "checkbox", value: model.name, checked: isTicked }),
+    el("span", {}, model.name, " ", el("span", { class: "note" }, modelFacts(model)[0])),
+  );
+}
+
+function progress(view) {
+  const { done, total } = view.progress;
+  const bar = byId("preview-bar");
+  const part = total ? done / total : 0;
+  bar.style.setProperty("--done", String(part));
+  bar.setAttribute("aria-valuenow", String(Math.round(100 * part)));
+  say(
+    byId("preview-words"),
+    view.state === "queued" ? "Waiting for its turn…" : total ? `${count(done)} of ${count(total)} frames` : "Beginning…",
+  );
+}
+
+function compared(item, url, view) {
+  const isBefore = item === view.before;
+  const label = isBefore ? (view.self_test ? "Original" : "Before (bicubic)") : item.model;
+  return { name: isBefore ? "before" : item.model, label, kind: "video", blobUrl: url, facts: isBefore ? {} : facts(item) };
+}
+
+function facts(item) {
+  const said = { Speed: item.fps ? `${rounded(item.fps)} fps` : "–", Time: duration(item.seconds) };
+  if (item.byte_count) said.Size = bytes(item.byte_count);
+  const quality = item.quality ?? {};
+  if (quality.vmaf !== null && quality.vmaf !== undefined) said.VMAF = quality.vmaf.toFixed(1);
+  if (quality.psnr_y) said["PSNR-Y"] = `${quality.psnr_y.toFixed(2)} dB`;
+  if (quality.ssim) said.SSIM = quality.ssim.toFixed(4);
+  if (quality.flicker !== null && quality.flicker !== undefined) said.Flicker = rounded(quality.flicker);
+  return said;
+}
+
+function verdict(view) {
+  const crop = view.crop ? " The picture is larger than a screen: its middle is shown, pixel for pixel." : "";
+  if (!view.self_test) return `Three seconds at ${view.width} × ${view.height}.${crop}`;
+  const best = view.best ? `By measurement ${view.best} is the best for this video.` : "No model stands out.";
+  return `The excerpt was made smaller and restored by each model, then held against the original. ${best}${crop}`;
+}

@@ -1,0 +1,67 @@
+// Keeps the list of jobs as the server tells it, newest first; a reload asks the server, so that nothing is lost.
+
+import { follow } from "./events.js";
+import { byId, show } from "./dom.js";
+import { jobRow } from "./job_row.js";
+import { announcer } from "./announce.js";
+
+/**
+ * Follow the jobs.
+ * @param {{onState: function("open"|"lost"|"locked"): void, onAgain: function(object): void}} told
+ */
+export function jobQueue(told) {
+  const list = byId("queue");
+  const rows = new Map();
+  const announce = announcer();
+
+  function take(job, isNews) {
+    const known = rows.get(job.id);
+    if (known && known.version > job.version) return; // an older word that came later
+    if (known) known.update(job);
+    else add(job);
+    if (isNews) announce(job);
+  }
+
+  function add(job) {
+    const row = jobRow(job, told.onAgain);
+    rows.set(job.id, row);
+    const after = [...rows.values()].filter((other) => other.createdAt < job.created_at);
+    const next = after.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1))[0];
+    list.insertBefore(row.element, next?.element ?? null);
+    count();
+  }
+
+  function remove(id) {
+    rows.get(id)?.close();
+    rows.delete(id);
+    count();
+  }
+
+  function snapshot(jobs) {
+    const named = new Set(jobs.map((job) => job.id));
+    for (const id of [...rows.keys()]) if (!named.has(id)) remove(id);
+    for (const job of jobs) take(job, false);
+    count();
+  }
+
+  function count() {
+    show(byId("queue-empty"), !rows.size);
+  }
+
+  follow("/v1/events", {
+    onState: told.onState,
+    onEvent(name, data) {
+      if (name === "jobs") snapshot(data.jobs);
+      if (name === "job") take(data, true);
+      if (name === "removed") remove(data.id);
+    },
+  });
+
+  return {
+    /** Show a job that was just handed in, before the stream tells of it, and bring a person to it. */
+    handedIn(job) {
+      take(job, true);
+      rows.get(job.id).focus();
+    },
+  };
+}

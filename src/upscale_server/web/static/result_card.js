@@ -1,0 +1,186 @@
+// What came of a job: to be watched and fetched, and every promise it was held against, in words.
+
+import { ask, askJson } from "./api.js";
+import { el } from "./dom.js";
+import { sentence, showFault } from "./fault.js";
+import { resultPlayer } from "./result_player.js";
+import { bytes, duration, error, rounded, size } from "./words.js";
+
+const STAGES = { decode: "Decoding", upscale: "Upscaling", encode: "Encoding" };
+
+/** Return the card in a place; `onAgain` is asked to run the video again. */
+export function resultCard(place, onAgain) {
+  const watch = el("div", {});
+  const told = el("div", { class: "stack" });
+  const fault = el("div", { hidden: true });
+  const player = resultPlayer(watch);
+  let drawnFor = "";
+  place.replaceChildren(watch, fault, told);
+
+  return {
+    /** Show a job as it is now. */
+    async show(job) {
+      player.show(job);
+      if (job.state !== "succeeded" || drawnFor === job.id) return;
+      drawnFor = job.id;
+      try {
+        const { audit, report } = await askJson(`/v1/jobs/${job.id}/audit`);
+        told.replaceChildren(...parts(job, audit, report, onAgain, fault));
+      } catch (problem) {
+        drawnFor = "";
+        showFault(fault, problem);
+      }
+    },
+    /** Stop playing. */
+    hide() {
+      player.hide();
+    },
+  };
+}
+
+function parts(job, audit, report, onAgain, fault) {
+  return [
+    facts(job, report),
+    actions(job, onAgain, fault),
+    job.result.fallback && el("p", { class: "notice notice--warning note" }, sentence(job.result.fallback)),
+    ...(report.warnings ?? []).map((one) => el("p", { class: "notice notice--warning note" }, sentence(one.detail))),
+    quality(report.quality),
+    forecast(report),
+    timings(report),
+    checks(audit),
+  ].filter(Boolean);
+}
+
+function facts(job, report) {
+  return el(
+    "dl",
+    { class: "figures" },
+    figure("Picture", size(report.size), `from ${size(report.source_size)}`),
+    figure("Size", bytes(job.result.byte_count)),
+    figure("Time", duration(job.result.seconds)),
+    figure("Model", report.model, [report.engine, report.precision].filter(Boolean).join(" · ")),
+  );
+}
+
+function figure(name, value, more) {
+  return el(
+    "div",
+    { class: "figure" },
+    el("dt", {}, name),
+    el("dd", {}, el("span", { class: "value" }, value), more && el("span", { class: "note" }, more)),
+  );
+}
+
+function actions(job, onAgain, fault) {
+  return el(
+    "div",
+    { class: "row" },
+    download(job, fault),
+    el("button", { type: "button", class: "button", onclick: () => onAgain(job) }, "Run again with…"),
+  );
+}
+
+/** A signed link opens by itself; what needs the key is fetched with it and then kept. */
+function download(job, fault) {
+  const name = `${job.asked.file_name || "upscaled"}`;
+  if (!job.result.url.includes("/v1/jobs/")) {
+    return el("a", { class: "button button--primary", href: job.result.url, download: "" }, "Download");
+  }
+  return el("button", { type: "button", class: "button button--primary", onclick: () => fetched(job, name, fault) }, "Download");
+}
+
+async function fetched(job, name, fault) {
+  try {
+    const reply = await ask(`/v1/jobs/${job.id}/output`);
+    const url = URL.createObjectURL(await reply.blob());
+    el("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } catch (problem) {
+    showFault(fault, problem);
+  }
+}
+
+const QUALITY = [
+  ["vmaf", "VMAF", (value) => value.toFixed(1)],
+  ["psnr_y", "PSNR-Y", (value) => `${value.toFixed(2)} dB`],
+  ["ssim", "SSIM", (value) => value.toFixed(4)],
+  ["flicker", "Flicker", rounded],
+];
+
+function quality(found) {
+  if (!found) return null;
+  const known = QUALITY.filter(([name]) => typeof found[name] === "number");
+  if (!known.length) return null;
+  return el(
+    "section",
+    { class: "stack stack--tight" },
+    el("h4", {}, "Quality"),
+    el("dl", { class: "figures" }, known.map(([name, words, said]) => figure(words, said(found[name])))),
+    el("p", { class: "note" }, "The result made as small as the source again and held against it; flicker compares how both change from frame to frame."),
+  );
+}
+
+function forecast(report) {
+  const { predicted, actual } = report;
+  if (!predicted || !actual) return null;
+  const row = (name, said, key) => {
+    const [before, after] = [predicted[key], actual[key]];
+    if (typeof before !== "number" || typeof after !== "number") return null;
+    const off = after ? error(Math.abs(before - after) / after).replace("±", "off by") : "";
+    return el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, said(before)), el("td", {}, said(after)), el("td", {}, off));
+  };
+  const rows = [row("Time", duration, "seconds"), row("Size", bytes, "byte_count")].filter(Boolean);
+  if (!rows.length) return null;
+  const head = ["", "Predicted", "Found", "Difference"].map((name) => el(name ? "th" : "td", name ? { scope: "col" } : {}, name));
+  return el(
+    "section",
+    { class: "stack stack--tight" },
+    el("h4", {}, "Predicted and found"),
+    el("div", { class: "table-frame" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))),
+  );
+}
+
+function timings(report) {
+  const stages = Object.entries(report.stage_seconds ?? {});
+  const most = Math.max(...stages.map(([, seconds]) => seconds), 0.001);
+  if (!stages.length) return null;
+  const rows = stages.map(([name, seconds]) => {
+    const bar = el("div", { class: "bar", "aria-hidden": "true" });
+    bar.style.setProperty("--done", String(seconds / most));
+    return el("div", { class: "timing" }, el("dt", {}, STAGES[name] ?? name), el("dd", { class: "number" }, duration(seconds)), bar);
+  });
+  return el(
+    "section",
+    { class: "stack stack--tight" },
+    el("h4", {}, "Where the time went"),
+    el("dl", { class: "timings" }, rows),
+    el("p", { class: "note" }, "The stages work side by side, so that together they may be longer than the whole."),
+  );
+}
+
+function checks(audit) {
+  const kept = audit.rules.filter((rule) => rule.ok).length;
+  const broken = audit.rules.length - kept;
+  const summary = broken
+    ? `Compared with the source: ${kept} of ${audit.rules.length} checks passed`
+    : `Compared with the source: all ${kept} checks passed`;
+  return el(
+    "details",
+    { class: "checks", open: broken > 0 },
+    el("summary", {}, summary),
+    el("ul", { class: "check-list" }, audit.rules.map(check)),
+  );
+}
+
+function check(rule) {
+  const mark = rule.ok ? "✓" : rule.hard ? "✗" : "!";
+  const word = rule.ok ? "kept" : rule.hard ? "broken" : "differs";
+  const name = rule.name.charAt(0).toUpperCase() + rule.name.slice(1);
+  return el(
+    "li",
+    { class: `checked checked--${word}` },
+    el("span", { class: "mark", "aria-hidden": "true" }, mark),
+    el("span", { class: "checked-name" }, name, el("span", { class: "only-heard" }, ` ${word}: `)),
+    el("span", { class: "note" }, `expected ${rule.expected}; found ${rule.found}`),
+  );
+}
