@@ -143,7 +143,7 @@ train: ## train a network: make train MODEL=fast-clean DATA=folder [MINUTES=20] 
 
 .PHONY: docs
 docs: .venv/.test ## write the pages of docs/reference from the code
-	$(BIN)/python docs/reference/generate.py
+	$(BIN)/python -m docs.reference.generate
 
 .PHONY: constraints
 constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)

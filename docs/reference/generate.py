@@ -14,6 +14,8 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs.reference.benchmark_chart import benchmark_chart
+from docs.reference.http_page import http_page
 from upscale_server import errors
 from upscale_server.cli.main import app
 from upscale_server.errors import UpscaleError
@@ -118,7 +120,13 @@ def _errors(base: type[UpscaleError]) -> Iterator[type[UpscaleError]]:
             yield from _errors(kind)
 
 
-PAGES = {"settings.md": settings_page, "cli.md": cli_page, "errors.md": errors_page}
+PAGES = {
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "errors.md": errors_page,
+    "http.md": http_page,
+    "../pictures/benchmarks.svg": benchmark_chart,
+}
 
 
 def main() -> None:

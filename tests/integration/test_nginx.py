@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +22,12 @@ import pytest
 from PIL import Image
 
 from tests.support.cli_runner import environment_for
+from tests.support.nginx import LIMIT_SECONDS, NGINX, configuration, free_ports, nginx_running, until
 from upscale_server.client.image_servers import ImageServers
 from upscale_server.client.images import ImageServer, Wish
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = range(8090, 8095)
-LIMIT_SECONDS = 60
-"""A wait must end; no expectation."""
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed here: apt-get install nginx-light")
 
@@ -83,66 +79,27 @@ class Balanced:
         return [line.split(", ") for line in self.log.read_text().splitlines()]
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody has right now."""
-    with ExitStack() as stack:
-        doors = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [door.getsockname()[1] for door in doors]
-
-
-def configuration(folder: Path, ports: Sequence[int], own: int) -> Path:
-    """Write a configuration around the shipped one, whose ports alone are replaced."""
+def site(ports: Sequence[int], own: int) -> str:
+    """Return the shipped configuration, whose ports alone are replaced."""
     shipped = (ROOT / "deploy" / "nginx" / "tsdsr.conf").read_text()
     for documented, port in zip(DOCUMENTED, ports, strict=True):
         assert 1 == shipped.count(f"server 127.0.0.1:{documented} ")
         shipped = shipped.replace(f"server 127.0.0.1:{documented} ", f"server 127.0.0.1:{port} ")
     assert 1 == shipped.count("listen 127.0.0.1:8080;")
-    (folder / "tsdsr.conf").write_text(shipped.replace("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{own};"))
-    places = "".join(
-        f"    {name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    user = "user root;\n" if os.geteuid() == 0 else ""  # else its processes may not write to the test's folder
-    (folder / "nginx.conf").write_text(
-        f"{user}daemon off;\nworker_processes 2;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\n"
-        "events { worker_connections 256; }\n"
-        f"http {{\n{places}    log_format visited '$upstream_addr';\n    access_log {folder}/access.log visited;\n"
-        f"    include {folder}/tsdsr.conf;\n}}\n"
-    )
-    return folder / "nginx.conf"
+    return shipped.replace("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{own};")
 
 
 @contextmanager
 def balanced(folder: Path) -> Iterator[Balanced]:
     """Run nginx; workers are started by the test and ended here."""
-    assert NGINX is not None
     own, *ports = free_ports(1 + len(DOCUMENTED))
-    file = configuration(folder, ports, own)
-    checked = subprocess.run([NGINX, "-t", "-c", str(file)], capture_output=True, text=True, check=False)
-    assert 0 == checked.returncode, checked.stderr
     found = Balanced(f"http://127.0.0.1:{own}", [Worker(port) for port in ports], folder / "access.log")
-    with subprocess.Popen([NGINX, "-c", str(file)], stderr=subprocess.DEVNULL) as nginx:
+    with nginx_running(configuration(folder, site(ports, own)), own):
         try:
-            until(lambda: listens(own))
             yield found
         finally:
-            nginx.send_signal(signal.SIGTERM)
-            nginx.wait(LIMIT_SECONDS)
             for worker in found.workers:
                 worker.kill()
-
-
-def listens(port: int) -> bool:
-    """Tell whether somebody listens there."""
-    with socket.socket() as door:
-        return door.connect_ex(("127.0.0.1", port)) == 0
-
-
-def until(fact: Callable[[], object]) -> None:
-    """Wait for a fact."""
-    end = time.monotonic() + LIMIT_SECONDS
-    while not fact():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
