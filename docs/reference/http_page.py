@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+from upscale_server.metrics import Metrics
 from upscale_server.service import VideoService
 from upscale_server.service.image import ImageService
 from upscale_server.settings import Settings
@@ -21,11 +22,12 @@ class _Unstarted:
     """What an application is made with where it only tells what it would answer."""
 
     settings: Settings
+    metrics: Metrics
 
 
 def http_page() -> str:
     """Return docs/reference/http.md."""
-    unstarted = _Unstarted(Settings())
+    unstarted = _Unstarted(Settings(), Metrics("none", tuple))
     video = video_app.create_app(cast("VideoService", unstarted)).openapi()
     image = image_app.create_app(cast("ImageService", unstarted)).openapi()
     rows = [

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
             (tmp_path / found.name).symlink_to(found)
     clip = write_clip(Clip(pictures=(Picture(width=64, height=48, frame_count=12),)), tmp_path / "in.mp4")
     (tmp_path / "clips").mkdir()
-    for copy in ("in.mkv", "video.mp4", "clips/a.mp4", "clips/b.mp4"):
+    for copy in ("in.mkv", "film.mp4", "video.mp4", "clips/a.mp4", "clips/b.mp4"):
         shutil.copyfile(clip, tmp_path / copy)
     picture = Image.effect_noise((40, 30), 60).convert("RGB")
     (tmp_path / "images").mkdir()
