@@ -64,10 +64,13 @@ function keptKey() {
 /** Ask and return the reply where it is a success. Throws a `Problem`, or an `AbortError` where `signal` ends it. */
 export async function ask(path, options = {}) {
   for (;;) {
+    const key = keptKey();
     const reply = await answered(path, options);
     if (reply.ok) return reply;
     const problem = await problemOf(reply);
-    if (problem.status !== 401 || !(await keyGiven(problem))) throw problem;
+    const isRefused = problem.status === 401;
+    if (isRefused && key !== keptKey()) continue; // one was given meanwhile
+    if (!isRefused || !(await keyGiven(problem))) throw problem;
   }
 }
 

@@ -3,24 +3,23 @@
 import { ask, askJson } from "./api.js";
 import { el } from "./dom.js";
 import { sentence, showFault } from "./fault.js";
-import { resultPlayer } from "./result_player.js";
+import "./player.js";
 import { bytes, duration, error, rounded, size } from "./words.js";
 
 const STAGES = { decode: "Decoding", upscale: "Upscaling", encode: "Encoding" };
 
 /** Return the card in a place; `onAgain` is asked to run the video again. */
 export function resultCard(place, onAgain) {
-  const watch = el("div", {});
+  const player = el("growing-player", { class: "player" });
   const told = el("div", { class: "stack" });
   const fault = el("div", { hidden: true });
-  const player = resultPlayer(watch);
   let drawnFor = "";
-  place.replaceChildren(watch, fault, told);
+  place.replaceChildren(player, fault, told);
 
   return {
     /** Show a job as it is now. */
     async show(job) {
-      player.show(job);
+      player.job = job;
       if (job.state !== "succeeded" || drawnFor === job.id) return;
       drawnFor = job.id;
       try {
@@ -33,7 +32,7 @@ export function resultCard(place, onAgain) {
     },
     /** Stop playing. */
     hide() {
-      player.hide();
+      player.job = null;
     },
   };
 }
