@@ -21,10 +21,14 @@ from tests.support.tiny_models import Form
 from upscale_server.cli.loading import load_pass
 from upscale_server.errors import BadRequest, ModelMissing, SourceError, UpscaleError
 from upscale_server.events import ignore
+from upscale_server.jobs.preview_studio import ServerStudio
 from upscale_server.media.types import Size
 from upscale_server.preview import Asked, Candidate, LocalStudio, Preview, make_preview, making
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.in_process import InProcess
+from upscale_server.workers.needs import PoolNeeds
+from upscale_server.workers.pool import Pool
+from upscale_server.workers.resident import Patience
 
 TICK = Fraction(1, 25)
 
@@ -218,6 +222,30 @@ def _psnr_of_bicubic(clip: Path, start: float, count: int) -> float:
         restored = resampled(resampled(luma, 240, 134), 480, 268)
         found.append(10 * np.log10(255**2 / np.mean((luma.astype(float) - restored) ** 2)))
     return float(np.mean(found))
+
+
+def test_worker_processes_make_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned, cut, upscaled and measured in other processes: the same preview, to the last number and byte."""
+    monkeypatch.setattr(making, "MOST", Size(128, 96))
+    clip = _clip(tmp_path)
+    asked = Asked(clip, Wish(scale=2, threads=1), _models("lanczos"), 0.4, 0.4, self_test=True)
+    with InProcess(load_pass) as executor:
+        here = _last(asked, LocalStudio(executor, Limits()), tmp_path / "here")
+    pool = Pool(PoolNeeds(lanes=1, model="lanczos", patience=Patience(1.0, 120.0), log_level="critical"))
+    pool.start()
+    try:
+        *_, there = make_preview(asked, ServerStudio(pool, Limits(), lambda: ""), tmp_path / "there", ignore)
+    finally:
+        pool.close()
+
+    assert here.crop == there.crop is not None
+    assert here.frame_times == there.frame_times
+    assert here.self_test == there.self_test
+    for one, other in zip((here.before, *here.items), (there.before, *there.items), strict=True):
+        assert one.path is not None
+        assert other.path is not None
+        assert one.path.read_bytes() == other.path.read_bytes()
+        assert one.quality == other.quality is not None
 
 
 def test_command_writes_files_a_strip_and_a_table(bundled_clip: Path, tmp_path: Path) -> None:

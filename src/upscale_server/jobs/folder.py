@@ -35,6 +35,11 @@ def sources_folder(temp_dir: Path) -> Path:
     return temp_dir / "sources"
 
 
+def previews_folder(temp_dir: Path) -> Path:
+    """Return where the folders of all previews are."""
+    return temp_dir / "previews"
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A finished file that only has to be stored; `facts` are JSON values about how it was made."""

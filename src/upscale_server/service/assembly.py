@@ -13,8 +13,10 @@ from upscale_server.disk import naming_write_faults
 from upscale_server.errors import NotFound, StorageError
 from upscale_server.jobs.folder import sources_folder, uploads_folder
 from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.previews import PreviewParts, Previews
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.webhooks import Sending, Webhooks
+from upscale_server.jobs.wishes import limits_of
 from upscale_server.metrics import Metrics
 from upscale_server.service.labels import work_of
 from upscale_server.service.results import Results
@@ -68,6 +70,12 @@ def telling(parts: Parts, results: Results, rules: FetchRules) -> Webhooks:
 
     post_rules = PostRules(rules.guard, settings.webhooks.timeout_seconds, rules.resolver)
     return Webhooks(parts.store.deliveries, Sending(settings.webhooks, post_rules, link, parts.owner))
+
+
+def previews_of(parts: Parts, pool: Pool) -> Previews:
+    """Return the server's previews."""
+    settings = parts.settings
+    return Previews(PreviewParts(pool, parts.fetch, settings.previews, limits_of(settings), parts.temp_dir))
 
 
 def folders_of(settings: Settings) -> Folders:

@@ -17,7 +17,7 @@ from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import bound_facts, get_logger
 from upscale_server.models.catalogue import CLASSICAL, MODEL_SUFFIXES, available
-from upscale_server.service.assembly import assembled, telling
+from upscale_server.service.assembly import assembled, previews_of, telling
 from upscale_server.service.counts import Counts
 from upscale_server.service.door import check_asked
 from upscale_server.service.figures import video_metrics
@@ -62,6 +62,7 @@ class VideoService:
         self.watching = Watching(parts.proxies_dir)
         self._webhooks = telling(parts, self.results, self._rules)
         self.news = QueueNews(parts.store, self._runner.progress)
+        self.previews = previews_of(parts, self._pool)
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._life = threading.Lock()
@@ -79,6 +80,7 @@ class VideoService:
             self._pool.start()
             self._runner.start()
             self._webhooks.start()
+            self.previews.start()
 
     def stop(self, drain_seconds: float | None = None) -> None:
         """Take no new work, let running segments end, then end every process. Safe to call twice."""
@@ -89,7 +91,9 @@ class VideoService:
                 return
             began = time.monotonic()
             if self._started:
+                self.previews.let_go()
                 self._runner.stop(seconds)
+                self.previews.stop()
             self._pool.close(max(0.0, seconds - (time.monotonic() - began)))
             self._webhooks.stop()
             self._stopped.set()  # before the store closes: who asks now is told that we stop, and not of a closed store

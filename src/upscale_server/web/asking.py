@@ -61,7 +61,7 @@ def asked_by_fields(fields: NewJobFields, models: Collection[str], source: Sourc
         BadRequest and its kinds, ModelMissing: a value that could never be done.
     """
     _check_size(fields)
-    _check_model(fields.model, models)
+    check_model(fields.model, models)
     _check_crf(fields)
     return Asked(
         source=source,
@@ -163,7 +163,7 @@ def _check_size(fields: NewJobFields) -> None:
         raise BadRequest(f"field target is {shorten(fields.target)}; nothing can be enlarged to that")
 
 
-def _check_model(name: str | None, models: Collection[str]) -> None:
+def check_model(name: str | None, models: Collection[str]) -> None:
     """Refuse what is no name of a model that is here; a path would let a caller open files of this machine."""
     if name is None:
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from upscale_server.checkpoint import Done
 from upscale_server.events import Event
+from upscale_server.media.excerpt import Excerpt
 from upscale_server.media.types import Segment
 from upscale_server.models.card import ModelCard
 from upscale_server.models.choices import Candidate
@@ -111,6 +112,22 @@ class MeasureQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteExcerpt:
+    """Write an exact excerpt of a source; answered with None."""
+
+    excerpt: Excerpt
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CompareVideos:
+    """Measure how near one video is to another of its size; answered with a `Quality`."""
+
+    reference: Path
+    distorted: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeSource:
     """Look at a stranger's file; answered with a `Looked`."""
 
@@ -133,6 +150,8 @@ Order = (
     | MakePlan
     | FinishVideo
     | MeasureQuality
+    | WriteExcerpt
+    | CompareVideos
     | ProbeSource
     | MakePoster
 )

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import cast
 
 from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, SourceCorrupt, UpscaleError
-from upscale_server.events import ignore
+from upscale_server.events import Observer, ignore
 from upscale_server.logs import get_logger
+from upscale_server.media.excerpt import Excerpt
 from upscale_server.media.look import Looked
 from upscale_server.models.base import Working
 from upscale_server.models.catalogue import CLASSICAL
@@ -21,12 +22,14 @@ from upscale_server.models.device import usable_cores
 from upscale_server.models.load import can_run
 from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan
+from upscale_server.quality import Quality
 from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.company import Company
 from upscale_server.workers.crew import Crew, DiedTwice, Seat
 from upscale_server.workers.job_executor import JobExecutor
 from upscale_server.workers.messages import (
+    CompareVideos,
     FindPace,
     Greet,
     LoadModels,
@@ -36,6 +39,7 @@ from upscale_server.workers.messages import (
     Settled,
     SettleModel,
     Setup,
+    WriteExcerpt,
 )
 from upscale_server.workers.needs import DOCUMENTED_LANES, PoolNeeds, lane_count, threads_of_a_lane
 from upscale_server.workers.status import LaneStatus, PoolStatus
@@ -137,6 +141,24 @@ class Pool:
                 hint="the file is damaged, or made to crash a decoder; the server's log says more",
             ) from err
 
+    def write_excerpt(self, excerpt: Excerpt, path: Path, observer: Observer, stop: Stopping) -> None:
+        """Write an exact excerpt of a source at the desk.
+
+        Raises:
+            Canceled: `stop` gave a reason.
+            SourceError and its kinds, DiskFull, StorageError: as `media.excerpt`.
+        """
+        self._desk.do(WriteExcerpt(excerpt, path), object(), observer, stop)
+
+    def compare(self, reference: Path, distorted: Path, observer: Observer, stop: Stopping) -> Quality:
+        """Measure how near one video is to another at the desk.
+
+        Raises:
+            Canceled: `stop` gave a reason.
+            UpscaleError and its kinds: as `quality.measure`.
+        """
+        return cast("Quality", self._desk.do(CompareVideos(reference, distorted), object(), observer, stop))
+
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""
         lanes, most = (lambda: self._ready_for(stop)[0]), (lambda: self._most_lanes(task))
@@ -212,7 +234,8 @@ class Pool:
         wish = replace(wish, model=model, threads=threads)
         if model in CLASSICAL or wish.engine != "auto" or wish.precision != "auto":
             return wish
-        ours = model is None or model == self._needs.model
+        by_name = self._needs.model is None and any(model == card.name for card in settled.cards)
+        ours = model in (None, self._needs.model) or by_name
         if not ours and not can_run(settled.way.engine, str(model)):
             return wish  # an added model of the other kind: what runs it here is found out with its plan
         precision = settled.way.precision if ours else "auto"

@@ -20,6 +20,7 @@ from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory, UpscaleError
 from upscale_server.events import Observer
 from upscale_server.logs import configure_worker, get_logger
+from upscale_server.media.excerpt import write_excerpt
 from upscale_server.media.look import Looked, look_at
 from upscale_server.media.poster import poster_of
 from upscale_server.media.types import Size
@@ -36,12 +37,13 @@ from upscale_server.models.ways import options_for
 from upscale_server.models.working_point import WorkingPoint
 from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan, make_plan
-from upscale_server.quality import Quality, fidelity_of
+from upscale_server.quality import Quality, fidelity_of, measure
 from upscale_server.settings import LogLevel, LogStyle
 from upscale_server.workers.held_pipe import HeldPipe, Telling
 from upscale_server.workers.memory import give_memory_back, keep_blocks
 from upscale_server.workers.messages import (
     Answer,
+    CompareVideos,
     FindPace,
     FinishVideo,
     Greet,
@@ -55,6 +57,7 @@ from upscale_server.workers.messages import (
     Settled,
     SettleModel,
     Setup,
+    WriteExcerpt,
 )
 
 WARM_SIZE = Size(854, 480)
@@ -119,8 +122,8 @@ class Bench:
         match order:
             case RunSegment():
                 return self._run(order, observer)
-            case FinishVideo() | MeasureQuality():
-                return _finished_or_measured(order, observer)
+            case FinishVideo() | MeasureQuality() | CompareVideos() | WriteExcerpt():
+                return _written_or_measured(order, observer)
             case MakePlan(source, wish, limits, choices):
                 return make_plan(source, wish, limits, Choices(choices, self._builds) if choices else None)
             case SettleModel() | FindPace() | ProbeSource() | MakePoster():
@@ -215,10 +218,19 @@ class Bench:
         )
 
 
-def _finished_or_measured(order: FinishVideo | MeasureQuality, observer: Observer) -> Finished | Quality:
-    if isinstance(order, MeasureQuality):
-        return fidelity_of(order.plan, order.path, observer)
-    return finish_video(order.plan, order.done, WorkDir(order.work, order.plan.digest), observer)
+def _written_or_measured(
+    order: FinishVideo | MeasureQuality | CompareVideos | WriteExcerpt, observer: Observer
+) -> Finished | Quality | None:
+    match order:
+        case MeasureQuality(plan, path):
+            return fidelity_of(plan, path, observer)
+        case CompareVideos(reference, distorted):
+            return measure(reference, distorted, observer=observer)
+        case WriteExcerpt(excerpt, path):
+            write_excerpt(excerpt, path, observer)
+            return None
+        case FinishVideo(plan, done, work):
+            return finish_video(plan, done, WorkDir(work, plan.digest), observer)
 
 
 def _found_out(order: SettleModel | FindPace | ProbeSource | MakePoster) -> Settled | Pace | Looked | bytes:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from upscale_server.errors import Canceled, Draining, OutOfMemory, UpscaleError
-from upscale_server.models.catalogue import BUILTIN
+from upscale_server.models.catalogue import BUILTIN, family
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan, make_plan
@@ -86,6 +86,17 @@ def test_another_model_gets_the_engine_of_the_lanes_where_that_runs_it(lanes_on:
     completed = Pool(PoolNeeds(lanes=1))._completed(Wish(model=model), settled, lanes=1)
 
     assert (model, engine, "auto", False) == (completed.model, completed.engine, completed.precision, completed.settled)
+
+
+def test_the_lanes_own_model_is_as_settled_when_it_is_named() -> None:
+    """Who names the built-in model gets the network that is loaded, and not a second one beside it."""
+    settled = Settled(tuple(family("fast").values()), Candidate("openvino", "bf16"))
+
+    completed = Pool(PoolNeeds(lanes=1))._completed(Wish(model="fast"), settled, lanes=1)
+
+    assert ("fast", "openvino", "bf16", True) == (
+        completed.model, completed.engine, completed.precision, completed.settled,
+    )  # fmt: skip
 
 
 class _Desk:
