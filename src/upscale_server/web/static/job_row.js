@@ -4,7 +4,7 @@ import { ask, askJson } from "./api.js";
 import { el, say, show } from "./dom.js";
 import { clearFault, sentence, showFault } from "./fault.js";
 import { resultCard } from "./result_card.js";
-import { count, duration, goal, nameOf, phase, rounded } from "./words.js";
+import { bytes, count, duration, goal, nameOf, phase, rounded } from "./words.js";
 
 /** The picture is asked for again so often while a job runs. */
 const LOOK_MS = 4000;
@@ -138,14 +138,14 @@ function built(job) {
 
 function draw(parts, job) {
   const { frames_done: done, frames_total: total } = job.progress;
-  const part = job.state === "succeeded" ? 1 : total ? done / total : 0;
+  const part = total ? done / total : 0;
   parts.row.dataset.state = job.state;
   say(parts.words, job.fault && job.state === "failed" ? `Failed. ${sentence(job.fault.detail)}` : phase(job));
   parts.bar.style.setProperty("--done", String(part));
-  parts.bar.classList.toggle("bar--still", job.state !== "running" && job.state !== "succeeded");
+  parts.bar.classList.toggle("bar--still", job.state !== "running");
   parts.bar.setAttribute("aria-valuenow", String(Math.round(100 * part)));
   parts.bar.setAttribute("aria-valuetext", phase(job));
-  show(parts.bar, !["failed", "canceled"].includes(job.state));
+  show(parts.bar, !FINISHED.includes(job.state));
   say(parts.numbers, numbers(job));
   if (job.state === "failed" && job.fault?.hint) say(parts.numbers, sentence(job.fault.hint));
   drawButtons(parts, job);
@@ -153,7 +153,7 @@ function draw(parts, job) {
 
 function numbers(job) {
   const { frames_done: done, frames_total: total, fps, eta_seconds: left } = job.progress;
-  if (job.state === "succeeded") return job.result ? `took ${duration(job.result.seconds)}` : "";
+  if (job.state === "succeeded") return job.result ? `in ${duration(job.result.seconds)} · ${bytes(job.result.byte_count)}` : "";
   if (!total) return "";
   const said = [`${count(done)} of ${count(total)} frames`];
   if (job.state === "running" && fps) said.push(`${rounded(fps)} fps`);

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { byId, el, say } from "./dom.js";
 import { sentence } from "./fault.js";
-import { bytes, clock, count, rounded, several } from "./words.js";
+import { bytes, clock, codec, container, count, rounded, several } from "./words.js";
 
 let poster = null;
 
@@ -35,7 +35,7 @@ function facts(source, probe) {
     ["Picture", sides],
     ["Length", [clock(probe.duration_seconds ?? 0, 1), frames].filter(Boolean).join(", ")],
     ["Rate", rate],
-    ["Codec", [probe.codec, probe.container].filter(Boolean).join(" in ")],
+    ["Codec", [codec(probe.codec), container(probe.container)].filter(Boolean).join(" in ")],
     ["Depth", probe.bit_depth ? `${probe.bit_depth} bit${probe.hdr ? `, ${probe.hdr}` : ""}` : ""],
     ["Colour", probe.colour],
     ["Size", bytes(source.byte_count)],

@@ -67,6 +67,29 @@ export function several(number, one, many) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
+const CODECS = {
+  h264: "H.264",
+  hevc: "HEVC",
+  av1: "AV1",
+  vp8: "VP8",
+  vp9: "VP9",
+  mpeg1video: "MPEG-1",
+  mpeg2video: "MPEG-2",
+  mpeg4: "MPEG-4",
+  prores: "ProRes",
+};
+const CONTAINERS = { mov: "MP4 or MOV", mp4: "MP4", matroska: "MKV", webm: "WebM", avi: "AVI", mpegts: "MPEG-TS", mpeg: "MPEG" };
+
+/** Return what people call a codec. */
+export function codec(name) {
+  return CODECS[name] ?? name;
+}
+
+/** Return what people call a container. */
+export function container(name) {
+  return CONTAINERS[name] ?? name;
+}
+
 const PHASES = {
   waiting: "Waiting for its turn",
   fetch: "Fetching the video",
@@ -99,7 +122,6 @@ export function nameOf(job) {
 
 /** Return what was asked of a job. */
 export function goal(asked) {
-  const wanted = TASKS[asked.task] ?? (asked.to ? `to ${size(asked.to)}` : asked.scale ? `${asked.scale} times` : "");
-  const codec = { hevc: "HEVC", h264: "H.264", av1: "AV1" }[asked.codec] ?? asked.codec;
-  return [wanted, asked.model && `model ${asked.model}`, codec].filter(Boolean).join(" · ");
+  const wanted = TASKS[asked.task] ?? (asked.to ? `to ${size(asked.to)}` : asked.scale ? `× ${asked.scale}` : "");
+  return [wanted, asked.model && `model ${asked.model}`, codec(asked.codec)].filter(Boolean).join(" · ");
 }
