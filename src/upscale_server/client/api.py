@@ -61,6 +61,10 @@ class Client:
         """
         return self._object("GET", "/health")
 
+    def about(self) -> Answer:
+        """Return the server's title and version, from its description at `GET /openapi.json`."""
+        return dict(self._object("GET", "/openapi.json").get("info") or {})
+
     def stats(self) -> Answer:
         """Return `GET /stats`."""
         return self._object("GET", "/stats")

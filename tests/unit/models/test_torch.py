@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import tiny_checkpoints, tiny_models
 from tests.support.tiny_models import Form
-from upscale_server.cli import doctor
+from upscale_server.cli import check_engines
 from upscale_server.errors import BadRequest, DeviceUnused, ModelInvalid, OutOfMemory, UpscaleError
 from upscale_server.events import ignore
 from upscale_server.media.types import Size
@@ -192,14 +192,15 @@ class _StaysOnTheCpu:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_doctor_warns_of_a_gpu_that_torch_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """A torch for the CPU on a machine with a GPU is found before a job is."""
-    assert "ok" == doctor._torch()[0]
+    assert "ok" == check_engines.torch_check().verdict
     monkeypatch.setattr(device, "nvidia_gpus", lambda: ("a GPU",))
 
-    verdict, found, advice = doctor._torch()
+    found = check_engines.torch_check()
 
-    assert "warning" == verdict
-    assert found.endswith("engines torch; the GPU is not usable")
-    assert "install torch for your CUDA version" in advice
+    assert "warning" == found.verdict
+    assert found.found.endswith("engines torch; the GPU is not usable")
+    assert "install torch for your CUDA version" in found.advice
+    assert "pip install --force-reinstall torch" == found.fix
 
 
 def test_the_plan_tells_the_versions_that_bytes_depend_on() -> None:

@@ -1,0 +1,405 @@
+"""`upscale doctor` on machines that lack something: each fault is planted, and found with a command that mends it."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from tests.support.served import LOADING, IdlePool, serving, settings_in
+from upscale_server import __version__
+from upscale_server.cli import check_codecs, check_disks, check_engines, check_servers, doors
+from upscale_server.cli.checks import Check, tried
+from upscale_server.cli.main import run
+from upscale_server.errors import MissingExtra, StorageError
+from upscale_server.jobs.store import JobStore
+from upscale_server.media import decoders, encoders
+from upscale_server.models import device, extras, host_memory, select
+from upscale_server.models.select import Measured
+from upscale_server.server_settings import S3, Storage
+from upscale_server.service import VideoService
+from upscale_server.settings import Settings
+from upscale_server.storage.links import load_or_make_secret
+from upscale_server.storage.s3 import S3Store
+
+KEY = "a-key-that-is-long-enough"
+
+
+def named(checks: Iterator[Check], name: str) -> Check:
+    """Return the check of a name."""
+    return next(one for one in checks if one.name == name)
+
+
+def in_shell(command: str) -> None:
+    """Do what a person does with a fix."""
+    subprocess.run(command, shell=True, check=True, capture_output=True)  # noqa: S602 - that is what a fix is for
+
+
+def with_s3(settings: Settings) -> Settings:
+    """Return settings whose results go to a bucket."""
+    s3 = S3(bucket="films", endpoint="http://127.0.0.1:9", access_key=SecretStr("a"), secret_key=SecretStr("b"))
+    return settings.model_copy(update={"storage": Storage(kind="s3", s3=s3)})
+
+
+# ---------------------------------------------------------------------------------------------------- the command
+
+
+def test_sound_machine_has_no_broken_check_and_each_warning_a_fix(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codecs, engines, disks, ports, store and database are all asked after; nothing is left behind."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+
+    code = run(["doctor", "--json"])
+
+    told = json.loads(capfd.readouterr().out)
+    checks = {one["name"]: one for one in told["checks"]}
+    assert (0, True) == (code, told["ok"])
+    assert {"decoders", "encoders", "engine openvino f32", "memory", "permissions", "port 29115", "port 8090",
+            "store of results", "jobs' database", "free disk for results"} <= set(checks)  # fmt: skip
+    assert [] == [name for name, one in checks.items() if one["verdict"] != "ok" and not one["fix"]]
+    assert [] == list(tmp_path.iterdir()), "what a server makes at its start is not made by looking"
+
+
+def test_people_are_told_one_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table says what is broken, a line after it what to type, and the exit code that something is."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "file" / "state"))
+
+    code = run(["doctor"])
+
+    said = capfd.readouterr()
+    assert 4 == code
+    assert any(line.split()[:3] == ["broken", "state", "folder"] for line in said.out.splitlines())
+    assert '  fix: export UPSCALE_STATE_DIR="$HOME/upscale-server"' in said.err.splitlines()
+
+
+def test_check_that_fails_itself_is_a_finding() -> None:
+    """Whatever a broken machine does, the other checks are told of; an extra's own command counts more than ours."""
+
+    def fails() -> Check:
+        raise OSError("libfoo.so.1: cannot open shared object file")
+
+    def lacks() -> Check:
+        raise MissingExtra("it needs an extra", hint="pip install 'upscale-server[s3]'")
+
+    one, other = tried("a library", fails, "pip install it"), tried("an extra", lacks)
+
+    assert ("broken", "OSError: libfoo.so.1: cannot open shared object file", "pip install it") == (
+        one.verdict, one.found, one.fix
+    )  # fmt: skip
+    assert ("broken", "pip install 'upscale-server[s3]'") == (other.verdict, other.fix)
+
+
+# ----------------------------------------------------------------------------------------------- codecs and engines
+
+
+@pytest.mark.parametrize(("missing", "verdict"), [("hevc", "broken"), ("vc1", "warning")])
+def test_missing_decoder_is_found(missing: str, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without H.264 or HEVC a server is none; without a rare one some sources are refused."""
+    monkeypatch.setattr(decoders, "decoder_exists", lambda codec: codec != missing)
+
+    found = named(check_codecs.codec_checks(), "decoders")
+
+    assert (verdict, "pip install --force-reinstall av") == (found.verdict, found.fix)
+    assert f"sources in {missing} will be refused" == found.advice
+
+
+def test_decoder_that_only_exists_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of names proves nothing: a picture must come out."""
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    monkeypatch.setattr(check_codecs, "CLIP", tmp_path / "clip.mp4")
+
+    assert "broken" == named(check_codecs.codec_checks(), "decoders").verdict
+
+
+@pytest.mark.parametrize(
+    ("working", "verdict"), [((), "broken"), (("libx264", "libx265"), "warning"), (encoders.DEFAULTS, "ok")]
+)
+def test_missing_encoder_is_found(working: tuple[str, ...], verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of graphics cards may be missing; ours come with the package."""
+    monkeypatch.setattr(encoders, "encoder_opens", lambda name: name in working)
+
+    found = named(check_codecs.codec_checks(), "encoders")
+
+    assert (verdict, verdict != "ok") == (found.verdict, bool(found.fix))
+
+
+def test_little_memory_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs would fail one after the other; fewer lanes need less."""
+    monkeypatch.setattr(host_memory, "free_bytes", lambda: 2**30 - 1)
+
+    found = named(check_engines.engine_checks(), "memory")
+
+    assert ("warning", "export UPSCALE_WORKERS__LANES=1") == (found.verdict, found.fix)
+
+
+def test_gpu_that_nothing_computes_on_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU without an engine for it is paid for and idle."""
+    monkeypatch.setattr(device, "nvidia_gpus", lambda: ("a GPU",))
+    monkeypatch.setattr(extras, "installed", lambda _engine: False)
+
+    found = check_engines.onnxruntime_check()
+
+    assert ("warning", "pip install 'upscale-server[cuda]'") == (found.verdict, found.fix)
+
+
+@pytest.mark.parametrize(
+    ("measured", "verdict"),
+    [
+        (Measured("cuda", "f32", fault="the GPU did not do the work"), "warning"),
+        (Measured("openvino", "bf16", "CPU", 0.1, 1000, 20.0, "20.0 dB from f32; expected at least 45"), "ok"),
+        (Measured("openvino", "f32", "CPU", 0.1, 1000, 120.0), "ok"),
+    ],
+)
+def test_engine_that_does_not_work_is_found(measured: Measured, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each engine is run on its device; one that is only not exact enough needs no mending."""
+    monkeypatch.setattr(select, "measure", lambda *_: (measured,))
+
+    found = named(check_engines.engine_checks(), f"engine {measured.engine} {measured.precision}")
+
+    assert (verdict, verdict != "ok") == (found.verdict, bool(found.fix))
+
+
+# ---------------------------------------------------------------------------------------------------------- folders
+
+
+def test_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder is asked for by its own setting, also one that is not made yet."""
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024 - the standard library's own kind
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage(10**12, 10**12, 4 * 10**9))
+
+    checks = {one.name: one for one in check_disks.disk_checks(settings_in(tmp_path / "state"))}
+
+    assert {"free disk for unfinished work": "export UPSCALE_TEMP_DIR=/a/larger/disk",
+            "free disk for results": "export UPSCALE_OUTPUT_DIR=/a/larger/disk",
+            "free disk here": "cd /a/larger/disk"} == {
+        name: one.fix for name, one in checks.items() if one.verdict == "warning"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [("state_dir", "state folder"), ("temp_dir", "unfinished work"), ("output_dir", "store of results")],
+)
+def test_folder_that_cannot_be_written_is_found(setting: str, name: str, tmp_path: Path) -> None:
+    """A file in the way of any of the three; the setting that names it is the way out."""
+    (tmp_path / "file").write_text("")
+    settings = settings_in(tmp_path / "state").model_copy(update={setting: tmp_path / "file" / "folder"})
+    checks = [*check_disks.disk_checks(settings), check_servers.store_check(settings)]
+
+    found = named(iter(checks), name)
+
+    assert ("broken", True) == (found.verdict, "is not writable: not a directory" in found.found)
+    assert found.fix.startswith(f"export UPSCALE_{setting.upper()}=")
+
+
+def test_folder_of_secrets_that_others_can_read_is_found_and_closed(tmp_path: Path) -> None:
+    """Who reads the key of links signs links; the command given closes what is open."""
+    state = tmp_path / "a state"
+    (state / "video").mkdir(parents=True, mode=0o700)
+    load_or_make_secret(state / "video" / "links.key")
+    before = check_disks.permissions_check(state)
+    (state / "video").chmod(0o755)
+    (state / "video" / "links.key").chmod(0o644)
+
+    found = check_disks.permissions_check(state)
+    in_shell(found.fix)
+
+    assert ("ok", "warning", "ok") == (before.verdict, found.verdict, check_disks.permissions_check(state).verdict)
+    assert "video, video/links.key" in found.found
+
+
+def test_folder_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was run once by root leaves a folder in which no other can start."""
+    (tmp_path / "video").mkdir()
+    monkeypatch.setattr("os.geteuid", lambda: 54_321)
+
+    found = check_disks.permissions_check(tmp_path)
+
+    assert ("broken", f"sudo chown -R 54321 {tmp_path}") == (found.verdict, found.fix)
+
+
+# ---------------------------------------------------------------------------------------------------------- servers
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[int]:
+    """Run somebody else's web server and give its port."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.01))
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_port_that_somebody_else_has_is_found(tmp_path: Path) -> None:
+    """The other program is not ours to stop; the command starts our server on a port that is free."""
+    with answering(b"<html>somebody else's page</html>") as port:
+        found = check_servers.port_check("video", port, settings_in(tmp_path))
+
+    assert ("warning", f"port {port} on 127.0.0.1 is in use") == (found.verdict, found.found)
+    doors.listening("127.0.0.1", int(found.fix.removeprefix("upscale serve video --port "))).close()
+
+
+def test_port_that_answers_nothing_is_found(tmp_path: Path) -> None:
+    """A program that speaks no HTTP holds it: its silence is not waited for longer than an answer may take."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def refuse() -> None:
+            one, _ = door.accept()
+            one.close()
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        found = check_servers.port_check("image", door.getsockname()[1], settings_in(tmp_path))
+        thread.join()
+
+    assert ("warning", True) == (found.verdict, found.fix.startswith("upscale serve image --port "))
+
+
+def test_free_port_is_told(tmp_path: Path) -> None:
+    """It is taken for a moment, and given back."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+
+    found = check_servers.port_check("image", port, settings_in(tmp_path))
+
+    assert ("ok", "free for the image server") == (found.verdict, found.found)
+
+
+@pytest.mark.parametrize("keys", ["", KEY, f"sha256:{'0' * 64}"])
+def test_own_server_is_asked_how_it_is(tmp_path: Path, keys: str) -> None:
+    """Its version and that it is ready; one that hides behind keys still says that it is there."""
+    settings = settings_in(tmp_path, api_keys=SecretStr(keys))
+    with serving(VideoService(settings, IdlePool())) as served:
+        port = int(served.url.rsplit(":", 1)[1])
+        found = check_servers.port_check("video", port, settings)
+
+    shown = (
+        "a server of ours, whose version needs its key," if keys.startswith("sha") else f"upscale-server {__version__}"
+    )
+    assert ("ok", f"{shown} answers and is ready") == (found.verdict, found.found)
+
+
+def test_own_server_that_is_not_ready_is_found(tmp_path: Path) -> None:
+    """It answers, and can do no job: with the reason, and where to ask again."""
+    settings = settings_in(tmp_path)
+    with serving(VideoService(settings, IdlePool(LOADING))) as served:
+        port = int(served.url.rsplit(":", 1)[1])
+        found = check_servers.port_check("video", port, settings)
+
+    assert ("warning", f"curl http://127.0.0.1:{port}/health") == (found.verdict, found.fix)
+    assert "0 of 1 lanes are ready" in found.found
+
+
+@pytest.mark.parametrize(
+    ("detail", "hint", "fix"),
+    [
+        (
+            "the store answered NoSuchBucket",
+            "create the bucket",
+            "aws s3 mb s3://films --endpoint-url http://127.0.0.1:9",
+        ),
+        ("the store answered 403", "look at UPSCALE_STORAGE__S3__REGION: it", "export UPSCALE_STORAGE__S3__REGION=..."),
+        ("the store answered RequestTimeTooSkewed", "set them by NTP", "sudo timedatectl set-ntp true"),
+        ("no valid certificate", "set AWS_CA_BUNDLE to it", "export AWS_CA_BUNDLE=/etc/ssl/certs/your-authority.pem"),
+        ("it does not give back what was written", None, "export UPSCALE_STORAGE__S3__ENDPOINT=..."),
+    ],
+)
+def test_store_that_refuses_is_found(
+    detail: str, hint: str | None, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refusal has one cause that is likeliest, and the command is for that."""
+    pytest.importorskip("boto3", reason="the extra [s3] is not installed here")
+
+    def refuses(_store: S3Store) -> None:
+        raise StorageError(detail, hint=hint)
+
+    monkeypatch.setattr(S3Store, "check", refuses)
+
+    found = check_servers.store_check(with_s3(settings_in(tmp_path)))
+
+    assert ("broken", detail, fix) == (found.verdict, found.found, found.fix)
+
+
+def test_store_that_is_away_is_found(tmp_path: Path) -> None:
+    """Nobody listens at its address."""
+    pytest.importorskip("boto3", reason="the extra [s3] is not installed here")
+
+    found = check_servers.store_check(with_s3(settings_in(tmp_path)))
+
+    assert ("broken", "export UPSCALE_STORAGE__S3__ENDPOINT=...") == (found.verdict, found.fix)
+    assert "cannot be reached" in found.found
+
+
+def test_database_that_does_not_open_is_found_and_moved_away(tmp_path: Path) -> None:
+    """A damaged file is put aside by the command; the next start makes a new one."""
+    settings = settings_in(tmp_path / "a state")
+    file = tmp_path / "a state" / "video" / "jobs.db"
+    file.parent.mkdir(parents=True)
+    before = check_servers.database_check(settings)
+    file.write_bytes(b"this is no database, whatever its name says" * 100)
+
+    found = check_servers.database_check(settings)
+    in_shell(found.fix)
+    after = check_servers.database_check(settings)
+    JobStore(f"sqlite:///{file}", 3).close()
+
+    assert ["ok", "broken", "ok", "ok"] == [
+        one.verdict for one in (before, found, after, check_servers.database_check(settings))
+    ]
+    assert file.with_name("jobs.db.old").exists()
+
+
+def test_database_that_the_setting_names_is_opened_there(tmp_path: Path) -> None:
+    """A file that is not there is not made; one that is damaged is found where it is."""
+    file = tmp_path / "elsewhere" / "jobs.sqlite"
+    settings = settings_in(tmp_path, database_url=SecretStr(f"sqlite:///{file}"))
+    before = check_servers.database_check(settings)
+    assert not file.parent.exists()
+    file.parent.mkdir()
+    file.write_bytes(b"this is no database, whatever its name says" * 100)
+
+    found = check_servers.database_check(settings)
+
+    assert ("ok", "broken", f"mv {file} {file}.old") == (before.verdict, found.verdict, found.fix)
+
+
+def test_database_server_that_is_away_is_found(tmp_path: Path) -> None:
+    """Nobody listens at its address; the password is not shown."""
+    pytest.importorskip("psycopg", reason="the extra [postgres] is not installed here")
+    address = SecretStr("postgresql://user:secret@127.0.0.1:9/jobs")
+
+    found = check_servers.database_check(settings_in(tmp_path, database_url=address))
+
+    assert ("broken", True) == (found.verdict, found.fix.startswith("export UPSCALE_DATABASE_URL="))
+    assert "secret" not in found.found
