@@ -3,8 +3,9 @@
 import { Problem, ask, askJson, blobUrl, send } from "./api.js";
 import "./compare.js";
 import { byId, el, say, show } from "./dom.js";
-import { clearFault, showFault } from "./fault.js";
+import { clearFault, sentence, showFault } from "./fault.js";
 import { modelFacts } from "./goal.js";
+import { qualityFacts } from "./quality_words.js";
 import { bytes, clock, count, duration, rounded } from "./words.js";
 
 const LOOK_MS = 700;
@@ -89,11 +90,12 @@ export function previewPanel(asked) {
     stage.frameTimes = view.frame_times;
     stage.items = items.map((item, place) => compared(item, urls[place], view));
     show(byId("preview-result"));
-    say(byId("preview-verdict"), verdict(view));
-    byId("preview-faults").replaceChildren(
+    say(byId("preview-verdict"), said(view));
+    byId("preview-said").replaceChildren(
       ...view.items.filter((item) => item.fault).map((item) =>
-        el("li", { class: "notice notice--bad note" }, `${item.model}: ${item.fault.detail}`),
+        el("li", { class: "notice notice--bad note" }, sentence(`${item.model}: ${item.fault.detail}`)),
       ),
+      ...view.warnings.map((one) => el("li", { class: "notice notice--warning note" }, sentence(one.detail))),
     );
     byId("preview-result").focus();
   }
@@ -165,24 +167,30 @@ function progress(view) {
 
 function compared(item, url, view) {
   const isBefore = item === view.before;
-  const label = isBefore ? (view.self_test ? "Original" : "Before (bicubic)") : item.model;
-  return { name: isBefore ? "before" : item.model, label, kind: "video", blobUrl: url, facts: isBefore ? {} : facts(item) };
+  return {
+    name: isBefore ? "before" : item.model,
+    label: isBefore ? "Before (bicubic)" : item.model,
+    kind: "video",
+    blobUrl: url,
+    facts: facts(item),
+  };
 }
 
+/** Return what is told of a side; a line that no side has stays out of the table. */
 function facts(item) {
-  const said = { Speed: item.fps ? `${rounded(item.fps)} fps` : "–", Time: duration(item.seconds) };
-  if (item.byte_count) said.Size = bytes(item.byte_count);
-  const quality = item.quality ?? {};
-  if (quality.vmaf !== null && quality.vmaf !== undefined) said.VMAF = quality.vmaf.toFixed(1);
-  if (quality.psnr_y) said["PSNR-Y"] = `${quality.psnr_y.toFixed(2)} dB`;
-  if (quality.ssim) said.SSIM = quality.ssim.toFixed(4);
-  if (quality.flicker !== null && quality.flicker !== undefined) said.Flicker = rounded(quality.flicker);
-  return said;
+  const { fps, seconds, byte_count: size, quality } = item;
+  const said = {};
+  if (fps) said.Speed = `${rounded(fps)} fps`;
+  if (seconds) said.Time = duration(seconds);
+  if (size) said.Size = bytes(size);
+  return { ...said, ...qualityFacts(quality) };
 }
 
-function verdict(view) {
-  const crop = view.crop ? " The picture is larger than a screen: its middle is shown, pixel for pixel." : "";
-  if (!view.self_test) return `Three seconds at ${view.width} × ${view.height}.${crop}`;
-  const best = view.best ? `By measurement ${view.best} is the best for this video.` : "No model stands out.";
-  return `The excerpt was made smaller and restored by each model, then held against the original. ${best}${crop}`;
+function said(view) {
+  const parts = [`${duration(view.seconds)} at ${view.width} × ${view.height}.`];
+  if (view.self_test && view.best) {
+    const best = view.best === "before" ? "No model helps here; bicubic restored it best" : `${view.best} restored it best`;
+    parts.push(sentence(view.best_because ? `${best}: ${view.best_because}` : best));
+  }
+  return parts.join(" ");
 }

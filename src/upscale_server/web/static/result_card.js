@@ -4,7 +4,8 @@ import { ask, askJson } from "./api.js";
 import { el } from "./dom.js";
 import { sentence, showFault } from "./fault.js";
 import "./player.js";
-import { bytes, duration, error, rounded, size } from "./words.js";
+import { qualityFacts } from "./quality_words.js";
+import { bytes, duration, error, size } from "./words.js";
 
 const STAGES = { decode: "Decoding", upscale: "Upscaling", encode: "Encoding" };
 
@@ -99,22 +100,14 @@ async function fetched(job, name, fault) {
   }
 }
 
-const QUALITY = [
-  ["vmaf", "VMAF", (value) => value.toFixed(1)],
-  ["psnr_y", "PSNR-Y", (value) => `${value.toFixed(2)} dB`],
-  ["ssim", "SSIM", (value) => value.toFixed(4)],
-  ["flicker", "Flicker", rounded],
-];
-
 function quality(found) {
-  if (!found) return null;
-  const known = QUALITY.filter(([name]) => typeof found[name] === "number");
+  const known = Object.entries(qualityFacts(found));
   if (!known.length) return null;
   return el(
     "section",
     { class: "stack stack--tight" },
     el("h4", {}, "Quality"),
-    el("dl", { class: "figures" }, known.map(([name, words, said]) => figure(words, said(found[name])))),
+    el("dl", { class: "figures" }, known.map(([name, words]) => figure(name, words))),
     el("p", { class: "note" }, "The result made as small as the source again and held against it; flicker compares how both change from frame to frame."),
   );
 }
