@@ -19,6 +19,7 @@ from docs.reference.http_page import http_page
 from upscale_server import errors
 from upscale_server.cli.main import app
 from upscale_server.errors import UpscaleError
+from upscale_server.metrics import FIGURES
 from upscale_server.settings import PREFIX, Settings
 
 HERE = Path(__file__).parent
@@ -120,11 +121,30 @@ def _errors(base: type[UpscaleError]) -> Iterator[type[UpscaleError]]:
             yield from _errors(kind)
 
 
+def metrics_page() -> str:
+    """Return docs/reference/metrics.md."""
+    rows = [
+        "# Figures for monitoring",
+        "",
+        "What `GET /metrics` tells in Prometheus' text format; [how to monitor](../howto/monitor.md) says how to have",
+        "it read. Figures of the image server have the label `worker` besides, the number of its process. Written by",
+        "`make docs` from `metrics/figures.py`.",
+        "",
+        "| figure | kind | labels | server | what it says |",
+        "|---|---|---|---|---|",
+    ]
+    for one in FIGURES:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        rows.append(f"| `{one.name}` | {one.kind} | {labels} | {', '.join(one.servers)} | {_one_line(one.about)} |")
+    return "\n".join(rows) + "\n"
+
+
 PAGES = {
     "settings.md": settings_page,
     "cli.md": cli_page,
     "errors.md": errors_page,
     "http.md": http_page,
+    "metrics.md": metrics_page,
     "../pictures/benchmarks.svg": benchmark_chart,
 }
 

@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import create_engine, update
 
 from upscale_server.errors import BadRequest, Conflict, MissingExtra, NotFound, QueueFull, StorageError
+from upscale_server.events import Event, JobBegun, JobEnded
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FOLLOWS, Asked, Claim, Job, NewJob, Outcome, Progress, Source, State, Wanted
 from upscale_server.jobs.store import JobStore
@@ -91,6 +92,32 @@ def test_job_comes_back_as_it_was_given(store: JobStore) -> None:
     assert ASKED == found.asked
     assert ("queued", 0, "k1", Progress()) == (found.state, found.attempt, found.key_id, found.progress)
     assert job == found
+
+
+def test_ends_are_told_once_and_only_when_they_are_on_the_disk(url: str, clock: Clock) -> None:
+    """Whoever counts is told of a first claim and of every end: by success, in the queue, of poison, unreadable."""
+    told: list[Event] = []
+    store = JobStore(url, attempts=1, clock=clock, observer=told.append)
+    _, second, _, fourth = (added(store) for _ in range(4))
+    store.want(second.id, "canceled")
+    clock.now += 10
+    claim = claimed(store)
+    store.finish(claim, OUTCOME)
+    with pytest.raises(Conflict):
+        store.finish(claim, OUTCOME)
+    store.hold(claimed(store), Progress("upscale"))
+    store.take_back("a")
+    with store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == fourth.id).values(asked=["no job"]))
+    assert store.claim("a", LEASE) is None
+    store.close()
+
+    begun = [one for one in told if isinstance(one, JobBegun)]
+    ends = [one for one in told if isinstance(one, JobEnded)]
+    assert ["canceled", "succeeded", "failed", "failed"] == [one.outcome for one in ends]
+    assert ["SD2HD", "SD2HD", "SD2HD", None] == [one.task for one in ends]
+    assert [True, False, False, True] == [one.seconds is None for one in ends]
+    assert [10, 10] == [pytest.approx(one.waited_seconds, abs=1) for one in begun]  # the clock goes on by milliseconds
 
 
 def test_accepted_job_outlives_the_process(url: str) -> None:

@@ -21,6 +21,9 @@ from tests.support.killing import wait_until
 from tests.support.scrape import Scrape, read
 from tests.support.served import NO_TLS
 from tests.support.server import LOOPBACK, Server, running, serving
+from upscale_server.metrics import FIGURES
+from upscale_server.metrics import Server as Kind
+from upscale_server.service.gpu_facts import gpu_facts
 
 FRAMES = 12
 REQUEST_ID = "the-id-of-one-request"
@@ -74,6 +77,19 @@ def test_counters_after_a_job_are_its_facts(seen: Seen) -> None:
     assert 1 == found.value("upscale_http_requests_total", route="/v1/jobs", method="POST", code="202")
 
 
+def missing_in(scrape: Scrape, server: Kind) -> set[str]:
+    """Return the figures of the table that a server that has worked does not tell; a GPU's only where there is one."""
+    wanted = {one.name: "_count" if one.kind == "histogram" else "" for one in FIGURES if server in one.servers}
+    if gpu_facts() is None:
+        del wanted["upscale_gpu_memory_bytes"]
+    return {name for name, suffix in wanted.items() if f"{name}{suffix}" not in scrape.names}
+
+
+def test_every_figure_of_the_table_is_told_by_a_server_that_has_worked(seen: Seen) -> None:
+    """What the dashboard asks for is in the table (`test_monitoring`), and what is in the table is really told."""
+    assert set() == missing_in(seen.scrape, "video")
+
+
 def test_a_loaded_lane_says_how_long_it_took(seen: Seen) -> None:
     """The server's own model is ready in its one lane, and its load was measured."""
     (loaded,) = seen.scrape.labels("upscale_model_loaded")
@@ -108,6 +124,7 @@ def test_image_servers_processes_answer_for_each_other(tmp_path: Path) -> None:
     before, later = (
         [one.total("upscale_pictures_total", worker=str(index)) for index in (0, 1)] for one in (scrapes[0], after)
     )
+    assert set() == missing_in(scrapes[0], "image")
     lines = (tmp_path / "server.log").read_text().splitlines()
     named = [line for line in lines if f"request_id={REQUEST_ID}" in line]
     assert 6 == sum("event=picture_done" in line for line in named) == sum("event=request" in line for line in named)

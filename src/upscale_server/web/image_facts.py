@@ -34,6 +34,7 @@ _ENDPOINTS = {
     "health": "GET /health",
     "info": "GET /info",
     "stats": "GET /stats",
+    "metrics": "GET /metrics",
     "livez": "GET /livez",
     "readyz": "GET /readyz",
     "files": "GET /files/{key}",
