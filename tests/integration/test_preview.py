@@ -18,8 +18,10 @@ from tests.support.clip_writer import write_clip
 from tests.support.inspect_media import contents_of
 from tests.support.kernels import resampled
 from tests.support.tiny_models import Form
+from upscale_server.cli.estimating import Estimating
 from upscale_server.cli.loading import load_pass
 from upscale_server.errors import BadRequest, ModelMissing, SourceError, UpscaleError
+from upscale_server.estimate import Bases, Estimate
 from upscale_server.events import ignore
 from upscale_server.jobs.preview_studio import ServerStudio
 from upscale_server.media.types import Size
@@ -279,6 +281,35 @@ def test_command_replaces_nothing_unasked(bundled_clip: Path, tmp_path: Path) ->
     assert "mine" == (tmp_path / "lanczos.mp4").read_text()
     assert 0 == run_here(*command, "-y").exit_code
     assert _times(tmp_path / "lanczos.mp4") == _times(tmp_path / "before.mp4")
+
+
+def test_command_replaces_nothing_unasked_where_it_chose_the_model(bundled_clip: Path, tmp_path: Path) -> None:
+    """The name of the file is known only with the plan; what has it stays, and nothing else is written."""
+    (tmp_path / "fast.mp4").write_text("mine")
+
+    refused = run_here("preview", bundled_clip, "-o", tmp_path, "--seconds", "0.1")
+
+    assert 2 == refused.exit_code
+    assert "fast.mp4 exists" in refused.stderr
+    assert [("fast.mp4", "mine")] == [(one.name, one.read_text()) for one in tmp_path.iterdir()]
+
+
+def test_command_takes_the_time_of_the_whole_from_what_this_machine_knows(
+    bundled_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own finished jobs count more than the speed of a preview, which is all that a new machine has."""
+    command = ("preview", bundled_clip, "-o", tmp_path / "out", "--model", "lanczos", "--seconds", "0.5", "-y")
+    new = run_here(*command, "--json").report["items"][0]
+    known = Estimate(65.0, 0.12, None, None, None, None, Bases("calibrated", "unknown"), 10)
+    monkeypatch.setattr(Estimating, "of", lambda _self, _plan: known)
+
+    found = run_here(*command, "--json").report["items"][0]
+    shown = run_here(*command)
+
+    assert "preview" == new["whole_video"]["basis"]
+    assert 150 / new["frames_per_second"] == pytest.approx(new["whole_video"]["seconds"])
+    assert {"seconds": 65.0, "basis": "calibrated", "error": 0.12} == found["whole_video"]
+    assert "1:05 ± 12% (calibrated)" in shown.stdout
 
 
 def test_command_shows_a_table_with_the_winner(bundled_clip: Path, tmp_path: Path) -> None:

@@ -6,18 +6,20 @@ The work itself is `upscale_server.preview`; this module brings a source, a fold
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from upscale_server.cli import options, talk
 from upscale_server.cli.loading import load_pass
 from upscale_server.cli.outputs import make_folder, move_into_place
+from upscale_server.cli.preview_report import Whole, record_of, table_of
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import interruptible, naming_memory, session_of
 from upscale_server.cli.video import limits_of
@@ -49,6 +51,15 @@ Folder = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is asked for, where it goes, and whether it may replace what is there."""
+
+    asked: Asked
+    folder: Path
+    overwrite: bool
+
+
 def preview(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="IN", help="A video.")],
@@ -68,7 +79,7 @@ def preview(
     as_json: options.Json = False,
 ) -> None:
     """Show a few seconds of a video through several models, beside the source enlarged by bicubic."""
-    from upscale_server.preview import Asked, Candidate
+    from upscale_server.preview import BEFORE, Asked, Candidate
     from upscale_server.wish import Wish
 
     settings = session_of(context).settings
@@ -78,10 +89,12 @@ def preview(
     folder = output or source.with_name(source.stem + _MARK)
     if not source.is_file():
         raise SourceNotFound(f"source {source} does not exist, or is no file")
-    _check(folder, asked, overwrite=overwrite)
+    run = _Run(asked, folder, overwrite)
+    _check(run, [BEFORE, *(one.name for one in asked.models)])
     with interruptible("run the same command again"), naming_memory():
-        made = _made(asked, folder, settings)
-    _tell(source, folder, made, as_json=as_json)
+        made = _made(run, settings)
+        wholes = {one.name: _whole(asked, one, made, settings) for one in made.items if one.plan is not None}
+    _tell(run, made, wholes, as_json=as_json)
 
 
 def _name(model: str) -> str:
@@ -89,23 +102,21 @@ def _name(model: str) -> str:
     return Path(model).stem if Path(model).suffix in {".onnx", ".safetensors"} else model
 
 
-def _check(folder: Path, asked: Asked, *, overwrite: bool) -> None:
+def _check(run: _Run, names: Iterable[str]) -> None:
     """Refuse before any work to write over what is there.
 
     Raises:
         BadRequest: something of a name that will be written is there.
     """
-    from upscale_server.preview import BEFORE
-
-    names = [f"{BEFORE}.mp4", STRIP, *(f"{one.name}.mp4" for one in asked.models)]
-    there = [name for name in names if os.path.lexists(folder / name)]
-    if there and not overwrite:
-        raise BadRequest(f"{folder / there[0]} exists", hint="give -y to replace it, or another folder with -o")
-    if folder.exists() and not folder.is_dir():
-        raise BadRequest(f"output {folder} is a file; expected a folder")
+    if run.folder.exists() and not run.folder.is_dir():
+        raise BadRequest(f"output {run.folder} is a file; expected a folder")
+    paths = [run.folder / STRIP, *(run.folder / f"{name}.mp4" for name in names)]
+    there = [path for path in paths if os.path.lexists(path)]
+    if there and not run.overwrite:
+        raise BadRequest(f"{there[0]} exists", hint="give -y to replace it, or another folder with -o")
 
 
-def _made(asked: Asked, folder: Path, settings: Settings) -> Preview:
+def _made(run: _Run, settings: Settings) -> Preview:
     """Make a preview beside the folder and move its files there when all are whole."""
     from upscale_server.media.strip import write_strip
     from upscale_server.preview import LocalStudio, make_preview
@@ -115,17 +126,42 @@ def _made(asked: Asked, folder: Path, settings: Settings) -> Preview:
     load = partial(load_pass, engines=str(choices.builds.folder) if choices.builds else "")
     with (
         InProcess(load, choices.points) as executor,
-        Watcher(asked.source.name) as watcher,
-        _work_folder(folder) as work,
+        Watcher(run.asked.source.name) as watcher,
+        _work_folder(run.folder) as work,
     ):
         studio = LocalStudio(executor, limits_of(settings), choices)
-        for grown in make_preview(asked, studio, work, both(watcher, log_event)):
+        found = None
+        for grown in make_preview(run.asked, studio, work, both(watcher, log_event)):
+            if found is None and not run.asked.models:  # only now it is known which model is taken
+                _check(run, [one.name for one in grown.items])
             found = grown
+        if found is None:
+            raise UpscaleError("a preview ended without a word")
         sides = [(one.name, one.path) for one in (found.before, *found.items) if one.path is not None]
         write_strip(sides, found.frame_count // 2, work / STRIP)
         for path in [work / STRIP, *(path for _, path in sides)]:
-            move_into_place(path, folder / path.name)
+            move_into_place(path, run.folder / path.name)
     return found
+
+
+def _whole(asked: Asked, shown: Shown, made: Preview, settings: Settings) -> Whole:
+    """Return how long the whole video would take: by this machine's own jobs, else at the speed of the preview."""
+    from upscale_server.cli.estimating import Estimating
+    from upscale_server.plan import make_plan
+    from upscale_server.preview import named
+
+    here = Whole(made.whole_frames / shown.fps if shown.fps else None, "preview")
+    if shown.plan is None:
+        return here
+    wish = replace(asked.wish, model=named(shown.plan))
+    try:
+        plan = make_plan(asked.source, wish, limits_of(settings), choices_of(settings))
+        with Estimating(settings, measure=False) as estimating:
+            estimate = estimating.of(plan)
+    except UpscaleError:  # what the preview shows in 8 bits may not be possible as a job; its command says why
+        return here
+    known = estimate.basis.seconds in ("measured", "calibrated")
+    return Whole(estimate.seconds, estimate.basis.seconds, estimate.seconds_error) if known else here
 
 
 @contextmanager
@@ -141,91 +177,20 @@ def _work_folder(folder: Path) -> Iterator[Path]:
             folder.rmdir()
 
 
-def _tell(source: Path, folder: Path, made: Preview, *, as_json: bool) -> None:
+def _tell(run: _Run, made: Preview, wholes: Mapping[str, Whole], *, as_json: bool) -> None:
     for code, detail in made.warnings:
         talk.warn(code, detail)
     for one in (made.before, *made.items):
         if one.fault is not None:
             talk.fail(one.fault, about=one.name)
     if as_json:
-        talk.result_json(_record(source, folder, made))
+        record = record_of(run.folder, made, wholes)
+        talk.result_json({"source": str(run.asked.source), **record, "strip": str(run.folder / STRIP)})
     else:
-        talk.result_table("", *_table(made))
+        talk.result_table("", *table_of(made, wholes))
         if made.self_test is not None and made.self_test.ranking is not None:
             talk.result(made.self_test.ranking.text)
-        talk.result(f"{folder}: {made.size}, {made.frame_count} frames from {made.start_seconds:g} s")
+        talk.result(f"{run.folder}: {made.size}, {made.frame_count} frames from {made.start_seconds:g} s")
     faults = [one.fault.exit_code for one in made.items if one.fault is not None]
     if faults:
         raise typer.Exit(max(faults))
-
-
-def _table(made: Preview) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    columns: tuple[str, ...] = ("model", "fps", "whole video")
-    if made.self_test is not None:
-        columns += ("VMAF", "PSNR-Y", "SSIM", "flicker")
-    rows = []
-    for one in (made.before, *made.items):
-        row: tuple[object, ...] = (one.name, _or_dash(one.fps, ".1f"), _length(_whole_seconds(made, one)))
-        if made.self_test is not None:
-            row += _measured(one)
-        rows.append(row)
-    return columns, rows
-
-
-def _measured(one: Shown) -> tuple[str, ...]:
-    found = one.quality
-    if found is None:
-        return ("–",) * 4
-    return _or_dash(found.vmaf, ".2f"), f"{found.psnr_y:.2f}", f"{found.ssim:.4f}", _or_dash(found.flicker, ".3f")
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
-
-
-def _whole_seconds(made: Preview, one: Shown) -> float | None:
-    """Return how long the whole video would take at the measured speed."""
-    return made.whole_frames / one.fps if one.fps else None
-
-
-def _length(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _record(source: Path, folder: Path, made: Preview) -> dict[str, Any]:  # JSON values of many types
-    from upscale_server.media.types import record
-
-    return {
-        "source": str(source),
-        "output": str(folder),
-        "size": str(made.size),
-        "start_seconds": made.start_seconds,
-        "frames": made.frame_count,
-        "frame_times": [round(one, 6) for one in made.frame_times],
-        "crop": record(made.crop),
-        "before": _side(folder, made, made.before),
-        "items": [_side(folder, made, one) for one in made.items],
-        "strip": str(folder / STRIP),
-        "self_test": record(made.self_test),
-        "warnings": [{"code": code, "detail": detail} for code, detail in made.warnings],
-    }
-
-
-def _side(folder: Path, made: Preview, one: Shown) -> dict[str, Any]:  # JSON values of many types
-    from upscale_server.media.types import record
-
-    whole = _whole_seconds(made, one)
-    return {
-        "model": one.name,
-        "file": None if one.path is None else str(folder / one.path.name),
-        "bytes": one.byte_count,
-        "seconds": one.seconds,
-        "frames_per_second": one.fps,
-        "whole_video_seconds": None if whole is None else round(whole, 1),
-        "quality": record(one.quality),
-        "fault": one.fault.as_record() if isinstance(one.fault, UpscaleError) else None,
-    }

@@ -4,6 +4,7 @@ It makes files and numbers; showing them belongs to `cli` and `web`, and where s
 """
 
 from upscale_server.preview.making import make_preview
+from upscale_server.preview.side import named
 from upscale_server.preview.studio import LocalStudio, Studio
 from upscale_server.preview.values import (
     BEFORE,
@@ -28,4 +29,5 @@ __all__ = [
     "Shown",
     "Studio",
     "make_preview",
+    "named",
 ]
