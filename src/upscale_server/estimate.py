@@ -13,7 +13,7 @@ from typing import Any
 
 from upscale_server.calibration import Basis, Calibration, Predicted, Timing
 from upscale_server.measured import Measured, output_megapixels
-from upscale_server.media.encoders import DEFAULTS
+from upscale_server.media.encoders import DEFAULTS, PRESETS
 from upscale_server.media.formats import bits_of, subsampling_of
 from upscale_server.media.types import record
 from upscale_server.models.choices import Candidate, Choices
@@ -55,26 +55,36 @@ class Estimate:
         return Predicted(self.seconds, self.byte_count, self.basis.seconds, self.basis.byte_count)
 
 
-_PIECES_TO_WHOLE = 1.04
-"""Pictures weigh more in a long video than in a piece: an encoder that sees nothing follow saves on a piece's last
-frames. Measured on ten clips, HEVC; where this encoder's own finished jobs show their factor, that is taken."""
+_PIECES_TO_WHOLE = 1.06
+"""Pictures weigh more in a whole video than its pieces say: an encoder that sees nothing follow saves on a piece's last
+frames. The median of nine real clips with HEVC, four with H.264 and four with AV1; where this encoder's own finished
+jobs show their factor, that is taken."""
+_BY_SOURCE = 0.75
+"""Part of the belief that bytes are spent where the source spends its own: on the same clips the error's spread was 4 %
+that way and 9 % frame by frame, which does not depend on what the source's encoder was told."""
 _LEAST_ERROR = 0.1
 _MOST_APART = 2.0
 """How far the source's own distribution of bytes may move a figure: a source can be odd in a way that says nothing."""
 _ROUGH_ERROR = 0.5
 _CRF_STEPS = 6
 """So many steps of CRF double the bytes, by the encoders' design."""
-_TIMES_SOURCE = {"libx264": 4.3, "libx265": 3.1, "libsvtav1": 2.6}
-"""Bytes of the picture over those of its source where the pixels are four times as many, with the default CRF."""
-_BY_PIXELS = 0.75
+_TIMES_SOURCE = {"libx264": 4.2, "libx265": 3.0, "libsvtav1": 2.7}
+"""Bytes of the picture over those of its source where the pixels are four times as many, with the default CRF: medians
+of nine strongly compressed real clips, which lay within a third of that."""
+_BY_PIXELS = 0.6
 """The power of the number of pixels that bytes grow with: larger pictures are smoother."""
-_ENCODE_CORE_SECONDS = {"libx264": 0.05, "libx265": 0.12, "libsvtav1": 0.06}
-"""Core seconds for a million output pixels with the default preset, decoding, joining and audit included."""
-_LANCZOS_CORE_SECONDS = 0.02
-_BASE_BYTES = 230 << 20
-"""The interpreter, its libraries and a small network."""
-_FRAMES_HELD = {"libx264": 60, "libx265": 50, "libsvtav1": 80}
-"""Output frames that an encoder and the windows between the stages hold at once."""
+_MOST_BITS_A_PIXEL = {"libx264": 0.7, "libx265": 0.5, "libsvtav1": 0.45}
+"""Twice what the hardest of those clips took: a hardly compressed source does not make its output larger."""
+_CORE_SECONDS = {"libx264": 0.10, "libx265": 0.14, "libsvtav1": 0.09}
+"""For a million output pixels with the default preset, all but the network: measured on a machine with AVX-512."""
+_PRESET_STEP = 1.6
+"""What a slower preset takes more, about."""
+_BASE_BYTES = 150 << 20
+_NETWORK_BYTES = 110 << 20
+"""The interpreter with its libraries, and a built-in network with its engine."""
+_BYTES_A_PIXEL = {"libx264": 225, "libx265": 225, "libsvtav1": 300}
+"""Bytes for each pixel of an output frame of 8 bits and 4:2:0, in the encoder and in the windows between the stages:
+so the peak memory of twenty jobs from 404x720 to 3840x2160 is met within 15 % (HEVC, H.264) and 30 % (AV1)."""
 
 
 def estimate_of(plan: Plan, calibration: Calibration, measured: Measured | None = None) -> Estimate:
@@ -85,10 +95,11 @@ def estimate_of(plan: Plan, calibration: Calibration, measured: Measured | None 
         calibration: this machine's finished jobs.
         measured: what its own pieces showed, None where none were made (`calibration.measured` may know them).
     """
-    timing = calibration.predict(plan, measured)
+    size = _measured_size(plan, calibration, measured) if measured else _rough_size(plan, calibration)
+    picture = None if size.byte_count is None else max(0, size.byte_count - plan.samples.other_bytes - plan.padding)
+    timing = calibration.predict(plan, measured, picture)
     if timing.seconds is None:
         timing = _rough_time(plan, Choices(calibration.path.with_name("choices.json")))
-    size = _measured_size(plan, calibration, measured) if measured else _rough_size(plan, calibration)
     return Estimate(
         seconds=None if timing.seconds is None else round(timing.seconds, 1),
         seconds_error=None if timing.error is None else round(timing.error, 2),
@@ -105,15 +116,15 @@ def picture_bytes(plan: Plan, measured: Measured) -> int:
     """Return what the pieces make of the whole picture.
 
     Keyframes are counted apart: a piece begins with one, a job has one for each segment and GOP. The other frames are
-    taken for what the pieces' are, once frame by frame, once by what the source spends on them: the mean of both was
-    nearer than either (benchmarks/LOG.md).
+    taken for what the pieces' are, partly frame by frame, mostly by what the source spends on them.
     """
     leads = _keyframes(plan)
     lead = statistics.mean(one.lead_bytes for one in measured.pieces)
     rest = sum(one.byte_count - one.lead_bytes for one in measured.pieces)
     frames = sum(one.frame_count - 1 for one in measured.pieces)
     by_frames = rest / frames * max(0, plan.frame_count - leads) if frames else 0.0
-    return round(lead * leads + (by_frames + _by_source(plan, measured, rest, by_frames)) / 2)
+    by_source = _by_source(plan, measured, rest, by_frames)
+    return round(lead * leads + (1 - _BY_SOURCE) * by_frames + _BY_SOURCE * by_source)
 
 
 def _by_source(plan: Plan, measured: Measured, rest: int, by_frames: float) -> float:
@@ -150,14 +161,17 @@ def _measured_size(plan: Plan, calibration: Calibration, measured: Measured) -> 
 
 def _rough_size(plan: Plan, calibration: Calibration) -> _Weight:
     """Return the size by the source's own: what is hard for one encoder is hard for the other."""
+    source, codec = source_picture_bytes(plan), plan.encoder.codec
+    if not source:
+        return _Weight(None, None, "unknown")
     times = calibration.bytes_over_source(plan)
-    if times is None:
-        usual = _TIMES_SOURCE.get(plan.encoder.codec, _TIMES_SOURCE["libx265"])
-        larger = plan.target.pixels / plan.source.size.pixels / 4
-        default = DEFAULTS[plan.encoder.codec][0]
-        times = usual * larger**_BY_PIXELS * 2 ** ((default - plan.encoder.crf) / _CRF_STEPS)
-    source = source_picture_bytes(plan)
-    return _Weight(_within(plan, source * times), _ROUGH_ERROR, "rough") if source else _Weight(None, None, "unknown")
+    if times is not None:
+        return _Weight(_within(plan, source * times), _ROUGH_ERROR, "rough")
+    finer = 2 ** ((DEFAULTS[codec][0] - plan.encoder.crf) / _CRF_STEPS)
+    larger = (plan.target.pixels / plan.source.size.pixels / 4) ** _BY_PIXELS
+    most = _MOST_BITS_A_PIXEL.get(codec, _MOST_BITS_A_PIXEL["libx265"]) * output_megapixels(plan) * 1e6 / 8
+    usual = _TIMES_SOURCE.get(codec, _TIMES_SOURCE["libx265"]) * larger * source
+    return _Weight(_within(plan, min(usual, most) * finer), _ROUGH_ERROR, "rough")
 
 
 def source_picture_bytes(plan: Plan) -> int:
@@ -181,14 +195,24 @@ def _rough_time(plan: Plan, choices: Choices) -> Timing:
         if rate is None:
             return Timing()
         network += rate * one.size_in.pixels * plan.frame_count / 1e6
-    core_seconds = _ENCODE_CORE_SECONDS.get(plan.encoder.codec, 0.0) + _LANCZOS_CORE_SECONDS
-    others = output_megapixels(plan) * core_seconds / plan.encoder.threads
+    others = output_megapixels(plan) * _core_seconds(plan) / plan.encoder.threads
     return Timing(network + others, _ROUGH_ERROR, "rough")
+
+
+def _core_seconds(plan: Plan) -> float:
+    """Return what a core takes for a million output pixels, the network aside; graphics cards encode beside it."""
+    codec, presets = plan.encoder.codec, PRESETS[plan.encoder.codec]
+    slower = presets.index(plan.encoder.preset) - presets.index(DEFAULTS[codec][1])
+    if codec == "libsvtav1":  # its presets are numbered the other way round
+        slower = -slower
+    return _CORE_SECONDS[codec] * _PRESET_STEP**slower if codec in _CORE_SECONDS else min(_CORE_SECONDS.values()) / 2
 
 
 def _memory(plan: Plan) -> int:
     """Return the memory that a job of one lane holds at most."""
     across, down = subsampling_of(plan.encoder.pixel_format)
     samples = 1 + (2 / (across * down) if across else 0)
-    frame = plan.target.pixels * samples * (2 if bits_of(plan.encoder.pixel_format) > 8 else 1)
-    return round(_BASE_BYTES + frame * (_FRAMES_HELD.get(plan.encoder.codec, 50) + 2 * plan.lanes * plan.batch))
+    wider = samples / 1.5 * (2 if bits_of(plan.encoder.pixel_format) > 8 else 1)
+    pictures = plan.target.pixels * _BYTES_A_PIXEL.get(plan.encoder.codec, _BYTES_A_PIXEL["libx265"]) * wider
+    networks = _NETWORK_BYTES * sum(bool(one.card.path) for one in plan.passes)
+    return round(_BASE_BYTES + networks + pictures)

@@ -18,15 +18,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from tests.support import bent_clips
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
-from tests.support.job_parts import LocalLanes, Ready, Shelf, asked_of, job_of, left_behind, parts_in, result_of
+from tests.support.job_parts import (
+    LocalLanes,
+    Ready,
+    Shelf,
+    Stoppable,
+    asked_of,
+    job_of,
+    left_behind,
+    parts_in,
+    result_of,
+)
 from tests.support.killing import wait_until
+from upscale_server.calibration import Calibration
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import (
     Conflict,
@@ -180,6 +191,34 @@ def test_job_leaves_its_result_and_nothing_else(clip: Path, tmp_path: Path) -> N
         )  # fmt: skip
         assert done.outcome.report["plan"]
         assert done.plan is not None
+
+
+def test_jobs_are_held_against_what_was_said_of_them_and_teach_the_next(clip: Path, tmp_path: Path) -> None:
+    """The report has both; what the first job took is what the second is expected to take."""
+    with running(parts_in(tmp_path)) as (parts, runner):
+        first, second = (report_of(ended(parts, submit(parts, runner, job_of(clip)))) for _ in range(2))
+
+    assert ["rough", "calibrated"] == [one["predicted"]["basis"]["seconds"] for one in (first, second)]
+    assert first["actual"]["byte_count"] == second["actual"]["byte_count"]
+    # Both jobs are the same work, on a machine that does other things, too.
+    assert 0.1 * first["actual"]["seconds"] < second["predicted"]["seconds"] < 10 * first["actual"]["seconds"]
+    learned = Calibration.in_folder(parts.settings.state_dir).jobs()
+    assert [first["actual"]["seconds"], second["actual"]["seconds"]] == [round(one.seconds or 0, 3) for one in learned]
+
+
+def test_a_job_beside_another_teaches_no_time(clip: Path, tmp_path: Path) -> None:
+    """What two jobs take of one machine together is true of neither."""
+
+    class Crowded(LocalLanes):
+        def executor(self, task: str | None, stop: Stop) -> Executor:
+            return replace(cast("Stoppable", super().executor(task, stop)), alone=False)
+
+    with running(parts_in(tmp_path, Crowded())) as (parts, runner):
+        report = report_of(ended(parts, submit(parts, runner, job_of(clip))))
+
+    assert report["actual"]["seconds"] > 0
+    (learned,) = Calibration.in_folder(parts.settings.state_dir).jobs()
+    assert (None, report["actual"]["byte_count"]) == (learned.seconds, learned.byte_count)
 
 
 def test_twenty_duplicates_are_one_job(clip: Path, tmp_path: Path) -> None:

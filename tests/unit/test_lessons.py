@@ -85,7 +85,7 @@ def test_the_report_holds_what_was_said_before(plan: Plan, tmp_path: Path) -> No
     told = job.lesson.end(job.result(), alone=True)
 
     assert {"seconds": "measured", "byte_count": "measured"} == told["predicted"]["basis"]
-    assert pytest.approx(0.5 + plan.frame_count * 0.2 * 0.9, abs=0.05) == told["predicted"]["seconds"]
+    assert pytest.approx(0.5 + plan.frame_count * 0.2 * 0.88, abs=0.05) == told["predicted"]["seconds"]
     (learned,) = job.calibration.jobs()
     assert pytest.approx(0.2) == learned.piece_seconds
     assert told["predicted"]["byte_count"] == learned.predicted.byte_count

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -411,6 +412,69 @@ def test_plan_probe_and_models_are_results(bundled_clip: Path, capfd: Captured) 
         code, out, _ = _upscale(*command, "--json", capfd=capfd)
         assert 0 == code
         assert all(isinstance(json.loads(line), dict) for line in out)
+
+
+def test_plan_says_what_a_job_will_take_and_measures_when_asked(
+    bundled_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    """Without measuring the size is rough; measured once, also the next plain plan of the same bytes knows it."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(bundled_clip.read_bytes())
+    quick = ("--model", "lanczos", "--preset", "ultrafast", "--json")
+
+    before, *_ = _upscale("plan", bundled_clip, *quick, capfd=capfd)[1]
+    measured, *_ = _upscale("plan", bundled_clip, *quick, "--measure", capfd=capfd)[1]
+    after, *_ = _upscale("plan", copy, *quick, capfd=capfd)[1]
+
+    bases = [json.loads(line)["estimate"]["basis"] for line in (before, measured, after)]
+    assert ["rough", "measured", "measured"] == [one["byte_count"] for one in bases]
+    assert ["rough", "measured", "measured"] == [one["seconds"] for one in bases]
+    assert ["copy.mp4"] == [one.name for one in tmp_path.iterdir() if one.is_file()]
+
+
+def test_plan_shows_an_estimate_with_its_error_and_where_it_is_from(
+    bundled_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    """A line each for time, bytes, memory and disk."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+
+    _, out, _ = _upscale("plan", bundled_clip, "--model", "lanczos", capfd=capfd)
+
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in out)
+    assert re.fullmatch(r"[\d.]+ s ± 50% \(rough\)", facts["time"])
+    assert re.fullmatch(r"[\d.]+ MiB ± 50% \(rough\)", facts["bytes"])
+    assert {"memory", "disk while it runs"} <= set(facts)
+
+
+def test_a_finished_job_is_held_against_what_was_said_of_it_and_doctor_tells(
+    bundled_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    """The JSON has both; the first job's rough prediction is not judged, the second's, which the first taught, is."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+
+    first, second = (
+        json.loads(_upscale("video", bundled_clip, "-o", tmp_path / name, *QUICK, "--json", capfd=capfd)[1][0])
+        for name in ("a.mp4", "b.mp4")
+    )
+    checks = json.loads(_upscale("doctor", "--json", capfd=capfd)[1][0])["checks"]
+
+    assert ["rough", "calibrated"] == [one["predicted"]["basis"]["seconds"] for one in (first, second)]
+    assert first["bytes"] == first["actual"]["byte_count"]
+    (found,) = [one["found"] for one in checks if one["name"] == "estimates"]
+    assert re.fullmatch(r"time off by \d+% \(median of 1\), size not judged yet", found)
+
+
+def test_doctor_says_when_no_estimate_can_be_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    """No error is not an error of zero."""
+    monkeypatch.setenv("UPSCALE_STATE_DIR", str(tmp_path / "state"))
+
+    checks = json.loads(_upscale("doctor", "--json", capfd=capfd)[1][0])["checks"]
+
+    (found,) = [one["found"] for one in checks if one["name"] == "estimates"]
+    assert "no finished job yet had a measured or calibrated prediction" == found
 
 
 def test_verify_finds_agreement_and_its_lack(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
