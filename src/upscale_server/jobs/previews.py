@@ -10,7 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from upscale_server.errors import Canceled, Conflict, Draining, QueueFull, UpscaleError
@@ -33,10 +34,11 @@ _AGAIN = "ask for it again"
 
 @dataclass(slots=True)
 class _Order:
-    """A preview that is not finished: what was asked, and the reason to stop, empty while there is none."""
+    """A preview that is not finished: what was asked, in whose name (for the log), and why to stop, if so."""
 
     asked: NewPreview
     reason: str = ""
+    context: Context = field(default_factory=copy_context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ class Previews:
             self._drop(kept.id)
             raise
         if asked.address:
-            threading.Thread(target=self._fetch, args=(kept.id, asked), name="preview-fetch", daemon=True).start()
+            given = (self._fetch, kept.id, asked)
+            threading.Thread(target=copy_context().run, args=given, name="preview-fetch", daemon=True).start()
         else:
             self._queue(kept.id)
         get_logger().info("preview_accepted", preview_id=kept.id, models=[one.name for one in asked.models])
@@ -229,6 +232,9 @@ class Previews:
             order = self._orders.get(preview_id)
         if order is None or not self._shelf.change(preview_id, lambda kept: replace(kept, state="running"), noted=True):
             return
+        order.context.run(self._make_asked, preview_id, order)
+
+    def _make_asked(self, preview_id: str, order: _Order) -> None:
         asked, folder = order.asked, self._shelf.folder_of(preview_id)
         studio = ServerStudio(self._parts.desk, self._parts.limits, lambda: self._reason(preview_id))
         wanted = Asked(folder / "source", asked.wish, asked.models, asked.start_seconds, asked.seconds, asked.self_test)

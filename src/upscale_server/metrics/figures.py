@@ -74,13 +74,13 @@ FIGURES: tuple[Figure, ...] = (
     # ------------------------------------------------------------------------------------------------ work
     Figure(
         "upscale_frames_total", "counter",
-        "Frames upscaled and encoded. Frames that a dead worker's successor makes again count once; those of a job "
-        "that is made again, in a lower precision or smaller, count again.",
+        "Frames of jobs, upscaled and encoded; previews are left out. Those that a dead worker's successor makes again "
+        "count once; those of a job that is made again, in a lower precision or smaller, count again.",
         ("model", "device"), VIDEO,
     ),
     Figure(
         "upscale_output_pixels_total", "counter",
-        "Pixels of the frames and pictures that were made, in the size of the output.",
+        "Pixels of the jobs' frames and of the pictures that were made, in the size of the output.",
     ),
     Figure(
         "upscale_stage_seconds_total", "counter",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.contextvars import bound_contextvars
 
 from tests.support.job_parts import refuse_to_fetch
 from tests.support.killing import wait_until
@@ -18,6 +20,7 @@ from upscale_server.jobs.folder import previews_folder
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, hidden
 from upscale_server.jobs.preview_shelf import PreviewShelf
 from upscale_server.jobs.previews import PreviewParts, Previews
+from upscale_server.logs import bound_facts
 from upscale_server.preview import Candidate
 from upscale_server.server_settings import Previews as PreviewsSettings
 from upscale_server.wish import Limits, Wish
@@ -144,6 +147,27 @@ def test_a_stopping_server_takes_none_and_fails_what_is_fetched(tmp_path: Path) 
     assert "draining" == (previews.get(kept.id, "").fault or {})["code"]
     with pytest.raises(Draining):
         previews.take(ASKED)
+
+
+def test_a_preview_is_fetched_and_made_in_the_name_of_its_request(tmp_path: Path, bundled_clip: Path) -> None:
+    """The log of what the lanes are asked names the request, though threads of other requests ask them."""
+    bound: list[dict[str, str]] = []
+
+    def fetch(url: str, target: Path, watch: Any) -> object:  # noqa: ANN401 - as `Watch`
+        del url, watch
+        bound.append(bound_facts())
+        return shutil.copyfile(bundled_clip, target)
+
+    previews = _previews(tmp_path, fetch=fetch, desk=PreviewPool(gate=lambda _event: bound.append(bound_facts())))
+    previews.start()
+    with bound_contextvars(request_id="one-id"):
+        kept = previews.take(replace(ASKED, address="http://127.0.0.1/a.mp4"))
+    wait_until(lambda: previews.get(kept.id, "").is_finished)
+    previews.stop()
+
+    assert "succeeded" == previews.get(kept.id, "").state
+    assert len(bound) > 1
+    assert [{"request_id": "one-id"}] == [one for index, one in enumerate(bound) if one not in bound[:index]]
 
 
 def test_a_source_that_cannot_be_brought_leaves_nothing(tmp_path: Path) -> None:
