@@ -15,6 +15,7 @@ from tests.support import tiny_models
 from tests.support.cli_runner import run_here
 from tests.support.clip_spec import BT709, BT2020_PQ, Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
+from tests.support.clips import CASES
 from tests.support.inspect_media import contents_of
 from tests.support.kernels import resampled
 from tests.support.tiny_models import Form
@@ -25,7 +26,8 @@ from upscale_server.estimate import Bases, Estimate
 from upscale_server.events import ignore
 from upscale_server.jobs.preview_studio import ServerStudio
 from upscale_server.media.types import Size
-from upscale_server.preview import Asked, Candidate, LocalStudio, Preview, make_preview, making
+from upscale_server.preview import Asked, Candidate, LocalStudio, Preview, make_preview, making, self_test
+from upscale_server.quality import Quality
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.in_process import InProcess
 from upscale_server.workers.needs import PoolNeeds
@@ -98,6 +100,64 @@ def test_every_side_starts_at_the_frame_asked_for(
         shown = contents_of(one.path).shown
         assert list(range(first, first + 5)) == [picture.number for picture in shown]
         assert [TICK * place for place in range(5)] == [picture.time for picture in shown]
+
+
+@pytest.mark.parametrize("name", ["transport_stream_offset", "late_first_pts", "negative_first_pts", "edit_list"])
+def test_a_source_whose_time_does_not_begin_at_zero_is_shown_from_zero(
+    name: str, tmp_path: Path, studio: LocalStudio
+) -> None:
+    """Players would show nothing until the source's own first time; from the start means at once."""
+    source = CASES[name].write(tmp_path / f"clip{CASES[name].suffix}")
+
+    found = _last(Asked(source, Wish(scale=2), _models("lanczos"), 0.0, 0.2), studio, tmp_path / "out")
+
+    for one in (found.before, *found.items):
+        assert one.path is not None
+        with av.open(str(one.path)) as file:
+            assert 0 == file.streams.video[0].start_time
+        assert contents_of(source).shown[0].number == contents_of(one.path).shown[0].number
+
+
+def test_too_small_a_picture_is_shown_and_not_tested(tmp_path: Path, studio: LocalStudio) -> None:
+    """Made smaller, nothing would be left to restore; the preview is made all the same, and says so."""
+    asked = Asked(_clip(tmp_path, width=48, height=32), Wish(), _models("lanczos"), 0.0, 0.2, self_test=True)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    assert (None, "succeeded") == (found.self_test, found.items[0].state)
+    assert "not_tested" in dict(found.warnings)
+
+
+def test_of_a_large_picture_the_middle_is_measured(
+    tmp_path: Path, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounded, with sides that halve without a rest, and said."""
+    monkeypatch.setattr(self_test, "MOST", Size(66, 50))
+    asked = Asked(_clip(tmp_path), Wish(scale=2), _models("lanczos"), 0.0, 0.2, self_test=True)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    assert found.self_test is not None
+    assert Size(64, 48) == found.self_test.size
+    assert "tested_in_part" in dict(found.warnings)
+    assert found.before.quality is not None
+
+
+def test_a_model_that_cannot_be_measured_keeps_its_picture(
+    tmp_path: Path, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The self-test's fault is told; what was shown before it stays."""
+
+    def fail(*_: object, **__: object) -> Quality:
+        raise UpscaleError("libvmaf ended with code 1")
+
+    monkeypatch.setattr("upscale_server.preview.studio.measure", fail)
+    asked = Asked(_clip(tmp_path), Wish(), _models("lanczos"), 0.0, 0.2, self_test=True)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    assert ("succeeded", None) == (found.items[0].state, found.best)
+    assert "libvmaf" in str(found.items[0].fault)
 
 
 def test_without_models_the_one_that_the_plan_takes_is_shown(tmp_path: Path, studio: LocalStudio) -> None:

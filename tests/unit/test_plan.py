@@ -212,3 +212,13 @@ def test_a_precision_that_memory_forced_is_planned_with_from_then_on(
     assert () == make_plan(probed, replace(LANCZOS, precision="f32"), choices=choices).lower_precisions
     settled = replace(LANCZOS, precision="f32", settled=True)
     assert "bf16" == make_plan(probed, settled, choices=choices).precision, "measured by a server is not asked for"
+
+
+@pytest.mark.parametrize(("model", "expected"), [("lanczos", True), ("bicubic", False)])
+def test_what_lanczos_adds_to_a_network_is_said_and_of_bicubic_there_is_none(
+    probed: Probed, model: str, *, expected: bool
+) -> None:
+    """Ten times as large is more than passes reach; bicubic goes straight to the size."""
+    plan = make_plan(probed, Wish(model=model, to="960x640"))
+
+    assert expected == ("lanczos_finish" in dict(plan.warnings))

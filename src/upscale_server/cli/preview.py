@@ -119,7 +119,7 @@ def _check(run: _Run, names: Iterable[str]) -> None:
 def _made(run: _Run, settings: Settings) -> Preview:
     """Make a preview beside the folder and move its files there when all are whole."""
     from upscale_server.media.strip import write_strip
-    from upscale_server.preview import LocalStudio, make_preview
+    from upscale_server.preview import BEFORE, LocalStudio, make_preview
     from upscale_server.workers.in_process import InProcess
 
     choices = choices_of(settings)
@@ -138,7 +138,8 @@ def _made(run: _Run, settings: Settings) -> Preview:
         if found is None:
             raise UpscaleError("a preview ended without a word")
         sides = [(one.name, one.path) for one in (found.before, *found.items) if one.path is not None]
-        write_strip(sides, found.frame_count // 2, work / STRIP)
+        labelled = [(f"{name} (bicubic)" if name == BEFORE else name, path) for name, path in sides]
+        write_strip(labelled, found.frame_count // 2, work / STRIP)
         for path in [work / STRIP, *(path for _, path in sides)]:
             move_into_place(path, run.folder / path.name)
     return found
