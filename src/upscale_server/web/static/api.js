@@ -1,8 +1,11 @@
 // Asks the server: with the key where one is needed, and with every failure as one kind of error, in words.
 
-const KEY = "upscale-key";
+import { forget, keep, kept } from "./session.js";
+
+const KEY = "key";
 let askForKey = null;
 let asking = null;
+let memory = ""; // for a browser that keeps nothing
 
 /** A failure as a person can read it: `message` says what happened, `hint` what to do. `status` 0: nobody answered. */
 export class Problem extends Error {
@@ -42,23 +45,13 @@ export function onKeyNeeded(ask) {
 
 /** Keep a key for as long as this tab is open; an empty one forgets it. */
 export function keepKey(key) {
-  try {
-    if (key) sessionStorage.setItem(KEY, key);
-    else sessionStorage.removeItem(KEY);
-  } catch {
-    // a browser that keeps nothing asks again after a reload
-  }
   memory = key;
+  if (key) keep(KEY, key);
+  else forget(KEY);
 }
 
-let memory = "";
-
 function keptKey() {
-  try {
-    return memory || sessionStorage.getItem(KEY) || "";
-  } catch {
-    return memory;
-  }
+  return memory || kept(KEY) || "";
 }
 
 /** Ask and return the reply where it is a success. Throws a `Problem`, or an `AbortError` where `signal` ends it. */

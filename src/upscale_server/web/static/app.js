@@ -10,8 +10,12 @@ import { planStrip } from "./plan_strip.js";
 import { previewPanel } from "./preview_panel.js";
 import { showProbe } from "./probe_card.js";
 import { jobQueue } from "./queue.js";
+import { keep, kept } from "./session.js";
 import { systemBar } from "./system_bar.js";
 import { uploadBar } from "./upload_bar.js";
+
+/** Which source a job of this tab was made from. */
+const FROM = "source-of-";
 
 const state = { source: null, models: [], plan: null, isLoading: false };
 
@@ -22,7 +26,7 @@ const plan = planStrip(asked, planned);
 const preview = previewPanel(asked);
 const queue = jobQueue({ onState: streamState, onAgain: again });
 const server = systemBar(ready);
-setUpDrop({ onFile: (file) => take(file.name, (told) => sent(file, told), file), onAddress });
+setUpDrop({ onFile, onAddress });
 byId("another").addEventListener("click", another);
 byId("start").addEventListener("click", start);
 window.addEventListener("upscale-key", ready);
@@ -36,9 +40,12 @@ function asked() {
   return state.source && { source_id: state.source.id, ...goal.fields() };
 }
 
-function sent(file, signal) {
+function onFile(file, together = 1) {
+  const words = together > 1 ? `One video at a time: of ${together} files the first is taken.` : "";
+  say(byId("source-note"), words);
+  show(byId("source-note"), together > 1);
   const path = `/v1/sources?file_name=${encodeURIComponent(file.name)}`;
-  return upload(path, file, { signal, onProgress: bar.progress });
+  return take(file.name, (signal) => upload(path, file, { signal, onProgress: bar.progress }), file);
 }
 
 function onAddress(address) {
@@ -128,7 +135,7 @@ async function start() {
   try {
     const body = asked();
     const job = await send("/v1/jobs", body);
-    remember(job.id, body.source_id);
+    keep(FROM + job.id, body.source_id);
     queue.handedIn(job);
     server.lookSoon();
   } catch (problem) {
@@ -139,7 +146,7 @@ async function start() {
 
 /** Fill the form with what a job was asked for; its video is opened again where it is still here. */
 async function again(job) {
-  const id = recalled(job.id);
+  const id = kept(FROM + job.id);
   try {
     if (id && state.source?.id !== id) open(await askJson(`/v1/sources/${id}`));
   } catch {
@@ -154,24 +161,6 @@ async function again(job) {
   }
   byId("choose").focus();
   say(byId("spoken"), "Choose the video again; the settings of that job are filled in.");
-}
-
-const FROM = "upscale-source-of-";
-
-function remember(job, source) {
-  try {
-    sessionStorage.setItem(FROM + job, source);
-  } catch {
-    // then the video is asked for again
-  }
-}
-
-function recalled(job) {
-  try {
-    return sessionStorage.getItem(FROM + job);
-  } catch {
-    return null;
-  }
 }
 
 // ---------------------------------------------------------------------------------------------------- the server

@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 
 /**
  * Listen.
- * @param {{onFile: function(File): void, onAddress: function(string): void}} told
+ * @param {{onFile: function(File, number=): void, onAddress: function(string): void}} told
  */
 export function setUpDrop(told) {
   const zone = byId("drop");
@@ -47,9 +47,9 @@ function listen(zone, told) {
     event.preventDefault();
     inside = 0;
     mark(false);
-    const [file] = event.dataTransfer.files;
+    const { files } = event.dataTransfer;
     const address = event.dataTransfer.getData("text/uri-list").split(/\r?\n/).find((line) => line && line[0] !== "#");
-    if (file) told.onFile(file);
+    if (files.length) told.onFile(files[0], files.length);
     else if (address) told.onAddress(address);
   });
 }

@@ -78,6 +78,11 @@ export function jobRow(first, onAgain) {
   return {
     element: parts.row,
     createdAt: first.created_at,
+    /** How much of a running job is done, null where it does not run. */
+    get part() {
+      const { frames_done: done, frames_total: total } = job.progress;
+      return job.state === "running" && total ? done / total : null;
+    },
     get version() {
       return job.version;
     },

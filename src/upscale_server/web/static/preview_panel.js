@@ -1,16 +1,17 @@
-// Shows a few seconds of the video through one or several models, beside the source, before the whole is paid for.
+// Asks for a few seconds of the video through one or several models, before the whole is paid for, and waits for them.
 
-import { Problem, ask, askJson, blobUrl, send } from "./api.js";
-import "./compare.js";
+import { Problem, ask, askJson, send } from "./api.js";
 import { byId, el, say, show } from "./dom.js";
-import { clearFault, sentence, showFault } from "./fault.js";
+import { clearFault, showFault } from "./fault.js";
 import { modelFacts } from "./goal.js";
-import { qualityFacts } from "./quality_words.js";
-import { bytes, clock, count, duration, rounded } from "./words.js";
+import { hidePreview, showPreview } from "./preview_result.js";
+import { forget, keep, kept } from "./session.js";
+import { clock, count } from "./words.js";
 
 const LOOK_MS = 700;
 const SECONDS = 3;
 const FINISHED = ["succeeded", "failed", "canceled"];
+const OF = "preview-of-";
 
 /**
  * Return the panel.
@@ -18,130 +19,138 @@ const FINISHED = ["succeeded", "failed", "canceled"];
  */
 export function previewPanel(asked) {
   const scrub = byId("preview-start");
-  const eye = byId("preview-eye");
   const fault = byId("preview-fault");
-  let running = null; // {id, stop}
-  let shown = []; // addresses to let go of
-  let file = null;
+  const eye = chosenFilm(() => Number(scrub.value));
+  let length = 0;
+  let stop = new AbortController();
+  let running = "";
 
   scrub.addEventListener("input", () => {
-    sayStart();
-    if (file) eye.currentTime = Number(scrub.value);
+    sayPlace();
+    eye.seek();
   });
   byId("preview-run").addEventListener("click", run);
-  byId("preview-stop").addEventListener("click", () => running && ask(`/v1/previews/${running.id}/cancel`, { method: "POST" }));
+  byId("preview-stop").addEventListener("click", cancel);
 
-  function sayStart() {
+  function sayPlace() {
     const start = Number(scrub.value);
-    const words = `from ${clock(start, 1)} to ${clock(start + SECONDS, 1)}`;
+    const words = `from ${clock(start, 1)} to ${clock(Math.min(start + SECONDS, length), 1)}`;
     say(byId("preview-when"), words);
     scrub.setAttribute("aria-valuetext", words);
   }
 
   async function run() {
     const body = asked();
-    const models = [...document.querySelectorAll("#preview-models input:checked")].map((one) => one.value);
     if (!body) return;
-    const { model, quality, allow_partial, ...fields } = body;
+    await shownWhenDone(async () => {
+      const view = await send("/v1/previews", bodyOf(body, Number(scrub.value)), { signal: stop.signal });
+      keep(OF + body.source_id, view.id);
+      return view;
+    }, run);
+    if (!byId("preview-result").hidden) byId("preview-result").focus();
+  }
+
+  /** Wait for the preview that `find` gives and show it; `again` is what can be tried once more. */
+  async function shownWhenDone(find, again) {
+    const { signal } = stop;
     clearFault(fault);
-    begin();
+    busy(true);
     try {
-      const wanted = { ...fields, start_seconds: Number(scrub.value), seconds: SECONDS };
-      if (models.length) wanted.models = models;
-      if (byId("preview-self").checked) wanted.self_test = true;
-      await watch(await send("/v1/previews", wanted));
+      await watched(await find(), signal);
     } catch (problem) {
-      if (problem.name !== "AbortError") showFault(fault, problem, problem.retryable ? run : null);
+      if (!signal.aborted) showFault(fault, problem, problem.retryable ? again : null);
     }
-    end();
+    if (!signal.aborted) busy(false);
   }
 
-  function begin() {
-    byId("preview-run").disabled = true;
-    show(byId("preview-progress"));
-    progress({ state: "queued", progress: { done: 0, total: 0 } });
-  }
-
-  function end() {
-    running = null;
-    byId("preview-run").disabled = false;
-    show(byId("preview-progress"), false);
-  }
-
-  async function watch(first) {
-    const stop = new AbortController();
-    running = { id: first.id, stop };
+  async function watched(first, signal) {
     let view = first;
+    running = first.id;
     while (!FINISHED.includes(view.state)) {
       progress(view);
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-      view = await askJson(`/v1/previews/${first.id}`, { signal: stop.signal });
+      view = await askJson(`/v1/previews/${first.id}`, { signal });
     }
+    running = "";
     if (view.state === "failed") throw new Problem(view.fault ?? { detail: "the preview failed" });
-    if (view.state === "succeeded") await compare(view, stop.signal);
+    if (view.state === "succeeded") await showPreview(view, signal);
   }
 
-  async function compare(view, signal) {
-    letGo();
-    const items = [view.before, ...view.items.filter((item) => item.url)].filter(Boolean);
-    const urls = await Promise.all(items.map((item) => blobUrl(item.url, signal)));
-    shown = urls;
-    const stage = byId("preview-view");
-    stage.frameTimes = view.frame_times;
-    stage.items = items.map((item, place) => compared(item, urls[place], view));
-    show(byId("preview-result"));
-    say(byId("preview-verdict"), said(view));
-    byId("preview-said").replaceChildren(
-      ...view.items.filter((item) => item.fault).map((item) =>
-        el("li", { class: "notice notice--bad note" }, sentence(`${item.model}: ${item.fault.detail}`)),
-      ),
-      ...view.warnings.map((one) => el("li", { class: "notice notice--warning note" }, sentence(one.detail))),
-    );
-    byId("preview-result").focus();
+  /** Show the preview that was asked for before a reload, where the server still has it. */
+  async function comeBack(name, id) {
+    const { signal } = stop;
+    try {
+      const view = await askJson(`/v1/previews/${id}`, { signal });
+      await shownWhenDone(() => view, null);
+    } catch (problem) {
+      if (problem.status === 404) forget(name);
+    }
   }
 
-  function letGo() {
-    byId("preview-view").items = [];
-    for (const url of shown) URL.revokeObjectURL(url);
-    shown = [];
+  async function cancel() {
+    if (!running) return;
+    try {
+      await ask(`/v1/previews/${running}/cancel`, { method: "POST" });
+      byId("preview-run").focus();
+    } catch (problem) {
+      showFault(fault, problem);
+    }
   }
 
   return {
     /** Begin anew with a source; `chosen` is its file where it was chosen here, so that the place can be seen. */
     open(source, chosen) {
-      running?.stop.abort();
-      letGo();
-      show(byId("preview-result"), false);
+      stop.abort();
+      stop = new AbortController();
+      hidePreview();
+      busy(false);
       clearFault(fault);
-      const most = Math.max(0, (source.probe.duration_seconds ?? 0) - SECONDS);
-      scrub.max = String(Math.round(most * 10) / 10);
-      scrub.value = String(most / 2);
-      scrub.disabled = most === 0;
-      sayStart();
-      file = null;
-      show(eye, false);
-      if (eye.src) URL.revokeObjectURL(eye.src);
-      eye.removeAttribute("src");
-      if (chosen) look(chosen);
+      length = source.probe.duration_seconds ?? 0;
+      const last = Math.max(0, length - SECONDS);
+      scrub.max = String(Math.floor(last * 10) / 10);
+      scrub.value = String(last / 2);
+      scrub.disabled = last === 0;
+      sayPlace();
+      eye.open(chosen);
+      const before = kept(OF + source.id);
+      if (before) comeBack(OF + source.id, before);
     },
-    /** Offer models; those that are planned are ticked. */
+    /** Offer models; the planned one is ticked where a person has ticked none. */
     offer(models, planned) {
-      const ticked = new Set([...document.querySelectorAll("#preview-models input:checked")].map((one) => one.value));
+      const ticked = new Set(tickedModels());
       if (!ticked.size) ticked.add(planned);
       byId("preview-models").replaceChildren(...models.map((one) => choice(one, ticked.has(one.name))));
     },
   };
+}
 
-  /** Show the chosen file itself where the browser can play it: the place is then seen and not guessed. */
-  function look(chosen) {
-    eye.onloadeddata = () => {
-      file = chosen;
-      eye.currentTime = Number(scrub.value);
-      show(eye);
-    };
-    eye.onerror = () => show(eye, false);
-    eye.src = URL.createObjectURL(chosen);
-  }
+const tickedModels = () => [...document.querySelectorAll("#preview-models input:checked")].map((one) => one.value);
+
+/** Return what is asked of a preview: the job's size, and what belongs to the preview alone. */
+function bodyOf({ model, quality, allow_partial, ...fields }, start) {
+  const models = tickedModels();
+  return {
+    ...fields,
+    start_seconds: start,
+    seconds: SECONDS,
+    ...(models.length && { models }),
+    ...(byId("preview-self").checked && { self_test: true }),
+  };
+}
+
+function busy(isBusy) {
+  byId("preview-run").disabled = isBusy;
+  show(byId("preview-progress"), isBusy);
+  if (isBusy) progress({ state: "queued", progress: { done: 0, total: 0 } });
+}
+
+function progress(view) {
+  const { done, total } = view.progress;
+  const part = total ? done / total : 0;
+  const words = view.state === "queued" ? "Waiting for its turn…" : total ? `${count(done)} of ${count(total)} frames` : "Beginning…";
+  byId("preview-bar").style.setProperty("--done", String(part));
+  byId("preview-bar").setAttribute("aria-valuenow", String(Math.round(100 * part)));
+  say(byId("preview-words"), words);
 }
 
 function choice(model, isTicked) {
@@ -153,44 +162,26 @@ function choice(model, isTicked) {
   );
 }
 
-function progress(view) {
-  const { done, total } = view.progress;
-  const bar = byId("preview-bar");
-  const part = total ? done / total : 0;
-  bar.style.setProperty("--done", String(part));
-  bar.setAttribute("aria-valuenow", String(Math.round(100 * part)));
-  say(
-    byId("preview-words"),
-    view.state === "queued" ? "Waiting for its turn…" : total ? `${count(done)} of ${count(total)} frames` : "Beginning…",
-  );
-}
-
-function compared(item, url, view) {
-  const isBefore = item === view.before;
+/** Show the chosen file itself where the browser can play it: the place is then seen and not guessed. */
+function chosenFilm(place) {
+  const film = byId("preview-eye");
+  let isSeen = false;
+  film.addEventListener("loadeddata", () => {
+    isSeen = true;
+    film.currentTime = place();
+    show(film);
+  });
+  film.addEventListener("error", () => show(film, false));
   return {
-    name: isBefore ? "before" : item.model,
-    label: isBefore ? "Before (bicubic)" : item.model,
-    kind: "video",
-    blobUrl: url,
-    facts: facts(item),
+    open(file) {
+      isSeen = false;
+      show(film, false);
+      if (film.src) URL.revokeObjectURL(film.src);
+      film.removeAttribute("src");
+      if (file) film.src = URL.createObjectURL(file);
+    },
+    seek() {
+      if (isSeen) film.currentTime = place();
+    },
   };
-}
-
-/** Return what is told of a side; a line that no side has stays out of the table. */
-function facts(item) {
-  const { fps, seconds, byte_count: size, quality } = item;
-  const said = {};
-  if (fps) said.Speed = `${rounded(fps)} fps`;
-  if (seconds) said.Time = duration(seconds);
-  if (size) said.Size = bytes(size);
-  return { ...said, ...qualityFacts(quality) };
-}
-
-function said(view) {
-  const parts = [`${duration(view.seconds)} at ${view.width} × ${view.height}.`];
-  if (view.self_test && view.best) {
-    const best = view.best === "before" ? "No model helps here; bicubic restored it best" : `${view.best} restored it best`;
-    parts.push(sentence(view.best_because ? `${best}: ${view.best_because}` : best));
-  }
-  return parts.join(" ");
 }

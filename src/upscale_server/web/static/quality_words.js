@@ -4,7 +4,7 @@ import { rounded } from "./words.js";
 
 const NAMES = [
   ["vmaf", "VMAF", (value) => value.toFixed(1)],
-  ["psnr_y", "PSNR-Y", (value) => `${value.toFixed(2)} dB`],
+  ["psnr_y", "PSNR\u2011Y", (value) => `${value.toFixed(2)}\u00a0dB`],
   ["ssim", "SSIM", (value) => value.toFixed(4)],
   ["flicker", "Flicker", rounded],
 ];

@@ -5,6 +5,8 @@ import { byId, show } from "./dom.js";
 import { jobRow } from "./job_row.js";
 import { announcer } from "./announce.js";
 
+const TITLE = document.title;
+
 /**
  * Follow the jobs.
  * @param {{onState: function("open"|"lost"|"locked"): void, onAgain: function(object): void}} told
@@ -20,6 +22,7 @@ export function jobQueue(told) {
     if (known) known.update(job);
     else add(job);
     if (isNews) announce(job);
+    title();
   }
 
   function add(job) {
@@ -35,6 +38,7 @@ export function jobQueue(told) {
     rows.get(id)?.close();
     rows.delete(id);
     count();
+    title();
   }
 
   function snapshot(jobs) {
@@ -46,6 +50,12 @@ export function jobQueue(told) {
 
   function count() {
     show(byId("queue-empty"), !rows.size);
+  }
+
+  /** Tell in the tab how far the job that runs is: whoever waits looks elsewhere. */
+  function title() {
+    const parts = [...rows.values()].map((row) => row.part).filter((part) => part !== null);
+    document.title = parts.length ? `${Math.floor(100 * parts[0])} % · Upscale` : TITLE;
   }
 
   follow("/v1/events", {

@@ -24,6 +24,7 @@ export function uploadBar() {
       bar.removeAttribute("aria-valuenow");
       bar.style.setProperty("--done", "0");
       show(box);
+      window.addEventListener("beforeunload", keepHere);
       return stop.signal;
     },
     /** Tell how much has arrived. */
@@ -36,9 +37,15 @@ export function uploadBar() {
     /** Take it away. */
     end() {
       stop = null;
+      window.removeEventListener("beforeunload", keepHere);
       show(box, false);
     },
   };
+}
+
+/** Let the browser ask before a half-sent file is thrown away. */
+function keepHere(event) {
+  event.preventDefault();
 }
 
 function words(done, total, elapsed) {

@@ -1,0 +1,67 @@
+// Shows a finished preview: every side in step in the compare view, and what was measured and is to be known of it.
+
+import { blobUrl } from "./api.js";
+import "./compare.js";
+import { byId, el, say, show } from "./dom.js";
+import { sentence } from "./fault.js";
+import { qualityFacts } from "./quality_words.js";
+import { bytes, duration, rounded } from "./words.js";
+
+let shown = []; // addresses to let go of
+
+/** Fetch the films of a preview and show them; `signal` ends it. */
+export async function showPreview(view, signal) {
+  const sides = [view.before, ...view.items.filter((item) => item.url)].filter(Boolean);
+  const urls = await Promise.all(sides.map((side) => blobUrl(side.url, signal)));
+  hidePreview();
+  shown = urls;
+  const stage = byId("preview-view");
+  stage.frameTimes = view.frame_times;
+  stage.items = sides.map((side, place) => compared(side, urls[place], view));
+  say(byId("preview-verdict"), verdict(view));
+  byId("preview-said").replaceChildren(...notices(view));
+  show(byId("preview-result"));
+}
+
+/** Take it away and let go of its films. */
+export function hidePreview() {
+  show(byId("preview-result"), false);
+  byId("preview-view").items = [];
+  for (const url of shown) URL.revokeObjectURL(url);
+  shown = [];
+}
+
+function compared(side, url, view) {
+  const isBefore = side === view.before;
+  return {
+    name: isBefore ? "before" : side.model,
+    label: isBefore ? "Before (bicubic)" : side.model,
+    kind: "video",
+    blobUrl: url,
+    facts: facts(side),
+  };
+}
+
+/** Return what is told of a side; a line that no side has stays out of the table. */
+function facts({ fps, seconds, byte_count: size, quality }) {
+  const known = {};
+  if (fps) known.Speed = `${rounded(fps)} fps`;
+  if (seconds) known.Time = duration(seconds);
+  if (size) known.Size = bytes(size);
+  return { ...known, ...qualityFacts(quality) };
+}
+
+function verdict(view) {
+  const parts = [`${duration(view.seconds)} at ${view.width} × ${view.height}.`];
+  if (view.crop) parts.push("The result is larger than browsers play: its middle is shown, pixel for pixel.");
+  if (view.best_because) parts.push(sentence(view.best_because));
+  return parts.join(" ");
+}
+
+function notices(view) {
+  const failed = view.items.filter((item) => item.fault);
+  return [
+    ...failed.map((item) => el("li", { class: "notice notice--bad note" }, sentence(`${item.model}: ${item.fault.detail}`))),
+    ...view.warnings.map((one) => el("li", { class: "notice notice--warning note" }, sentence(one.detail))),
+  ];
+}
