@@ -75,14 +75,17 @@ def _described(field: str, *, many: bool, example: str) -> dict[str, Any]:  # Op
 async def upscale(request: Request, service: Service) -> Response:
     """Enlarge one picture, exactly by the factor.
 
-    Headers: `X-Output-Size` (such as 3840x2160), `X-Model`, and `X-Warnings` where something could not be kept.
+    Headers: `X-Output-Size` (such as 3840x2160), `X-Model`, `X-Warnings` where something could not be kept, and
+    `Server-Timing` with the milliseconds of each step.
     """
     service.check_ready()
     with _room(request).one():
         async with pictures_in(request, service.temp_dir, Bounds.of_one(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
             made = await _made(request, service.submit(sent.files[0], wish))
-    headers = {"X-Output-Size": str(made.size), "X-Model": made.model}
+    steps = zip(("read", "enlarge", "write"), made.seconds, strict=True)
+    timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in steps)
+    headers = {"X-Output-Size": str(made.size), "X-Model": made.model, "Server-Timing": timing}
     if made.warnings:
         headers["X-Warnings"] = ", ".join(dict.fromkeys(code for code, _ in made.warnings))
     return Response(made.content, headers=headers, media_type=wish.media_type)

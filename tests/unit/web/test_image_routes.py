@@ -72,6 +72,15 @@ def test_the_picture_is_the_enlarged_one(images: ImagesServed) -> None:
     assert difference.mean() < 2  # of 255: a gradient enlarged and made small moves by the kernels' edges alone
 
 
+def test_the_answer_tells_the_milliseconds_of_each_step(images: ImagesServed) -> None:
+    """In the form of Server-Timing (W3C), so that browsers show it; waiting is not in it."""
+    steps = [one.strip().split(";dur=") for one in images.upscale(WHOLE).headers["server-timing"].split(",")]
+
+    assert ["read", "enlarge", "write"] == [name for name, _ in steps]
+    assert all(float(milliseconds) >= 0 for _, milliseconds in steps)
+    assert sum(float(milliseconds) for _, milliseconds in steps) > 0
+
+
 def test_the_same_request_gives_the_same_bytes(images: ImagesServed) -> None:
     """Twice the same, although pictures share threads."""
     sent = picture_file(64, 48, mode="RGBA")
