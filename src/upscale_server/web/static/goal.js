@@ -14,6 +14,7 @@ const BOXES = {
 /** Return the part of the form that asks for the goal; `onChange` is told whenever an answer changes. */
 export function goalForm(onChange) {
   const form = byId("workbench");
+  form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", (event) => {
     if (!event.target.closest("[data-goal]")) return;
     byId("custom").hidden = sizeOf(form) !== "custom";

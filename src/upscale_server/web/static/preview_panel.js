@@ -117,9 +117,13 @@ export function previewPanel(asked) {
     },
     /** Offer models; the planned one is ticked where a person has ticked none. */
     offer(models, planned) {
+      const place = byId("preview-models");
+      const boxes = [...place.querySelectorAll("input")];
+      const isNew = boxes.map((box) => box.value).join() !== models.map((one) => one.name).join();
       const ticked = new Set(tickedModels());
       if (!ticked.size) ticked.add(planned);
-      byId("preview-models").replaceChildren(...models.map((one) => choice(one, ticked.has(one.name))));
+      if (isNew) place.replaceChildren(...models.map((one) => choice(one, ticked.has(one.name))));
+      else for (const box of boxes) box.checked = ticked.has(box.value); // what has the focus stays
     },
   };
 }
