@@ -32,7 +32,7 @@ def view_of(job: Job, live: Live) -> JobView:
         wanted=job.wanted or None,
         progress=_progress_view(live.progress),
         asked=asked_view(job.asked),
-        plan=_plan_view(job.plan),
+        plan=plan_view(job.plan),
         result=_result_view(job, live.url),
         fault=job.fault,
         queue_position=live.place or None,
@@ -72,7 +72,7 @@ def _progress_view(progress: Progress) -> ProgressView:
     )
 
 
-def _plan_view(plan: dict[str, Any] | None) -> dict[str, Any] | None:
+def plan_view(plan: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the plan without the paths of our folders."""
     if plan is None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from upscale_server.budget import numbered_padding
-from upscale_server.jobs.job import Job
+from upscale_server.jobs.job import Asked, Job
 from upscale_server.models.added import path_of
 from upscale_server.settings import Settings
 from upscale_server.wish import Limits, Wish
@@ -19,7 +19,12 @@ FALLBACK_MODEL = "lanczos"
 
 def wish_of(job: Job, settings: Settings) -> Wish:
     """Return a job's wish; the server's own model is taken where none was asked for."""
-    asked = job.asked
+    wish = wish_for(job.asked, settings)
+    return replace(wish, padding=numbered_padding(job.number)) if job.asked.profile == "subnet" else wish
+
+
+def wish_for(asked: Asked, settings: Settings) -> Wish:
+    """Return what is asked for before there is a job, whose number alone is missing."""
     return Wish(
         task=asked.task,
         to=asked.to,
@@ -31,7 +36,6 @@ def wish_of(job: Job, settings: Settings) -> Wish:
         profile=asked.profile,
         allow_partial=asked.allow_partial,
         max_bytes=None if asked.maximum_mb is None else int(asked.maximum_mb * 2**20),
-        padding=numbered_padding(job.number) if asked.profile == "subnet" else 0,
     )
 
 

@@ -57,6 +57,12 @@ class Choices:
         ]
         return min(found, default=None)
 
+    def chosen_for(self, model: str, scale: int) -> tuple[Candidate, ...]:
+        """Return the ways that were chosen for a network, at whatever size; none where it never ran here."""
+        records = self._file.all().values()
+        known = (one for one in records if (one.get("model"), one.get("scale")) == (model, scale))
+        return tuple(dict.fromkeys(Candidate(str(one.get("engine")), str(one.get("precision"))) for one in known))
+
     def remember(self, key: str, chosen: Candidate, facts: dict[str, Any]) -> None:  # JSON values of many types
         """Keep a choice, and beside it the facts it was made from, for the person who reads the file."""
         self._file.put(key, {"engine": chosen.engine, "precision": chosen.precision, **facts})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +118,7 @@ class Sources:
         picture = source.path.with_name("poster.jpg")
         with suppress(OSError):
             return picture.read_bytes()
-        with _named(source.path, source.file_name):
+        with called(source):
             made = self._pool.poster(source.path, stop)
         with suppress(OSError):  # it is made again
             part = picture.with_suffix(f".{secrets.token_hex(4)}.part")
@@ -167,6 +167,11 @@ def _named(path: Path, file_name: str) -> Iterator[None]:
         err.detail = err.detail.replace(str(path), file_name)
         err.args = (err.detail,)
         raise
+
+
+def called(source: KeptSource) -> AbstractContextManager[None]:
+    """Call a source by its sender's name in whatever the block raises."""
+    return _named(source.path, source.file_name)
 
 
 def _check(stop: Stop) -> None:

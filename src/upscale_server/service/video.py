@@ -21,6 +21,8 @@ from upscale_server.service.assembly import assembled, previews_of, telling
 from upscale_server.service.counts import Counts
 from upscale_server.service.door import check_asked
 from upscale_server.service.figures import video_metrics
+from upscale_server.service.offers import Offers
+from upscale_server.service.planning import Planning
 from upscale_server.service.queue_news import QueueNews
 from upscale_server.service.results import Results
 from upscale_server.service.sources import Sources
@@ -59,6 +61,8 @@ class VideoService:
         self.uploads = uploads_folder(parts.temp_dir)
         self.results = Results(parts.objects, parts.store, settings)
         self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules)
+        self.planning = Planning(settings, self._pool)
+        self.offers = Offers(settings, self._pool)
         self.watching = Watching(parts.proxies_dir)
         self._webhooks = telling(parts, self.results, self._rules)
         self.news = QueueNews(parts.store, self._runner.progress)

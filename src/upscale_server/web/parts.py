@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from upscale_server.jobs.job import Job
 from upscale_server.service import VideoService
+from upscale_server.web.long_calls import LongCalls
 from upscale_server.web.places import Places
 
 
@@ -21,6 +22,15 @@ async def service_of(request: Request) -> VideoService:
 
 
 Service = Annotated[VideoService, Depends(service_of)]
+
+
+async def long_calls_of(request: Request) -> LongCalls:
+    """Return the threads for what takes long."""
+    calls: LongCalls = request.app.state.long_calls
+    return calls
+
+
+Calls = Annotated[LongCalls, Depends(long_calls_of)]
 
 
 def owner_of(request: Request) -> str:

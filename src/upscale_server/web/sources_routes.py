@@ -5,9 +5,9 @@ What is in a source is found out by a worker; how long it is kept is the service
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
@@ -21,7 +21,7 @@ from upscale_server.web.bodies import checked, documented, json_in
 from upscale_server.web.faults import shorten
 from upscale_server.web.handing_in import UPLOAD_TYPES, kind_of
 from upscale_server.web.long_calls import LongCalls
-from upscale_server.web.parts import Service, owner_of
+from upscale_server.web.parts import Calls, Service, owner_of
 from upscale_server.web.places import Places
 from upscale_server.web.uploads import Received, received
 from upscale_server.wire_sources import NewSourceBody, ProbeView, SourceView
@@ -39,15 +39,6 @@ _UPLOADS: dict[str, Any] = {  # OpenAPI's own JSON values
     },
     **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOAD_TYPES},
 }
-
-
-def long_calls_of(request: Request) -> LongCalls:
-    """Return the threads for what takes long."""
-    calls: LongCalls = request.app.state.long_calls
-    return calls
-
-
-Calls = Annotated[LongCalls, Depends(long_calls_of)]
 
 
 @router.post("", status_code=201, response_model=SourceView, openapi_extra=documented(NewSourceBody, **_UPLOADS))

@@ -13,7 +13,9 @@ from upscale_server.web import (
     documented,
     jobs_routes,
     link_routes,
+    models_routes,
     observe,
+    plan_routes,
     previews_routes,
     queue_events,
     segments_routes,
@@ -31,6 +33,8 @@ MOST_UPLOADS = 16
 """Uploads at once: more would only share the disk, and each may be as large as a source."""
 MOST_LONG_CALLS = 32
 """Threads for what may take minutes: as many as uploads, and as many again for pictures and plans."""
+MOST_PLANS = 8
+"""Plans at once; those that measure wait for one another."""
 
 _DESCRIPTION = """Video super-resolution that loses nothing. A job that was accepted survives everything.
 
@@ -43,6 +47,8 @@ _ROUTERS = (
     jobs_routes.router,
     queue_events.router,
     sources_routes.router,
+    plan_routes.router,
+    models_routes.router,
     segments_routes.router,
     previews_routes.router,
     link_routes.router,
@@ -64,6 +70,7 @@ def create_app(service: VideoService) -> FastAPI:
         MOST_WAITING, "callers wait for jobs", "hand the job in with POST /v1/jobs and ask again"
     )
     app.state.uploading = Places(MOST_UPLOADS, "uploads are under way", "send it again a little later")
+    app.state.planning = Places(MOST_PLANS, "plans are being made", "ask again a little later")
     app.state.long_calls = LongCalls(MOST_LONG_CALLS)
     app.state.queue_watch = queue_events.QueueWatch(service)
     return app
