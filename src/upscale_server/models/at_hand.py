@@ -53,8 +53,13 @@ def choices_of(settings: Settings) -> Choices:
     """Return the memory of which engine was measured to be fastest, in the user's state folder."""
     from upscale_server.models.choices import Choices, builds_beside  # noqa: PLC0415 - the command line must answer at once
 
-    path = settings.state_dir / "choices.json"
+    path = choices_path(settings)
     return Choices(path, builds_beside(path))
+
+
+def choices_path(settings: Settings) -> Path:
+    """Return where that memory lies."""
+    return settings.state_dir / "choices.json"
 
 
 def family_for_pictures(name: str | None) -> dict[int, ModelCard]:
