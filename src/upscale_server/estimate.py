@@ -11,7 +11,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from upscale_server.calibration import Basis, Calibration, Predicted, Timing
+from upscale_server.calibration import Calibration, Timing
+from upscale_server.job_record import Basis, Predicted
 from upscale_server.measured import Measured, output_megapixels
 from upscale_server.media.encoders import DEFAULTS, PRESETS
 from upscale_server.media.formats import bits_of, subsampling_of

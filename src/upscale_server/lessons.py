@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from upscale_server.calibration import Calibration, JobRecord, Predicted
+from upscale_server.calibration import Calibration
 from upscale_server.estimate import estimate_of, picture_bytes, source_picture_bytes
 from upscale_server.events import Event, FramesDone
-from upscale_server.measured import Measured, encoder_key, output_megapixels, way_key
+from upscale_server.job_record import JobRecord, Predicted
+from upscale_server.measured import Measured, encoder_key, lanes_at_work, output_megapixels, way_key
 from upscale_server.pipeline import Result
 from upscale_server.plan import Plan
 
@@ -44,7 +45,7 @@ class Lesson:
         if self._first_frames is None and isinstance(event, FramesDone):
             self._first_frames = self.clock()
 
-    def end(self, result: Result, *, alone: bool) -> dict[str, Any]:  # JSON values of several types
+    def end(self, result: Result, *, alone: bool, lanes: int = 1) -> dict[str, Any]:  # JSON values of several types
         """Teach the calibration what the job really took, and return both as a report holds them.
 
         Args:
@@ -52,11 +53,13 @@ class Lesson:
             alone: nothing else was worked on meanwhile. The time of a job that was not, that went on with what an
                 earlier run left, or that memory forced to begin again, is told and teaches nothing; nor does anything
                 of a job that in the end was done by another plan.
+            lanes: segments that could run at the same time.
         """
         seconds, byte_count = self.clock() - self._begun, result.path.stat().st_size
         if (result.plan.encoder, result.plan.passes) == (self.plan.encoder, self.plan.passes):
             teaches = alone and not result.reused and not result.memory_steps and result.plan == self.plan
-            self.calibration.learn(self._record(byte_count, seconds if teaches else None))
+            record = self._record(byte_count, seconds if teaches else None)
+            self.calibration.learn(replace(record, lanes=lanes, at_work=lanes_at_work(self.plan, lanes)))
         predicted = {
             "seconds": self.predicted.seconds,
             "byte_count": self.predicted.byte_count,

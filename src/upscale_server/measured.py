@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -35,9 +36,10 @@ class MeasuredPiece:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The pieces of one source that went through model and encoder as its plan says."""
+    """The pieces of one source that went through model and encoder as its plan says, on one lane of `lanes`."""
 
     pieces: tuple[MeasuredPiece, ...]
+    lanes: int = 1
 
     @property
     def seconds_per_frame(self) -> float | None:
@@ -50,16 +52,18 @@ class Measured:
 
     def as_record(self) -> dict[str, Any]:  # JSON values of many types
         """Return the pieces as plain JSON values."""
-        return {"pieces": [asdict(one) for one in self.pieces]}
+        return {"pieces": [asdict(one) for one in self.pieces], "lanes": self.lanes}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Measured | None:  # JSON values of many types
         """Return what a record holds, or None where it holds none."""
         try:
             pieces = tuple(MeasuredPiece(**one) for one in record["pieces"])
-        except (KeyError, TypeError):
+            lanes = max(1, int(record["lanes"]))
+            holds = bool(pieces) and all(one.frame_count > 0 for one in pieces)
+        except (KeyError, TypeError, ValueError):
             return None
-        return cls(pieces) if pieces and all(one.frame_count > 0 for one in pieces) else None
+        return cls(pieces, lanes) if holds else None
 
 
 def estimate_key(plan: Plan) -> str:
@@ -82,6 +86,12 @@ def encoder_key(plan: Plan) -> str:
     encoder = plan.encoder
     passes = "+".join(f"{one.card.name}-x{one.card.scale}" for one in plan.passes)
     return f"{passes} {encoder.codec} {encoder.preset} crf{encoder.crf} {encoder.pixel_format}"
+
+
+def lanes_at_work(plan: Plan, lanes: int) -> float:
+    """Return how many lanes a plan keeps busy on average: five segments on four lanes take as long as eight would."""
+    segments = len(plan.segments)
+    return segments / math.ceil(segments / max(1, lanes))
 
 
 def output_megapixels(plan: Plan) -> float:

@@ -59,7 +59,8 @@ def _measured(plan: Plan, executor: Executor, work_dir: Path, observer: Observer
             made.append(_weighed(done, asked[segment.index].source_bytes, clock, timed=executor.alone))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Measured(tuple(one for one in made if one.frame_count)) if any(one.frame_count for one in made) else None
+    whole = tuple(one for one in made if one.frame_count)
+    return Measured(whole, executor.at_once) if whole else None
 
 
 def _weighed(done: Done, source_bytes: int, clock: _Clock, *, timed: bool) -> MeasuredPiece:

@@ -63,6 +63,10 @@ class Executor(Protocol):
     """Does the work of a job, here or elsewhere; a segment ends as a file and a marker in the work folder."""
 
     @property
+    def at_once(self) -> int:
+        """Return how many segments it runs at the same time, where there are as many."""
+
+    @property
     def alone(self) -> bool:
         """Tell whether no other job was worked on beside it so far: then the time that it took says something."""
 

@@ -581,6 +581,7 @@ class HeldExecutor:
     lanes: HeldLanes
     lock: threading.Lock
     alone: bool = True
+    at_once: int = 1
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Wait, then run all segments."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from upscale_server.calibration import JobRecord, Predicted
+from upscale_server.job_record import JobRecord, Predicted
 from upscale_server.measured import Measured, MeasuredPiece, encoder_key, output_megapixels, way_key
 from upscale_server.plan import Plan
 

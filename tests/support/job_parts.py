@@ -81,6 +81,7 @@ class Stoppable:
     stop: Stop
     gate: Callable[[Event], None]
     alone: bool = True
+    at_once: int = 1
 
     def run(self, plan: Plan, segments: Sequence[Segment], work: WorkDir, observer: Observer) -> Iterator[Done]:
         """Run segments."""

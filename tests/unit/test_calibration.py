@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.finished_jobs import job_of, measured_of
-from upscale_server.calibration import MOST_JOBS, Calibration, JobRecord, Judged, Predicted
+from upscale_server.calibration import MOST_JOBS, Calibration, Judged
+from upscale_server.job_record import JobRecord, Predicted
 from upscale_server.measured import output_megapixels
+from upscale_server.media.types import Segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 
@@ -117,6 +119,24 @@ def test_the_error_that_is_said_is_the_spread_that_was_seen(calibration: Calibra
         calibration.learn(job_of(plan, seconds=seconds))
 
     assert pytest.approx(0.5) == calibration.predict(plan).error
+
+
+def test_a_job_on_one_lane_says_what_four_lanes_take(calibration: Calibration, plan: Plan) -> None:
+    """Five segments on four lanes take two rounds: as long as two segments on one."""
+    calibration.learn(job_of(plan, lanes=4))
+    five = replace(plan, segments=tuple(Segment(place, place, place + 1, place) for place in range(5)))
+
+    assert pytest.approx(1.0 + 9.0 * 2 / 5) == calibration.predict(five).seconds
+
+
+def test_pieces_on_one_lane_say_what_four_lanes_take(calibration: Calibration, plan: Plan) -> None:
+    """The pieces are made one after the other, on one lane of those that there are."""
+    measured = replace(measured_of((25, 900, 100), seconds=2.5), lanes=4)
+    four = replace(plan, segments=tuple(Segment(place, place, place + 1, place) for place in range(4)))
+
+    alone, together = (calibration.predict(one, measured).seconds or 0.0 for one in (plan, four))
+
+    assert pytest.approx((alone - 0.5) / 4) == together - 0.5
 
 
 def test_errors_are_medians_of_earnest_predictions(calibration: Calibration, plan: Plan) -> None:

@@ -91,6 +91,16 @@ def test_the_report_holds_what_was_said_before(plan: Plan, tmp_path: Path) -> No
     assert told["predicted"]["byte_count"] == learned.predicted.byte_count
 
 
+def test_a_job_teaches_how_many_lanes_it_kept_busy(plan: Plan, tmp_path: Path) -> None:
+    """Its one segment kept one of four."""
+    job = Job(plan, tmp_path)
+
+    job.lesson.end(job.result(), alone=True, lanes=4)
+
+    (learned,) = job.calibration.jobs()
+    assert (4, 1.0) == (learned.lanes, learned.at_work)
+
+
 @pytest.mark.parametrize(
     ("values", "alone"),
     [({}, False), ({"reused": 1}, True), ({"memory_steps": 1}, True)],

@@ -173,7 +173,7 @@ def _upscale(job: Job, lesson: Lesson, executor: InProcess, run: _Run) -> None:
     ):
         result = upscale_video(plan, executor, work, both(lesson, both(watcher, log_event)))
         seconds = time.monotonic() - started
-        learned = lesson.end(result, alone=executor.alone)
+        learned = lesson.end(result, alone=executor.alone, lanes=executor.at_once)
         move_into_place(result.path, job.output)
         quality = told(lambda: executor.measure(result.plan, job.output, watcher), watcher) if run.measured else None
     record = _record(job, result, seconds) | learned | ({"quality": quality} if quality else {})

@@ -145,15 +145,14 @@ def _make(one: Carried, source: Path, plan: Plan) -> Ready:
         deadline = deadline.none()
         fallback = DEADLINE if wish_of(one.job, one.parts.settings).model != FALLBACK_MODEL else ""
     try:
-        plan, result, alone = _run(one, plan, deadline, lesson)
+        plan, result, learned = _run(one, plan, deadline, lesson)
     except Canceled:
         if one.hold.reason or not deadline.has_come:
             raise
         fallback = DEADLINE
         get_logger().warning("job_falls_back", reason=DEADLINE, model=FALLBACK_MODEL)
         plan = _decide(one, source, hasty(wish_of(one.job, one.parts.settings)))
-        plan, result, alone = _run(one, plan, deadline.none(), lesson)
-    learned = lesson.end(result, alone=alone)
+        plan, result, learned = _run(one, plan, deadline.none(), lesson)
     Copies(one.parts.proxies_dir, one.job.id).keep_only(plan.digest)
     quality = _measured(one, plan, result) if one.job.asked.quality else {}
     facts = facts_of(plan, result, one.hold.gauge.warnings, fallback)
@@ -167,10 +166,10 @@ def _measured(one: Carried, plan: Plan, result: Result) -> dict[str, Any]:
     return {"quality": quality} if quality else {}
 
 
-def _run(one: Carried, plan: Plan, deadline: Deadline, lesson: Lesson) -> tuple[Plan, Result, bool]:
+def _run(one: Carried, plan: Plan, deadline: Deadline, lesson: Lesson) -> tuple[Plan, Result, dict[str, Any]]:
     """Do the work; again smaller while the output is over its limit, in a lower precision where memory gives out.
 
-    The last of what is returned tells whether no other job was worked on meanwhile.
+    The last of what is returned is what the lesson says: what was predicted, and what it took.
     """
 
     def stop() -> str:
@@ -197,7 +196,7 @@ def _run(one: Carried, plan: Plan, deadline: Deadline, lesson: Lesson) -> tuple[
             get_logger().info("job_made_smaller", detail=err.detail, crf=again.encoder.crf)
             plan = again
         else:
-            return plan, result, executor.alone
+            return plan, result, lesson.end(result, alone=executor.alone, lanes=executor.at_once)
         one.parts.store.keep_plan(one.hold.claim, plan.as_record())
 
 

@@ -43,6 +43,11 @@ class InProcess:
         self._loaded: dict[tuple[object, ...], Upscaler] = {}
 
     @property
+    def at_once(self) -> int:
+        """Tell that segments come one after the other."""
+        return 1
+
+    @property
     def alone(self) -> bool:
         """Tell that nothing else has these models."""
         return True

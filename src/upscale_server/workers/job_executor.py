@@ -51,6 +51,11 @@ class JobExecutor:
         self._stop = stop
 
     @property
+    def at_once(self) -> int:
+        """Return how many lanes the job may have."""
+        return self._most()
+
+    @property
     def alone(self) -> bool:
         """Tell whether nobody else had work on the pool while this job had."""
         return self._guest.alone

@@ -81,3 +81,10 @@ def test_a_job_that_is_audited_beside_anothers_segments_was_not_alone(plan: Plan
     list(running)
 
     assert not first.alone
+
+
+def test_a_job_knows_how_many_of_its_segments_run_at_once() -> None:
+    """As many as its task gets lanes."""
+    crew = cast("Crew", Lane())
+
+    assert 3 == JobExecutor(lambda: crew, crew, lambda: 3, lambda: "").at_once
