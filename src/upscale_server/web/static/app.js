@@ -78,7 +78,7 @@ function open(source, file = null) {
   state.source = source;
   history.replaceState(null, "", `#source=${source.id}`);
   show(byId("drop"), false);
-  show(byId("intro"), false);
+  byId("intro").classList.add("only-heard"); // the heading stays for those who walk by headings
   show(byId("probe"));
   show(byId("workbench"));
   showProbe(source);
@@ -94,7 +94,7 @@ function another() {
   history.replaceState(null, "", location.pathname);
   for (const id of ["probe", "workbench"]) show(byId(id), false);
   show(byId("drop"));
-  show(byId("intro"));
+  byId("intro").classList.remove("only-heard");
   clearFault(byId("source-fault"));
   byId("choose").focus();
 }
