@@ -1,0 +1,348 @@
+"""The video server's page in a real browser, on a real server: what a person does, from the drop to the file."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import av
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+from pydantic import SecretStr
+
+from tests.browser.conftest import Visits
+from tests.support.fault_proxy import FaultProxy
+from tests.support.killing import wait_until
+from tests.support.served import IdlePool, Served, serving, settings_in
+from upscale_server.audit import verify
+from upscale_server.server_settings import Workers
+from upscale_server.service import VideoService
+
+LONG = 120_000
+"""Milliseconds that a job may take on a busy machine; a limit and no expectation."""
+KEY = "the-key-of-somebody"
+NAMED = re.compile(r"\S")
+HEADINGS = """() => JSON.stringify([...document.querySelectorAll("h1, h2, h3, h4")]
+  .filter((one) => one.checkVisibility()).map((one) => one.tagName))"""
+
+DROP = """async ([name, kind, content]) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  const carried = new DataTransfer();
+  carried.items.add(new File([bytes], name, { type: kind }));
+  const zone = document.getElementById("drop");
+  for (const event of ["dragenter", "dragover", "drop"]) {
+    zone.dispatchEvent(new DragEvent(event, { dataTransfer: carried, bubbles: true, cancelable: true }));
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def clip(bundled_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give half a second of the bundled clip, with all its tracks, as it was coded."""
+    path = tmp_path_factory.mktemp("clip") / "eva.mp4"
+    with av.open(str(bundled_clip)) as whole, av.open(str(path), "w") as cut:
+        streams = {one.index: cut.add_stream_from_template(one) for one in whole.streams}
+        for packet in whole.demux():
+            if packet.dts is not None and packet.dts * packet.time_base < 0.5:
+                packet.stream = streams[packet.stream.index]
+                cut.mux(packet)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Give a server with one loaded lane."""
+    settings = settings_in(tmp_path_factory.mktemp("state"), workers=Workers(lanes=1))
+    with serving(VideoService(settings)) as running:
+        wait_until(lambda: running.client.get("/readyz").status_code == 200)
+        yield running
+
+
+def dropped(page: Page, name: str, content: bytes, kind: str = "video/mp4") -> None:
+    """Let go of a file over the page."""
+    page.evaluate(DROP, [name, kind, base64.b64encode(content).decode()])
+
+
+def started(page: Page, size: str) -> Locator:
+    """Choose a size, start, and return the row of the job."""
+    page.locator(f"input[name=size][value='{size}']").check()
+    start = page.get_by_role("button", name="Start", exact=True)
+    expect(start).to_be_enabled(timeout=LONG)
+    before = page.locator(".job").count()
+    start.click()
+    expect(page.locator(".job")).to_have_count(before + 1)
+    return page.locator(".job").first
+
+
+def ends(row: Locator, state: str = "succeeded") -> None:
+    """Wait until a row's job has ended in a state."""
+    expect(row).to_have_attribute("data-state", state, timeout=LONG)
+
+
+def fits(page: Page) -> None:
+    """Check that nothing of a page reaches out of its side."""
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() &&
+        !one.closest(".only-heard, .table-frame") && one.getBoundingClientRect().right > innerWidth + 1)
+        .map((one) => one.outerHTML.slice(0, 80))"""
+    )
+    assert [] == wide
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_video_goes_from_the_drop_to_an_audited_file(
+    visits: Visits, server: Served, clip: Path, tmp_path: Path
+) -> None:
+    """What is downloaded at the end passes the same comparison with the source that `upscale verify` makes."""
+    page = visits.open(server.url)
+
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#probe-name")).to_have_text("eva.mp4", timeout=LONG)
+    expect(page.locator("#probe-facts")).to_contain_text("480 × 270")
+    expect(page.locator("#probe-poster")).to_be_visible()
+    row = started(page, "2")
+    expect(page.locator("#plan-target")).to_have_text("960 × 540")
+    ends(row)
+    row.get_by_role("button", name="Result").click()
+    expect(row.locator("summary")).to_contain_text("checks passed")
+    row.locator("summary").click()
+    expect(row.locator(".checked").first).to_contain_text("Frame count")
+    with page.expect_download() as download:
+        row.get_by_role("link", name="Download").click()
+    made = tmp_path / "made.mp4"
+    download.value.save_as(made)
+
+    audit = verify(clip, made)
+    assert audit.ok, audit.faults
+    page.locator("input[name=size][value='4']").check()
+    row.get_by_role("button", name="Run again with…").click()
+    expect(page.locator("input[name=size][value='2']")).to_be_checked()
+    expect(page.locator("#goal")).to_be_focused()
+
+
+def test_a_file_that_is_no_video_is_refused_in_words(visits: Visits, server: Served) -> None:
+    """The reason stands where the file was dropped, is read aloud, has the focus, and another file may be tried."""
+    page = visits.open(server.url)
+    visits.allowed.append("415")
+
+    dropped(page, "notes.txt", b"hello, this is a letter and no film\n" * 50, "text/plain")
+    alert = page.locator("#source-fault [role=alert]")
+
+    expect(alert).to_be_visible(timeout=LONG)
+    expect(alert).to_be_focused()
+    assert len(alert.inner_text().split()) > 8
+    expect(page.locator("#drop")).to_be_visible()
+
+
+def test_what_the_server_says_is_text_whatever_it_says(visits: Visits, server: Served, clip: Path) -> None:
+    """Markup in a name, a trait or a reason is shown as it is and does nothing."""
+    page = visits.open(server.url)
+    markup = "<img src=x onerror=alert(1)>"
+
+    def rewritten(route: Route) -> None:
+        said = route.fetch().json()
+        said["file_name"] = markup
+        said["probe"]["traits"] = [{"code": markup, "level": "warning", "text": markup}]
+        route.fulfill(status=201, json=said)
+
+    page.route("**/v1/sources?*", rewritten)
+    dropped(page, f"{markup}.mp4", clip.read_bytes())
+
+    expect(page.locator("#probe-name")).to_have_text(markup, timeout=LONG)
+    expect(page.locator("#probe-traits")).to_contain_text(markup)
+    assert 0 == page.locator("#probe [onerror]").count()
+
+
+def test_two_models_are_compared_before_the_whole_is_started(visits: Visits, server: Served, clip: Path) -> None:
+    """A few seconds through two models and bicubic: wiped with a key, stepped frame by frame, all on one frame."""
+    page = visits.open(server.url)
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#plan-body")).to_be_visible(timeout=LONG)
+    page.locator("input[name=size][value='2']").check()
+    for name in ("fast", "balanced"):
+        page.locator(f"#preview-models input[value='{name}']").check()
+
+    page.get_by_role("button", name="Show three seconds").click()
+    view = page.locator("compare-view")
+    expect(page.locator("#preview-result")).to_be_focused(timeout=LONG)
+
+    assert {"before", "balanced", "fast"} == set(view.evaluate("(view) => view.items.map((one) => one.name)"))
+    expect(page.locator("#preview-verdict")).to_contain_text("960 × 540")
+    view.get_by_role("slider").first.focus()
+    before = view.evaluate("(view) => view.position")
+    page.keyboard.press("ArrowRight")
+    assert before < view.evaluate("(view) => view.position")
+    frame = view.evaluate("(view) => view.frame")
+    page.keyboard.press(".")
+    page.wait_for_function(
+        "(frame) => document.querySelector('compare-view').frame === frame + 1", arg=frame, timeout=LONG
+    )
+    page.reload()
+    expect(page.locator("#preview-result")).to_be_visible(timeout=LONG)
+
+
+def test_a_job_survives_a_reload_and_is_cancelled_by_its_button(
+    visits: Visits, server: Served, bundled_clip: Path
+) -> None:
+    """In the middle of the work the page is loaded again: the video, its plan and the running job are all there."""
+    page = visits.open(server.url)
+    dropped(page, "long.mp4", bundled_clip.read_bytes())
+    expect(page.locator("#probe-name")).to_have_text("long.mp4", timeout=LONG)
+    row = started(page, "4")
+    expect(row.locator(".number")).to_contain_text("frames", timeout=LONG)
+    job_id = row.get_attribute("data-job")
+
+    page.reload()
+
+    again = page.locator(f"[data-job='{job_id}']")
+    expect(page.locator("#probe-name")).to_have_text("long.mp4")
+    expect(again).to_have_attribute("data-state", "running")
+    again.get_by_role("button", name="Pause").click()
+    again.get_by_role("button", name="Resume").click()  # takes the pause back
+    expect(again.get_by_role("button", name="Pause")).to_be_visible()
+    again.get_by_role("button", name="Cancel").click()
+    ends(again, "canceled")
+    expect(again.get_by_role("button", name="Try again")).to_be_visible()
+    expect(again).to_be_focused()  # the button that was pressed has gone
+    assert "canceled" == server.client.get(f"/v1/jobs/{job_id}").json()["state"]
+    again.get_by_role("button", name="Remove").click()
+    expect(again).to_have_count(0)
+
+
+def test_the_whole_way_can_be_gone_with_the_keyboard(visits: Visits, server: Served, clip: Path) -> None:
+    """Choose a file, choose a size with the arrows, start, open the result: and the focus is always seen."""
+    page = visits.open(server.url)
+
+    page.on("filechooser", lambda chooser: chooser.set_files(clip))
+    to(page, "#choose")
+    page.keyboard.press("Enter")
+    expect(page.locator("#probe")).to_be_focused(timeout=LONG)
+    to(page, "input[name=size]:checked")
+    while not page.locator("input[name=size][value='2']").is_checked():
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#plan-target")).to_have_text("960 × 540", timeout=LONG)
+    to(page, "#start")
+    page.keyboard.press("Enter")
+    row = page.locator(".job").first
+    expect(row).to_be_focused()
+    ends(row)
+    to(page, f"[data-job='{row.get_attribute('data-job')}'] button[aria-expanded]")
+    page.keyboard.press("Space")
+
+    expect(row.locator("summary")).to_contain_text("checks passed")
+
+
+def to(page: Page, target: str) -> None:
+    """Press Tab until an element has the focus, and check on the way that one sees where it is."""
+    for _ in range(100):
+        if page.evaluate("(target) => document.activeElement.matches(target)", target):
+            return
+        page.keyboard.press("Tab")
+        seen = page.evaluate(
+            """() => { const one = document.activeElement;
+            const marked = one.matches("input") && one.closest(".choice") || one;
+            return one === document.body || getComputedStyle(marked).outlineStyle !== "none"; }"""
+        )
+        assert seen, page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+    raise AssertionError(f"{target} is not reached by Tab")
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 450), (320, 640)], ids=["200 %", "phone"])
+def test_nothing_is_cut_off_when_the_page_is_enlarged(
+    visits: Visits, server: Served, clip: Path, width: int, height: int
+) -> None:
+    """A screen of 1280 pixels enlarged twice has 640, and a narrow one 320 (WCAG 1.4.10): no line needs scrolling."""
+    page = visits.open(server.url, viewport={"width": width, "height": height})
+
+    fits(page)
+    dropped(page, "a_rather_long_name_without_any_space_in_it_as_cameras_like_to_give.mp4", clip.read_bytes())
+    expect(page.locator("#plan-body")).to_be_visible(timeout=LONG)
+    page.locator("#advanced summary").click()
+    fits(page)
+    row = started(page, "2")
+    ends(row)
+    row.get_by_role("button", name="Result").click()
+    expect(row.locator("summary")).to_be_visible()
+    fits(page)
+
+
+def test_the_page_says_when_the_server_is_gone_and_goes_on_when_it_is_back(visits: Visits, server: Served) -> None:
+    """Nobody has to load the page again, and the server is told what the page knows already."""
+    with FaultProxy(urlsplit(server.url).port or 0) as network:
+        page = visits.open(f"http://127.0.0.1:{network.port}")
+        visits.allowed.append("net::ERR_")  # whatever was under way is cut in its own way
+        expect(page.locator("#queue")).to_have_attribute("aria-busy", "false")
+
+        network.down = True
+        network.cut()
+        expect(page.locator("#offline")).to_be_visible(timeout=LONG)
+        with page.expect_request("**/v1/events", timeout=LONG) as again:
+            network.down = False
+
+        expect(page.locator("#offline")).to_be_hidden(timeout=LONG)
+        expect(page.locator("#queue")).to_have_attribute("aria-busy", "false", timeout=LONG)
+        assert again.value.headers["last-event-id"]
+        page.close()  # before the network ends for good, which it would tell the console
+
+
+def test_light_and_dark_follow_the_system_until_a_person_chooses(visits: Visits, server: Served) -> None:
+    """The choice outlives a reload; what is written can be read in both."""
+    page = visits.open(server.url, color_scheme="dark")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    dark = page.evaluate(ground)
+
+    page.locator("#theme").click()
+    light = page.evaluate(ground)
+    page.reload()
+
+    assert "rgb(15, 20, 18)" == dark
+    assert "rgb(246, 247, 245)" == light == page.evaluate(ground)
+    expect(page.locator("#theme")).to_have_accessible_name("Light or dark: light")
+
+
+def test_a_key_is_asked_for_once_and_kept_out_of_every_address(visits: Visits, tmp_path: Path) -> None:
+    """A wrong key is said to be wrong; with the right one the jobs are told, and it stands in no address."""
+    settings = settings_in(tmp_path, api_keys=SecretStr(KEY))
+    with serving(VideoService(settings, IdlePool()), Authorization=f"Bearer {KEY}") as locked:
+        locked.client.post("/v1/jobs", json={"payload_url": "http://127.0.0.1/film.mp4", "scale": 2})
+        visits.allowed.append("401")
+        page = visits.open(locked.url)
+        addresses: list[str] = []
+        page.on("request", lambda request: addresses.append(request.url))
+
+        expect(page.locator("#key-dialog")).to_be_visible()
+        page.locator("#key-input").fill("guessed")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-said")).to_contain_text("not one of")
+        page.locator("#key-input").fill(KEY)
+        page.keyboard.press("Enter")
+
+        expect(page.locator(".job h3")).to_have_text("film")
+        expect(page.locator("#key-dialog")).to_be_hidden()
+        page.reload()
+        expect(page.locator(".job h3")).to_have_text("film")
+        assert [] == [one for one in addresses if KEY in one]
+
+
+def test_every_control_has_a_name_and_ids_are_given_once(visits: Visits, server: Served, clip: Path) -> None:
+    """What a screen reader says of each control is not empty, and labels point at one element each."""
+    page = visits.open(server.url)
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#plan-body")).to_be_visible(timeout=LONG)
+    page.locator("#advanced summary").click()
+
+    for control in page.locator("button, input, select, summary, a[href], [role=progressbar], compare-view").all():
+        if control.is_visible():
+            expect(control).to_have_accessible_name(NAMED)
+    twice = page.evaluate(
+        """() => { const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
+        return ids.filter((id, place) => ids.indexOf(id) !== place); }"""
+    )
+    assert [] == twice
+    levels = [int(one[1]) for one in json.loads(page.evaluate(HEADINGS))]
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), levels
