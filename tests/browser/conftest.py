@@ -16,6 +16,12 @@ import pytest
 playwright_api = pytest.importorskip("playwright.sync_api", reason="the extra [test] brings playwright; it is missing")
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright  # noqa: E402 - skips first
 
+from upscale_server.web.page import POLICY  # noqa: E402 - as above
+
+_BARE = """<!doctype html><html lang="en"><title>One component</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<link rel="icon" href="/static/icon.svg"><link rel="stylesheet" href="/static/app.css">
+<main class="page"></main></html>"""
 _NO_SANDBOX = ["--no-sandbox"]
 """Chromium refuses to run as root with its sandbox; what it opens here is ours."""
 
@@ -41,6 +47,15 @@ class Visits:
         page.on("pageerror", lambda error: self._complain(f"error: {error}"))
         page.on("request", lambda request: self._look_at(request.url))
         page.goto(url)
+        return page
+
+    def open_bare(self, url: str, **options: Any) -> Page:  # noqa: ANN401 - as above
+        """Open an empty page at a server's address, under its pages' policy: for one component by itself."""
+        page = self.open("about:blank", **options)
+        self.hosts.add(urlsplit(url).netloc)
+        headers = {"Content-Security-Policy": POLICY, "Content-Type": "text/html; charset=utf-8"}
+        page.route("**/bare", lambda route: route.fulfill(body=_BARE, headers=headers))
+        page.goto(f"{url}/bare")
         return page
 
     def close(self) -> list[str]:

@@ -20,7 +20,7 @@ RED, BLUE = (200, 30, 30), (30, 30, 200)
 SHOW = """async ({ items, times, kind }) => {
   await import("/static/compare.js");
   const view = document.createElement("compare-view");
-  document.querySelector("main").replaceChildren(view);
+  document.querySelector("main").prepend(view);
   view.frameTimes = times;
   view.items = await Promise.all(items.map(async ([name, label, path]) => {
     const blob = await (await fetch(path)).blob();
@@ -87,7 +87,7 @@ def shown(
     visits: Visits, server: ImagesServed, files: dict[str, bytes], kind: str, **options: object
 ) -> tuple[Page, Locator]:
     """Open a page of the server and put the component into it."""
-    page = visits.open(f"{server.url}/", **options)
+    page = visits.open_bare(server.url, **options)
     for name, content in files.items():
         page.route(f"**/given/{name}", giving(content))
     items = [(name, name.capitalize(), f"/given/{name}") for name in files]
@@ -363,15 +363,127 @@ def test_nothing_plays_by_itself(visits: Visits, server: ImagesServed, films: di
     assert [0, 0] == numbers(view)[:2]
 
 
+def test_at_the_end_it_begins_again_or_stays_on_the_last_frame(
+    visits: Visits, server: ImagesServed, films: dict[str, bytes]
+) -> None:
+    """The button decides; who asked the system for less motion finds it off."""
+    _page, view = shown(visits, server, films, "video", reduced_motion="reduce")
+    again = view.get_by_role("button", name="Begin again at the end")
+    assert "false" == again.get_attribute("aria-pressed")
+
+    stopped = view.evaluate("""async (view) => {
+      await view.step(30);
+      await view.play();
+      while (view.playing) await new Promise(requestAnimationFrame);
+      await view.step(0);
+      return view.frame;
+    }""")
+    last = numbers(view)[:2]
+    again.click()
+    begun = view.evaluate("""async (view) => {
+      await view.play();
+      await view.pause();
+      await view.step(30);
+      await view.play();
+      while (view.frame > 20) await new Promise(requestAnimationFrame);
+      return view.playing;
+    }""")
+
+    assert FRAMES - 1 == stopped
+    assert [FRAMES - 1] * 2 == last
+    assert begun
+
+
+def test_a_video_that_is_a_little_off_is_hurried_and_not_seeked(
+    visits: Visits, server: ImagesServed, films: dict[str, bytes]
+) -> None:
+    """A jump would be seen; a few per cent of speed are not."""
+    _page, view = shown(visits, server, films, "video")
+
+    rates = view.evaluate("""async (view) => {
+      const [before, fast] = view.shadowRoot.querySelectorAll("video");
+      await view.play();
+      const seen = [];
+      for (const off of [0.12, -0.12]) {
+        await new Promise((done) => {
+          before.addEventListener("seeked", done, { once: true });
+          before.currentTime = fast.currentTime + off;
+        });
+        let seeks = 0;
+        before.addEventListener("seeked", () => (seeks += 1));
+        while (before.playbackRate === 1 && !seeks) await new Promise(requestAnimationFrame);
+        seen.push(before.playbackRate);
+        await view.pause();
+        await view.step(-1000);
+        await view.play();
+      }
+      return seen;
+    }""")
+
+    assert all(rate != 1 for rate in rates)
+
+
+def test_a_double_click_magnifies_there_and_takes_it_back(visits: Visits, server: ImagesServed) -> None:
+    """What is under the pointer comes to the middle."""
+    page, view = with_pictures(visits, server, viewport={"width": 500, "height": 500})
+    large = {"x": 200, "y": 120}
+
+    view.locator(".stage").dblclick(position=large)
+    magnified = view.evaluate(STATE)
+    view.locator(".stage").dblclick(position=large)
+
+    assert (1, 0) == (magnified["zoom"], view.evaluate(STATE)["zoom"])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_magnified_line_is_dragged_where_it_is_and_the_picture_elsewhere(
+    visits: Visits, server: ImagesServed
+) -> None:
+    """Near the line a drag is the line's; away from it the picture moves and the line stays."""
+    page, view = with_pictures(visits, server)
+    view.get_by_role("button", name="4:1").click()
+    box = view.locator(".stage").bounding_box()
+    assert box is not None
+    middle, row = box["x"] + box["width"] / 2, box["y"] + 60
+    states = [view.evaluate(STATE)]
+
+    for start in (middle + 10, middle - 200):
+        page.mouse.move(start, row)
+        page.mouse.down()
+        page.mouse.move(start + 60, row)
+        page.mouse.up()
+        states.append(view.evaluate(STATE))
+
+    first, dragged, moved = states
+    assert first["places"] == dragged["places"]
+    assert first["position"] < dragged["position"] == moved["position"]
+    assert dragged["places"][0]["left"] < moved["places"][0]["left"]
+
+
+def test_full_screen_is_entered_and_left_and_the_picture_fills_it(visits: Visits, server: ImagesServed) -> None:
+    """By the button and by a key; the controls stay."""
+    page, view = with_pictures(visits, server)
+
+    view.get_by_role("button", name="Full screen").click()
+    page.wait_for_function("document.fullscreenElement?.localName === 'compare-view'")
+    page.wait_for_function("""() => {
+      const stage = document.querySelector("compare-view").shadowRoot.querySelector(".stage");
+      return stage.clientHeight > innerHeight * 0.7;
+    }""")
+    expect(view.get_by_role("button", name="Side by side")).to_be_visible()
+    page.keyboard.press("f")
+    page.wait_for_function("!document.fullscreenElement")
+
+
 def test_what_cannot_be_shown_is_said(visits: Visits, server: ImagesServed) -> None:
     """A picture that is none is words in its place, never an empty box."""
-    page = visits.open(f"{server.url}/")
+    page = visits.open_bare(server.url)
     page.route("**/given/*", lambda route: route.fulfill(body=b"no picture"))
 
     page.evaluate("""async () => {
       await import("/static/compare.js");
       const view = document.createElement("compare-view");
-      document.querySelector("main").replaceChildren(view);
+      document.querySelector("main").prepend(view);
       view.items = [{ name: "a", label: "Before", kind: "image", url: "/given/a" },
                     { name: "b", label: "Fast", kind: "video", url: "/given/b" }];
     }""")

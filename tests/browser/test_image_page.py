@@ -274,6 +274,61 @@ def test_choices_that_the_model_has_a_use_for_are_sent(visits: Visits, server: I
     assert [f"{server.url}/upscale?upscale=4&format=png&bits=16&process_size=96"] == asked
 
 
+def test_a_busy_server_is_asked_again_by_itself(visits: Visits, server: ImagesServed) -> None:
+    """A full room is no failure for a person: the page says that it waits, and then it goes on."""
+    page = visited(visits, server)
+    visits.allowed.append("429")
+    busy = {"title": "Full", "detail": "64 requests are inside", "code": "queue_full", "status": 429, "retryable": True}
+    page.route(
+        "**/upscale?*",
+        lambda route: route.fulfill(status=429, json=busy, headers={"Retry-After": "1"}),
+        times=1,
+    )
+
+    give(page, ("cat.png", picture_file()))
+
+    expect(page.get_by_text("The server is busy: asked again in 1 s")).to_be_visible()
+    expect(card(page, "cat.png")).to_contain_text("32 × 24 → 64 × 48")
+
+
+def test_a_picture_on_its_way_is_canceled(visits: Visits, server: ImagesServed) -> None:
+    """The request ends, the card says so, and it can be sent again."""
+    page = visited(visits, server)
+    page.route("**/upscale?*", lambda _route: None, times=1)
+
+    give(page, ("cat.png", picture_file()))
+    page.get_by_role("button", name="Cancel").click()
+    expect(card(page, "cat.png")).to_contain_text("Canceled")
+    page.get_by_role("button", name="Again").click()
+
+    expect(card(page, "cat.png")).to_contain_text("32 × 24 → 64 × 48")
+
+
+def test_a_server_that_is_gone_is_said_in_words(visits: Visits, server: ImagesServed) -> None:
+    """No connection is a sentence with a way to try again, and the picture is not lost."""
+    page = visited(visits, server)
+    visits.allowed.append("ERR_CONNECTION_REFUSED")
+    page.route("**/upscale?*", lambda route: route.abort("connectionrefused"), times=1)
+
+    give(page, ("cat.png", picture_file()))
+    expect(card(page, "cat.png").get_by_role("alert")).to_contain_text("There is no connection to the server.")
+    page.get_by_role("button", name="Try again").click()
+
+    expect(card(page, "cat.png")).to_contain_text("32 × 24 → 64 × 48")
+
+
+def test_a_huge_before_is_left_to_the_browser_and_labelled_so(visits: Visits, server: ImagesServed) -> None:
+    """Bicubic of more than 40 megapixels is not worth a person's wait; nothing is called bicubic that is not."""
+    page = visited(visits, server)
+
+    before = page.evaluate("""async () => {
+      const { beforeOf } = await import("/static/image_before.js");
+      return beforeOf({ width: 5000, height: 4000 }, 2, new AbortController().signal);
+    }""")
+
+    assert {"label": "Before, enlarged by your browser", "blob": None} == before
+
+
 def test_everything_is_done_by_keys_alone(visits: Visits, server: ImagesServed) -> None:
     """Tab, arrows and Space reach the factor, the format and the button; the file window is the browser's own."""
     page = visited(visits, server)

@@ -31,7 +31,7 @@ RATE, SEGMENT = 25, 25
 SHOW = """async (job) => {
   await import("/static/player.js");
   const player = document.createElement("growing-player");
-  document.querySelector("main").replaceChildren(player);
+  document.querySelector("main").prepend(player);
   player.job = job;
 }"""
 HEVC = Picture(codec="libx265", width=160, height=120, frame_count=75, options={"x265-params": "log-level=none"})
@@ -90,7 +90,7 @@ def told(server: Served, claim: Claim, **headers: str) -> dict[str, object]:
 
 def watching(visits: Visits, server: Served, claim: Claim) -> tuple[Page, Locator]:
     """Open a page of the server with the player of a job in it."""
-    page = visits.open(f"{server.url}/")
+    page = visits.open_bare(server.url)
     page.evaluate(SHOW, told(server, claim))
     return page, page.locator("growing-player")
 
@@ -230,7 +230,7 @@ def test_a_browser_without_media_source_sees_a_picture_and_words(visits: Visits,
     """Some phones play no pieces: they show the newest picture of the job until there is a result."""
     claim = claimed(server, plan)
     render(server, claim, plan, 0)
-    page = visits.open(f"{server.url}/")
+    page = visits.open_bare(server.url)
     page.evaluate("() => { delete window.MediaSource; }")
 
     page.evaluate(SHOW, told(server, claim))
@@ -241,16 +241,56 @@ def test_a_browser_without_media_source_sees_a_picture_and_words(visits: Visits,
     assert player.evaluate("(player) => player.shadowRoot.querySelector('video').poster").startswith("blob:")
 
 
+def test_when_the_browser_has_no_room_what_is_far_away_makes_it(visits: Visits, server: Served, plan: Plan) -> None:
+    """A refused piece is added when room was made; the place that is seen keeps its picture."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 0, 1)
+    page = visits.open_bare(server.url)
+    page.evaluate("""() => {
+      const append = SourceBuffer.prototype.appendBuffer;
+      window.refused = 0;
+      SourceBuffer.prototype.appendBuffer = function (bytes) {
+        if (this.timestampOffset === 1 && !window.refused) {
+          window.refused += 1;
+          throw new DOMException("full", "QuotaExceededError");
+        }
+        append.call(this, bytes);
+      };
+    }""")
+
+    page.evaluate(SHOW, told(server, claim))
+    player = page.locator("growing-player")
+    expect(player.get_by_text("2 of 3 pieces are finished")).to_be_visible()
+    page.wait_for_function("window.refused === 1")
+
+    assert [30, 3] == [number_at(player, middle(number)) for number in (30, 3)]
+
+
+def test_a_broken_piece_does_not_hold_up_the_others(visits: Visits, server: Served, plan: Plan) -> None:
+    """What cannot be fetched is a gap with words, and what comes after it is shown."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 0, 1, 2)
+    visits.allowed.append("status of 500")
+    page = visits.open_bare(server.url)
+    page.route("**/segments/1.mp4", lambda route: route.fulfill(status=500, body="broken"))
+
+    page.evaluate(SHOW, told(server, claim))
+    player = page.locator("growing-player")
+    expect(player.get_by_text("3 of 3 pieces are finished")).to_be_visible()
+
+    assert 60 == number_at(player, middle(60))
+    player.evaluate("(player) => (player.shadowRoot.querySelector('video').currentTime = 1.5)")
+    expect(player.get_by_text("0:01 is not finished yet.")).to_be_visible()
+
+
 def test_the_key_is_sent_with_every_piece(visits: Visits, tmp_path: Path, plan: Plan) -> None:
     """A <video> cannot send a key; what the player fetches it sends with."""
     settings = settings_in(tmp_path, api_keys=SecretStr(KEY))
     with serving(VideoService(settings, IdlePool()), Authorization=f"Bearer {KEY}") as locked:
         claim = claimed(locked, plan)
         render(locked, claim, plan, 0)
-        visits.allowed.append("401")  # before it has the key, the browser asks for what a style sheet has not: an icon
-        page = visits.open(f"{locked.url}/static/app.css")
+        page = visits.open_bare(locked.url)
         page.evaluate("(key) => sessionStorage.setItem('upscale-key', key)", KEY)
-        page.goto(f"{locked.url}/")
         page.evaluate(SHOW, told(locked, claim))
 
         expect(page.get_by_text("1 of 3 pieces are finished")).to_be_visible()

@@ -96,8 +96,9 @@ export class GrowingSource {
   async #makeRoom() {
     const now = this.#video.currentTime;
     const [before, after] = [Math.max(0, now - KEPT[0]), now + KEPT[1]];
+    // A stretch that begins behind the end of all is refused, not empty.
     if (before > 0) await this.#changed(() => this.#buffer.remove(0, before));
-    await this.#changed(() => this.#buffer.remove(after, Infinity));
+    if (after < this.#media.duration) await this.#changed(() => this.#buffer.remove(after, Infinity));
   }
 
   #changed(change) {
