@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -84,6 +85,19 @@ def test_two_models_of_the_bundled_clip_play_in_step(bundled_clip: Path, tmp_pat
     assert (5.005 - 0.5) / 2 == pytest.approx(found.start_seconds)
     assert all(one.byte_count == (tmp_path / f"{one.name}.mp4").stat().st_size for one in sides)
     assert not (tmp_path / "work").exists()
+
+
+def test_stepping_back_is_quick_and_no_beginning_is_hidden(
+    bundled_clip: Path, tmp_path: Path, studio: LocalStudio
+) -> None:
+    """A keyframe at least every twelve frames, and every frame decodes when it is shown: no edit list is needed."""
+    _last(Asked(bundled_clip, Wish(scale=2), _models("lanczos"), 0.0, 1.0), studio, tmp_path)
+
+    with av.open(str(tmp_path / "lanczos.mp4")) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+    places = [place for place, packet in enumerate(packets) if packet.is_keyframe]
+    assert max(later - earlier for earlier, later in pairwise([*places, len(packets)])) <= 12
+    assert [packet.pts for packet in packets] == [packet.dts for packet in packets]
 
 
 @pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.41, 11), (1.0, 25)])

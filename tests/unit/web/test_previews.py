@@ -20,10 +20,14 @@ from tests.support.inspect_media import contents_of
 from tests.support.killing import wait_until
 from tests.support.preview_pool import PreviewPool
 from tests.support.served import Served, serving, settings_in
+from upscale_server.errors import SourceCorrupt
 from upscale_server.events import Event, FramesDone
 from upscale_server.jobs.folder import previews_folder, uploads_folder
+from upscale_server.plan import Plan
 from upscale_server.server_settings import Previews
 from upscale_server.service import VideoService
+from upscale_server.stopping import Stop
+from upscale_server.wish import Limits, Wish
 
 ANNA, BERT = "anna-has-a-long-key", "bert-has-another-one"
 
@@ -172,6 +176,38 @@ def test_an_address_that_gives_nothing_fails_with_its_fault(served: Served) -> N
     assert "failed" == preview["state"]
     assert preview["fault"]["code"].startswith("source")
     assert preview["before"] is None
+
+
+def test_what_is_no_video_fails_under_its_own_name(served: Served, tmp_path: Path) -> None:
+    """The fault says what the source is called where it came from, and nothing of our folders."""
+    with BadSource() as elsewhere:
+        reply = served.client.post("/v1/previews", json={"payload_url": elsewhere.url("ok"), "seconds": 0.1})
+
+        preview = ended(served, reply)
+
+    assert ("failed", "not_media") == (preview["state"], preview["fault"]["code"])
+    assert "source ok is no media file" in preview["fault"]["detail"]
+    assert str(tmp_path) not in reply.text + str(preview)
+
+
+def test_a_side_that_fails_names_no_folder_of_ours(
+    served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model fails on the way; the other is shown, and the fault calls the source by its name."""
+    real = PreviewPool.plan
+
+    def torn(self: PreviewPool, source: Path, wish: Wish, limits: Limits, stop: Stop) -> Plan:
+        if wish.model == "lanczos":
+            raise SourceCorrupt(f"source {source} is torn")
+        return real(self, source, wish, limits, stop)
+
+    monkeypatch.setattr(PreviewPool, "plan", torn)
+
+    preview = ended(served, asked(served, clip, models=["lanczos", "bicubic"], start_seconds=0))
+
+    assert ["failed", "succeeded"] == [one["state"] for one in preview["items"]]
+    assert "source holiday.mp4 is torn" == preview["items"][0]["fault"]["detail"]
+    assert preview["progress"]["done"] == preview["progress"]["total"]
 
 
 def test_a_self_test_names_the_best(served: Served, clip: bytes) -> None:
