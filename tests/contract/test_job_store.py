@@ -795,3 +795,31 @@ def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None
         JobStore("postgresql://127.0.0.1:1/none")
 
     assert "upscale-server[postgres]" in str(caught.value.hint)
+
+
+def test_pulse_tells_whether_anything_has_changed(store: JobStore) -> None:
+    """Of unfinished jobs the version and the place, then the newest number and how many are kept."""
+    first, second, third = (added(store) for _ in range(3))
+    store.want(second.id, "paused")
+    before = store.pulse()
+    store.finish(claimed(store), OUTCOME)
+    after = store.pulse()
+    store.remove(first.id)
+
+    assert [(first.id, 1, 1), (second.id, 2, 0), (third.id, 1, 2)] == [
+        (head.id, head.version, head.place) for head in before.heads
+    ]
+    assert (third.number, 3) == (before.last_number, before.count)
+    assert [(second.id, 0), (third.id, 1)] == [(head.id, head.place) for head in after.heads]
+    assert (third.number, 2) == (store.pulse().last_number, store.pulse().count)
+
+
+def test_jobs_are_found_by_name_and_by_number(store: JobStore) -> None:
+    """However many are named; those that are gone are left out. Numbers tell what is new."""
+    first, second, third = (added(store, key_id=key) for key in ("anna", "bert", "anna"))
+    names = [f"{number:032x}" for number in range(1200)]
+
+    assert {first.id, third.id} == {job.id for job in store.some([*names, first.id, third.id])}
+    assert [] == store.some([])
+    assert [second.id, third.id] == [job.id for job in store.after(first.number)]
+    assert {first.id: "anna", second.id: "bert", third.id: "anna"} == store.owners()

@@ -49,26 +49,34 @@ class QueueNews:
             self._note(job, places[job.id])
 
     def look(self) -> list[Change]:
-        """Return what has changed since the last look; three small questions where nothing has."""
+        """Return what has changed since the last look; three small questions where nothing has.
+
+        Everything is read before anything is noted: what is not told because the database fails is told later.
+        """
         pulse = self._jobs.pulse()
         heads = {head.id: head for head in pulse.heads}
-        changed = {job.id: job for job in self._read(heads, pulse.last_number)}
+        fresh = self._fresh(pulse.last_number)
+        changed = {job.id: job for job in [*fresh, *self._other(heads, {job.id for job in fresh})]}
+        kept = None if pulse.count == len(self._owners.keys() | changed.keys()) else self._jobs.owners()
+        self._last_number = fresh[-1].number if fresh else self._last_number
         found = []
-        for job in [*changed.values(), *(job for job in self._unfinished.values() if job.id not in changed)]:
+        known = [job for job in self._unfinished.values() if job.id in heads and job.id not in changed]
+        for job in [*changed.values(), *known]:
             place = heads[job.id].place if job.id in heads else 0
             if self._note(job, place):
                 found.append(Change(job.id, job.key_id, replace(job, plan=None), place))
-        return found + self._removed(pulse.count)
+        return found if kept is None else found + self._forget_all_but(kept)
 
-    def _read(self, heads: dict[str, Head], last_number: int) -> list[Job]:
-        """Return the jobs that are new, are not what they were, or are not unfinished any more."""
+    def _fresh(self, last_number: int) -> list[Job]:
+        """Return the jobs that are new; a later one than the pulse knew has no place yet and waits for the next."""
         found = self._jobs.after(self._last_number) if last_number > self._last_number else []
-        fresh = [job for job in found if job.number <= last_number]  # a later one's place is not known yet
-        self._last_number = fresh[-1].number if fresh else self._last_number
-        other = [head.id for head in heads.values() if not self._knows(head)]
+        return [job for job in found if job.number <= last_number]
+
+    def _other(self, heads: dict[str, Head], fresh: set[str]) -> list[Job]:
+        """Return the jobs that are not what they were, or are not unfinished any more."""
+        other = [head.id for head in heads.values() if head.id not in fresh and not self._knows(head)]
         ended = [job_id for job_id in self._unfinished if job_id not in heads]
-        new = {job.id for job in fresh}
-        return [*fresh, *self._jobs.some([one for one in (*other, *ended) if one not in new])]
+        return self._jobs.some([*other, *ended])
 
     def _knows(self, head: Head) -> bool:
         known = self._unfinished.get(head.id)
@@ -89,13 +97,10 @@ class QueueNews:
             self._names[job.id] = name
         return is_news
 
-    def _removed(self, count: int) -> list[Change]:
-        """Return the jobs that are gone: all names are read only where their number is not what it should be."""
-        if count == len(self._owners):
-            return []
-        now = self._jobs.owners()
-        gone = {job_id: owner for job_id, owner in self._owners.items() if job_id not in now}
-        self._owners = now
+    def _forget_all_but(self, kept: dict[str, str]) -> list[Change]:
+        """Return the jobs that are gone."""
+        gone = {job_id: owner for job_id, owner in self._owners.items() if job_id not in kept}
+        self._owners = kept
         for job_id in gone:
             self._unfinished.pop(job_id, None)
             self._names.pop(job_id, None)

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from upscale_server.errors import Draining, UpscaleError
+from upscale_server.errors import Draining
 from upscale_server.logs import get_logger
 from upscale_server.service import VideoService
 from upscale_server.service.queue_news import Change
@@ -90,7 +90,8 @@ class QueueWatch:
         with self._listening(listener):
             yield b"retry: 1000\n\n"
             while not self._is_ready and not self._is_over:
-                await self._news.wait()
+                if not await _happens(self._news, HEARTBEAT_SECONDS):
+                    yield b": still here\n\n"
             epoch, seen, spoken = self._epoch, self._place_of(last_id), time.monotonic()
             while epoch == self._epoch and not self._is_over:
                 news, number = self._news, self._number  # before anything is read: what changes meanwhile comes again
@@ -143,9 +144,9 @@ class QueueWatch:
     async def _look_safely(self) -> None:
         try:
             await self._look()
-        except UpscaleError as err:
+        except Exception as err:  # noqa: BLE001 - the one watcher outlives whatever one look meets
             if not self._service.is_stopped:
-                get_logger().warning("queue_not_watched", detail=err.detail)
+                get_logger().warning("queue_not_watched", detail=str(err), failure=type(err).__name__)
                 await asyncio.sleep(_AFTER_FAULT_SECONDS)
 
     async def _look(self) -> None:

@@ -18,6 +18,7 @@ from upscale_server.errors import StorageError
 from upscale_server.jobs.job import Progress
 from upscale_server.jobs.reader import JobReader
 from upscale_server.service import VideoService
+from upscale_server.service.queue_news import QueueNews
 from upscale_server.web import queue_events, video_app
 from upscale_server.web.queue_events import QueueWatch
 
@@ -124,6 +125,28 @@ def test_frames_of_a_running_job_are_news(served: Served, monkeypatch: pytest.Mo
 
     assert claim is not None
     assert [job] * 3 == told
+
+
+def test_a_job_is_told_of_once_a_look_however_often_it_changes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks have their distance, so that no listener drowns: whatever lies between two of them is one event."""
+    job, frames, looks = submit(served), iter(range(10_000)), []
+    look = QueueNews.look
+
+    def counted(news: QueueNews) -> object:
+        looks.append(1)
+        for _ in range(5):
+            served.client.post(f"/v1/jobs/{job}/{'resume' if len(looks) % 2 else 'pause'}")
+        return look(news)
+
+    with listening(served) as stream:
+        stream.next()
+        monkeypatch.setattr(QueueNews, "look", counted)
+        monkeypatch.setattr(served.service.news, "_progress", lambda _job: Progress("waiting", next(frames), 10_000))
+        told = [stream.next()[1]["id"] for _ in range(4)]
+
+    assert [job] * 4 == told
+    assert len(told) <= len(looks)
+    assert 0.25 == queue_events.LOOK_SECONDS
 
 
 def test_a_broken_stream_goes_on_where_it_was(served: Served) -> None:
