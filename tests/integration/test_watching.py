@@ -199,6 +199,20 @@ def test_janitor_removes_copies_of_nobody_and_the_oldest_over_the_budget(clip: P
         assert named_otherwise.exists()
 
 
+def test_janitor_leaves_the_copies_of_a_job_in_hand(clip: Path, tmp_path: Path) -> None:
+    """One that is tidied up after, or was begun again just now, may look like one that nobody wants."""
+    with running(parts_in(tmp_path)) as (parts, runner):
+        job = ended(parts, runner, submit(parts, runner, job_of(clip, maximum_mb=0.0005)))
+        copies = Copies(parts.proxies_dir, job.id)
+        copies.of("plan").mkdir(parents=True)
+
+        Janitor(parts, lambda: frozenset({job.id})).sweep()
+        in_hand = copies.path.exists()
+        Janitor(parts, frozenset).sweep()
+
+        assert (True, False) == (in_hand, copies.path.exists())
+
+
 def test_copies_of_a_job_that_failed_stay_while_it_can_be_tried_again(clip: Path, tmp_path: Path) -> None:
     """Its finished segments are used again, and their copies with them; when its work goes, they go."""
     gate = Held(2)

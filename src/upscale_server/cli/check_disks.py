@@ -18,7 +18,7 @@ from upscale_server.settings import Settings
 _LITTLE_SPACE_GB = 5.0
 """A two-hour film at 4K is about this large; less deserves a word before the work begins."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_SECRET = ("links.key", "owner.id", "jobs.db", "webhooks.key")
+_SECRET = ("links.key", "owner.id", "jobs.db")
 
 
 def disk_checks(settings: Settings) -> Iterator[Check]:

@@ -45,7 +45,8 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
     """
     folders = folders_of(settings)
     make_folders(folders.state, folders.temp, folders.output)
-    make_folders(uploads_folder(folders.temp), sources_folder(folders.temp))
+    proxies = folders.state / "proxies"
+    make_folders(uploads_folder(folders.temp), sources_folder(folders.temp), proxies)
     return Parts(
         store=JobStore(_database(settings, folders.state), settings.jobs.attempts, observer=metrics.observe),
         objects=open_store(settings, folders.output, folders.state),
@@ -53,7 +54,7 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
         fetch=lambda url, target, watch: fetch(url, target, rules, watch),
         settings=settings,
         temp_dir=folders.temp,
-        proxies_dir=folders.state / "proxies",
+        proxies_dir=proxies,
         owner=owner_name(folders.state),
         watcher=lambda plan: metrics.working(work_of(plan)),
     )
