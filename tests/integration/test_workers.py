@@ -26,6 +26,7 @@ from upscale_server.checkpoint import WorkDir
 from upscale_server.errors import Canceled, ModelsNotLoaded, UpscaleError
 from upscale_server.events import Event, FramesDone, Observer, SegmentDone, ignore
 from upscale_server.models.load import load
+from upscale_server.pieces import measure_pieces
 from upscale_server.pipeline import Result, upscale_video
 from upscale_server.plan import Plan, make_plan
 from upscale_server.quality import fidelity_of
@@ -327,6 +328,34 @@ def test_two_jobs_share_two_lanes(two_lanes: Pool, plan: Plan, tmp_path: Path) -
 
     assert {"one", "two"} == set(ends[:4])  # by turns: four ends of the same job would be first come, first served
     assert 8 == len(ends)
+
+
+def test_pieces_are_measured_on_a_lane_and_weigh_the_same_as_here(two_lanes: Pool, plan: Plan, tmp_path: Path) -> None:
+    """The server's estimate is the command line's; it knows how many lanes a job would have."""
+    with InProcess(lambda _plan, one: load(one.card)) as here:
+        expected = measure_pieces(plan, here, tmp_path, ignore)
+
+    measured = measure_pieces(plan, two_lanes.executor(None, go_on), tmp_path, ignore)
+
+    assert expected is not None
+    assert measured is not None
+    assert [(one.frame_count, one.byte_count, one.lead_bytes) for one in expected.pieces] == [
+        (one.frame_count, one.byte_count, one.lead_bytes) for one in measured.pieces
+    ]
+    assert (1, 2) == (expected.lanes, measured.lanes)
+    assert (measured.seconds_per_frame or 0) > 0
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_measuring_stops_when_nobody_waits_for_it(two_lanes: Pool, plan: Plan, tmp_path: Path) -> None:
+    """A page that was closed keeps no lane busy."""
+    stopped: list[str] = []
+    seen = Once(lambda: stopped.append("nobody waits"))
+
+    with pytest.raises(Canceled, match="nobody waits"):
+        measure_pieces(plan, two_lanes.executor(None, lambda: stopped[0] if stopped else ""), tmp_path, seen)
+
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_closing_while_a_job_runs_ends_job_and_processes(plan: Plan, tmp_path: Path) -> None:
