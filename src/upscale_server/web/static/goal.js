@@ -95,7 +95,7 @@ function modelRow(value, name, summary, facts) {
 export function modelFacts(model) {
   const [speed] = Object.entries(model.frames_per_second ?? {});
   const measured = speed
-    ? `about ${rounded(speed[1])} fps here at ${speed[0].replace("x", " × ")}`
+    ? `about ${speed[1].toFixed(speed[1] < 10 ? 1 : 0)} fps here at ${speed[0].replace("x", " × ")}`
     : model.seconds_per_megapixel
       ? `${rounded(1 / model.seconds_per_megapixel)} Mpx a second here`
       : "speed not measured here yet";

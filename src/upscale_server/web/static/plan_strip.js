@@ -73,7 +73,7 @@ function showPlan(view) {
     figure("Memory", bytes(estimate.memory_bytes), "", ""),
     figure("Disk while it runs", bytes(estimate.disk_bytes), "", ""),
   );
-  say(byId("plan-model"), sentence(`${view.model}: ${view.model_because}`));
+  say(byId("plan-model"), `Model ${view.model}. ${sentence(view.model_because)}`);
   say(byId("plan-engine"), [view.engine, view.precision, view.device].filter(Boolean).join(" · "));
   byId("plan-warnings").replaceChildren(
     ...view.warnings.map((one) => el("li", { class: "notice notice--warning note" }, sentence(one.detail))),

@@ -173,8 +173,8 @@ function chosenFilm(place) {
   film.addEventListener("loadeddata", () => {
     isSeen = true;
     film.currentTime = place();
-    show(film);
   });
+  film.addEventListener("seeked", () => show(film)); // before that its first frame would be seen, mostly a black one
   film.addEventListener("error", () => show(film, false));
   return {
     open(file) {

@@ -35,7 +35,7 @@ function facts(source, probe) {
     ["Picture", sides],
     ["Length", [clock(probe.duration_seconds ?? 0, 1), frames].filter(Boolean).join(", ")],
     ["Rate", rate],
-    ["Codec", [codec(probe.codec), container(probe.container)].filter(Boolean).join(" in ")],
+    ["Codec", [codec(probe.codec), container(probe.container, source.file_name)].filter(Boolean).join(" in ")],
     ["Depth", probe.bit_depth ? `${probe.bit_depth} bit${probe.hdr ? `, ${probe.hdr}` : ""}` : ""],
     ["Colour", probe.colour],
     ["Size", bytes(source.byte_count)],

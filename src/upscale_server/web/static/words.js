@@ -78,15 +78,16 @@ const CODECS = {
   mpeg4: "MPEG-4",
   prores: "ProRes",
 };
-const CONTAINERS = { mov: "MP4 or MOV", mp4: "MP4", matroska: "MKV", webm: "WebM", avi: "AVI", mpegts: "MPEG-TS", mpeg: "MPEG" };
+const CONTAINERS = { matroska: "MKV", webm: "WebM", avi: "AVI", mpegts: "MPEG-TS", mpeg: "MPEG" };
 
 /** Return what people call a codec. */
 export function codec(name) {
   return CODECS[name] ?? name;
 }
 
-/** Return what people call a container. */
-export function container(name) {
+/** Return what people call a container; MP4 and MOV are one format, which the file's name tells apart. */
+export function container(name, fileName) {
+  if (name === "mov") return /\.mov$/i.test(fileName) ? "MOV" : "MP4";
   return CONTAINERS[name] ?? name;
 }
 
