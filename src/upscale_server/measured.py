@@ -95,5 +95,5 @@ def lanes_at_work(plan: Plan, lanes: int) -> float:
 
 
 def output_megapixels(plan: Plan) -> float:
-    """Return how many million pixels the output has in all its frames."""
-    return plan.target.pixels * plan.frame_count / 1e6
+    """Return how many million pixels the output has in all its frames; never nothing, because it is divided by."""
+    return plan.target.pixels * max(1, plan.frame_count) / 1e6

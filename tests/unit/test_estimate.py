@@ -148,6 +148,16 @@ def test_what_choosing_the_engine_measured_gives_a_rough_time(bundled_clip: Path
     assert network < (estimate.seconds or 0.0) < 1.5 * network
 
 
+def test_a_source_whose_header_counts_no_frame_is_estimated(plan: Plan, calibration: Calibration) -> None:
+    """How many there are is seen when they are decoded; nothing may fail before."""
+    for _ in range(5):
+        calibration.learn(job_of(plan))
+
+    estimate = estimate_of(replace(plan, frame_count=0), calibration, measured_of((25, 900, 100), seconds=1.0))
+
+    assert (estimate.seconds or 0.0) >= 1.0
+
+
 def test_the_disk_holds_the_segments_and_the_file_they_make(plan: Plan, calibration: Calibration) -> None:
     """Both are there until the work folder goes."""
     estimate = estimate_of(plan, calibration)
