@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from upscale_server.errors import BadRequest, Canceled, UpscaleError
 from upscale_server.events import FramesDone, Observer, PhaseStarted, Warned, ignore
+from upscale_server.logs import get_logger
 from upscale_server.media.probe import probe_with_index
 from upscale_server.media.types import Plane, Size, record
 from upscale_server.plan import Plan
@@ -29,10 +30,12 @@ MOST_SAMPLES = 1_000_000_000
 """Most that is looked at: a minute or two of libvmaf on two slow cores, which measure 10 million samples a second."""
 _MOST_THREADS = 4
 AGAINST_SOURCE = "source at its own size"
+NOT_MEASURED = "quality_not_measured"
+"""The code of the warning that a result has no numbers."""
 
 __all__ = [
-    "AGAINST_SOURCE", "MOST_FRAMES", "Quality", "fidelity_of", "fidelity_record", "measure", "measure_planes",
-    "require_quality", "told",
+    "AGAINST_SOURCE", "MOST_FRAMES", "NOT_MEASURED", "Quality", "fidelity_of", "fidelity_record", "measure",
+    "measure_planes", "require_quality", "told",
 ]  # fmt: skip
 
 
@@ -114,8 +117,11 @@ def told(measured: Callable[[], Quality], observer: Observer) -> dict[str, Any] 
     except Canceled:
         raise
     except UpscaleError as err:
-        observer(Warned("quality_not_measured", err.detail))
-        return None
+        observer(Warned(NOT_MEASURED, err.detail))
+    except Exception as err:  # noqa: BLE001 - the border of what is extra: whatever broke, the result is whole
+        get_logger().exception(NOT_MEASURED, detail=str(err))
+        observer(Warned(NOT_MEASURED, f"{type(err).__name__}: {err}"))
+    return None
 
 
 def measure_planes(pairs: Iterable[tuple[Plane, Plane]], size: Size, bits: int = 8) -> Quality:

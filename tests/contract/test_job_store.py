@@ -468,6 +468,15 @@ def test_job_that_kills_its_servers_is_poison(store: JobStore) -> None:
     assert "poison" in failed.fault["detail"]
 
 
+def test_job_whose_measuring_kills_its_servers_is_no_poison(store: JobStore) -> None:
+    """The result is whole by then; numbers are no reason to fail it."""
+    added(store)
+    for _ in range(3):
+        store.hold(claimed(store, "a"), Progress("quality"))
+
+        assert ["queued"] == [job.state for job in store.take_back("a")]
+
+
 def test_job_that_gets_on_is_no_poison(store: JobStore) -> None:
     """A long job on a machine that restarts often is not given up while it comes further each time."""
     added(store)

@@ -37,6 +37,7 @@ from tests.support.job_parts import (
     result_of,
 )
 from tests.support.killing import wait_until
+from upscale_server import quality
 from upscale_server.calibration import Calibration
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import (
@@ -543,14 +544,17 @@ def test_quality_is_measured_where_it_is_asked_for(clip: Path, tmp_path: Path) -
     assert "quality" not in report_of(plain)
 
 
+@pytest.mark.parametrize("fault", [UpscaleError("/srv/film ended with -11"), StopIteration("/srv/film")])
 def test_a_result_is_not_lost_because_it_could_not_be_measured(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: Exception, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The measuring program breaks: the job succeeds, and its report says what is missing and why."""
+    """It breaks in a way that is foreseen, or not: the job succeeds, and its report says what is missing.
+
+    Why is for the log: it names folders and programs of the server.
+    """
 
     def broken(*_: object) -> None:
-        message = "the ffmpeg that measures quality ended with status -11: silent"
-        raise UpscaleError(message)
+        raise fault
 
     monkeypatch.setattr(InProcess, "measure", broken)
     with running(parts_in(tmp_path)) as (parts, runner):
@@ -558,6 +562,56 @@ def test_a_result_is_not_lost_because_it_could_not_be_measured(
 
     assert "quality" not in report_of(done)
     assert ["quality_not_measured"] == [one["code"] for one in report_of(done)["warnings"]]
+    assert "/srv" not in str(report_of(done))
+
+
+def test_a_result_outlives_a_server_that_dies_while_it_is_measured(clip: Path, tmp_path: Path) -> None:
+    """The next server stores the file as it is: measured again, it might take that one along, too."""
+    before = parts_in(tmp_path)
+    job_id = before.store.add(job_of(clip, quality=True), ROOM).id
+    before.store.close()
+
+    ran = subprocess.run([*SERVER, str(tmp_path), "phase quality", "never"], capture_output=True, check=False)
+
+    parts = parts_in(tmp_path)
+    done = parts.store.get(job_id)
+    parts.store.close()
+    assert [b"-9", b"0"] == [line for line in ran.stdout.split(b"\n") if line in (b"-9", b"0")], ran.stderr
+    assert ("succeeded", 2, 75) == (done.state, done.attempt, done.progress.frames_total), done.fault
+    assert "quality" not in report_of(done)
+    assert ["quality_not_measured"] == [one["code"] for one in report_of(done)["warnings"]]
+    assert SEGMENTS == len((tmp_path / "made.txt").read_text().split())
+
+
+def test_a_pause_while_it_is_measured_costs_nothing_but_the_measuring(clip: Path, tmp_path: Path) -> None:
+    """The file was kept before: a job that goes on is measured and stored, and no frame is made twice."""
+    gate = Gate(lambda event: event == PhaseStarted("quality", 75))
+    with running(parts_in(tmp_path, LocalLanes(gate))) as (parts, runner):
+        job_id = submit(parts, runner, job_of(clip, quality=True))
+        gate.wait()
+        runner.pause(job_id)
+        wait_until(lambda: runner._hands[job_id].hold.reason == "paused")
+        gate.open()
+        became(parts, job_id, "paused")
+        runner.resume(job_id)
+        done = ended(parts, job_id)
+
+    phases = [event.phase for event in gate.events if isinstance(event, PhaseStarted)]
+    assert ["join", "audit", "quality", "quality"] == phases
+    assert 75 == report_of(done)["quality"]["frames"]
+    assert [] == report_of(done)["warnings"]
+
+
+def test_frames_that_are_looked_at_are_not_taken_for_those_of_the_video(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished job has all its frames, also where some of them were measured."""
+    monkeypatch.setattr(quality, "MOST_FRAMES", 48)
+    with running(parts_in(tmp_path)) as (parts, runner):
+        done = ended(parts, submit(parts, runner, job_of(clip, quality=True)))
+
+    assert (48, 75) == (report_of(done)["quality"]["frames"], report_of(done)["quality"]["frames_total"])
+    assert ("done", 75, 75) == (done.progress.phase, done.progress.frames_done, done.progress.frames_total)
 
 
 @pytest.mark.parametrize(("stop", "state"), [("cancel", "canceled"), ("pause", "paused")])

@@ -3,8 +3,8 @@
     bring   the source: fetched, uploaded, or used where it is
     plan    decided once and stored; a later attempt goes on with it
     wait    for a turn: what is above goes on ahead of the lanes
-    make    upscale, join, audit; again smaller when it came out too large, by Lanczos when the deadline comes first;
-            measure, where that was asked for
+    make    upscale, join, audit; again smaller when it came out too large, by Lanczos when the deadline comes first
+    measure where that was asked for, when the file is safe and the lanes are somebody else's
     place   the result into the object store, or to the path that was asked for
 
 Each step begins with what an earlier attempt left of it. How a job ends is `conclude`'s business; who stops it, the
@@ -28,6 +28,7 @@ from upscale_server.jobs.folder import JobFolder, Ready
 from upscale_server.jobs.hold import DEADLINE, Hold
 from upscale_server.jobs.job import Job, Outcome
 from upscale_server.jobs.kept_plan import kept_plan
+from upscale_server.jobs.measuring import with_numbers
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.placing import place_of
 from upscale_server.jobs.report import facts_of
@@ -38,7 +39,6 @@ from upscale_server.lessons import Lesson
 from upscale_server.logs import get_logger, log_event
 from upscale_server.pipeline import Result, upscale_as_planned
 from upscale_server.plan import Plan
-from upscale_server.quality import told
 from upscale_server.shrink import smaller
 from upscale_server.storage.base import About, UploadMemory
 from upscale_server.wish import Wish
@@ -86,7 +86,7 @@ def carry(one: Carried) -> Outcome:
         with one.turns.taken(one.place, one.hold.check):
             ready = _make(one, source, plan)
             one.folder.keep_ready(ready)
-    return _place(one, ready)
+    return _place(one, with_numbers(one.hold, one.folder, one.parts, ready))
 
 
 def object_key(job_id: str) -> str:
@@ -154,16 +154,8 @@ def _make(one: Carried, source: Path, plan: Plan) -> Ready:
         plan = _decide(one, source, hasty(wish_of(one.job, one.parts.settings)))
         plan, result, learned = _run(one, plan, deadline.none(), lesson)
     Copies(one.parts.proxies_dir, one.job.id).keep_only(plan.digest)
-    quality = _measured(one, plan, result) if one.job.asked.quality else {}
     facts = facts_of(plan, result, one.hold.gauge.warnings, fallback)
-    return Ready(result.path, result.path.stat().st_size, facts | learned | quality)
-
-
-def _measured(one: Carried, plan: Plan, result: Result) -> dict[str, Any]:
-    """Return the numbers about the result that were asked for; nothing where there are none, which is a warning."""
-    executor, observer = one.parts.lanes.executor(one.job.asked.task, one.hold.stop), both(one.hold.observe, log_event)
-    quality = told(lambda: executor.measure(plan, result.path, observer), observer)
-    return {"quality": quality} if quality else {}
+    return Ready(result.path, result.path.stat().st_size, facts | learned)
 
 
 def _run(one: Carried, plan: Plan, deadline: Deadline, lesson: Lesson) -> tuple[Plan, Result, dict[str, Any]]:

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,13 +107,34 @@ class JobFolder:
             "sha256": digest_of(ready.path),
             "facts": ready.facts,
         }
-        part = self._marker.with_suffix(".part")
         with naming_write_faults(self._marker):
             sync(ready.path)
-            part.write_text(json.dumps(record))
-            sync(part)
-            part.replace(self._marker)
+            self._write(record)
+
+    def keep_facts(self, ready: Ready) -> None:
+        """Record what is known of a kept file by now; the file itself is not read again."""
+        with naming_write_faults(self._marker):
+            self._write({**json.loads(self._marker.read_text()), "facts": ready.facts})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        part = self._marker.with_suffix(".part")
+        part.write_text(json.dumps(record))
+        sync(part)
+        part.replace(self._marker)
+        sync(self.path)
+
+    @contextmanager
+    def measuring(self) -> Iterator[bool]:
+        """Mark that the file is measured for the length of the block; gives whether an earlier block never ended."""
+        mark = self.path / "measuring"
+        was_cut_off = mark.exists()
+        with naming_write_faults(mark):
+            mark.touch()
             sync(self.path)
+        try:
+            yield was_cut_off
+        finally:
+            mark.unlink(missing_ok=True)
 
     def find_ready(self) -> Ready | None:
         """Return the finished file, or None where it is missing or not the one recorded."""

@@ -33,6 +33,7 @@ class Gauge:
         self._clock = clock
         self._lock = threading.Lock()
         self._phase, self._done, self._total, self._segments = "waiting", 0, 0, 0
+        self._frames = 0  # of the video, which `quality` looks at some of
         self._counted: deque[tuple[float, int]] = deque()
         self._warnings: dict[tuple[str, str], None] = {}  # a second attempt at the same file warns again
 
@@ -62,7 +63,7 @@ class Gauge:
     def enter(self, phase: str) -> None:
         """Begin a phase that has no frames of its own."""
         with self._lock:
-            self._begin(phase, self._total)
+            self._begin(phase, self._frames)
             self._done = self._total
 
     @property
@@ -88,7 +89,9 @@ class Gauge:
     def _begin(self, phase: str, total: int) -> None:
         if phase == "upscale":
             self._segments = 0
-        self._phase, self._done, self._total = phase, 0, total or self._total
+        self._phase, self._done, self._total = phase, 0, total or self._frames
+        if phase != "quality":
+            self._frames = self._total
         self._counted.clear()
         self._counted.append((self._clock(), 0))
 

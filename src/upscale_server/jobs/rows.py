@@ -20,7 +20,8 @@ from upscale_server.jobs.tables import jobs, schema
 
 StoredRow = Row[Any]  # a row's columns have many types
 _MOST_SEGMENTS = 10_000_000
-_DANGEROUS = frozenset({"plan", "upscale", "join", "audit", "quality"})
+_DANGEROUS = frozenset({"plan", "upscale", "join", "audit"})
+"""Not `quality`: a file is whole by then, and measuring is not tried again where a server died of it."""
 _BYSTANDER = 10
 """A job that waits, downloads or is stored is ten times less likely what killed the server than one at work."""
 

@@ -193,7 +193,7 @@ class JobStore(JobReader):
             if row.wanted == "canceled":
                 return writer.step(row, "canceled")
             before = progress_from(row.progress)
-            total = before.frames_total
+            total = outcome.report.get("frames", before.frames_total)  # a restart at the end has counted none
             done = Progress("done", total, total, segments_done=before.segments_done)
             ends = {"outcome": to_record(outcome), "progress": to_record(done), "upload_id": None}
             return writer.step(row, "succeeded", asked=to_record(unsigned(asked_from(row.asked))), **ends)

@@ -103,6 +103,17 @@ def test_phase_without_frames_is_complete(gauge: Gauge) -> None:
     assert ("store", 100, 100) == (gauge.phase, gauge.progress().frames_done, gauge.progress().frames_total)
 
 
+def test_a_sample_that_is_measured_is_not_the_videos_length(gauge: Gauge) -> None:
+    """Measuring has its own frames to count, and behind it the video has all of its own again."""
+    gauge(PhaseStarted("quality", 24))
+    gauge(FramesDone(6))
+    during = gauge.progress()
+    gauge.enter("store")
+    after = gauge.progress()
+
+    assert [(6, 24), (100, 100)] == [(one.frames_done, one.frames_total) for one in (during, after)]
+
+
 def test_warnings_are_kept_once_each(gauge: Gauge) -> None:
     """A second round over the same file does not repeat what was said."""
     for _ in range(2):
