@@ -19,6 +19,7 @@ from tests.browser.conftest import Visits
 from tests.support.fault_proxy import FaultProxy
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, serving, settings_in
+from tests.support.server import serving as serving_files
 from upscale_server.audit import verify
 from upscale_server.server_settings import Workers
 from upscale_server.service import VideoService
@@ -26,6 +27,10 @@ from upscale_server.service import VideoService
 LONG = 120_000
 """Milliseconds that a job may take on a busy machine; a limit and no expectation."""
 KEY = "the-key-of-somebody"
+HIDDEN = """(isHidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 NAMED = re.compile(r"\S")
 HEADINGS = """() => JSON.stringify([...document.querySelectorAll("h1, h2, h3, h4")]
   .filter((one) => one.checkVisibility()).map((one) => one.tagName))"""
@@ -108,6 +113,7 @@ def test_a_video_goes_from_the_drop_to_an_audited_file(
     row = started(page, "2")
     expect(page.locator("#plan-target")).to_have_text("960 × 540")
     ends(row)
+    expect(row.locator(".job-picture")).to_be_visible()
     row.get_by_role("button", name="Result").click()
     expect(row.locator("summary")).to_contain_text("checks passed")
     row.locator("summary").click()
@@ -137,6 +143,21 @@ def test_a_file_that_is_no_video_is_refused_in_words(visits: Visits, server: Ser
     expect(alert).to_be_focused()
     assert len(alert.inner_text().split()) > 8
     expect(page.locator("#drop")).to_be_visible()
+
+
+def test_a_video_is_fetched_from_an_address(visits: Visits, server: Served, clip: Path) -> None:
+    """The server fetches it, and it is as one that was sent; an address that leads nowhere is told in words."""
+    page = visits.open(server.url)
+    visits.allowed.append("422")
+    with serving_files(clip.parent) as url:
+        page.get_by_label("or give its address").fill(f"{url}/nothing.mp4")
+        page.get_by_role("button", name="Fetch").click()
+        expect(page.locator("#source-fault [role=alert]")).to_be_focused(timeout=LONG)
+        page.get_by_label("or give its address").fill(f"{url}/eva.mp4")
+        page.keyboard.press("Enter")
+
+        expect(page.locator("#probe-name")).to_have_text("eva.mp4", timeout=LONG)
+        expect(page.locator("#source-fault")).to_be_hidden()
 
 
 def test_what_the_server_says_is_text_whatever_it_says(visits: Visits, server: Served, clip: Path) -> None:
@@ -288,6 +309,26 @@ def test_the_page_says_when_the_server_is_gone_and_goes_on_when_it_is_back(visit
         expect(page.locator("#queue")).to_have_attribute("aria-busy", "false", timeout=LONG)
         assert again.value.headers["last-event-id"]
         page.close()  # before the network ends for good, which it would tell the console
+
+
+def test_a_tab_that_nobody_sees_lets_its_connection_go(visits: Visits, server: Served) -> None:
+    """Six tabs would otherwise hold all connections that a browser has for a server; seen again, it goes on."""
+    page = visits.open("about:blank")
+    page.clock.install()
+    visits.hosts.add(urlsplit(server.url).netloc)
+    page.goto(server.url)
+    expect(page.locator("#queue")).to_have_attribute("aria-busy", "false")
+
+    with page.expect_event("requestfailed", lambda one: one.url.endswith("/v1/events"), timeout=LONG):
+        page.evaluate(HIDDEN, arg=True)
+        page.clock.fast_forward(121_000)
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if one.url.endswith("/v1/events") else None)
+    page.clock.fast_forward(60_000)
+    assert "ready" == page.locator("#server").get_attribute("data-state")  # what was asked until now has been seen
+    assert [] == asked
+    with page.expect_request("**/v1/events", timeout=LONG):
+        page.evaluate(HIDDEN, arg=False)
 
 
 def test_light_and_dark_follow_the_system_until_a_person_chooses(visits: Visits, server: Served) -> None:

@@ -4,6 +4,8 @@ import { ask } from "./api.js";
 
 /** Longest silence of a living stream; the server's heart beats every ten seconds. */
 const SILENCE_MS = 30_000;
+/** A browser has six connections for a server, over all its tabs: one that nobody sees for so long lets its own go. */
+const UNSEEN_MS = 120_000;
 const SHORTEST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
 
@@ -27,6 +29,10 @@ async function run(path, told, stopped) {
       wait = SHORTEST_WAIT_MS;
     } catch (problem) {
       if (stopped.aborted) return;
+      if (problem.name === "AbortError" && document.hidden) {
+        await seen(stopped); // it was let go on purpose
+        continue;
+      }
       told.onState(problem.status === 401 ? "locked" : "lost", problem);
       if (problem.status === 401) await keyGiven(stopped);
       else wait = Math.min(wait * 2, LONGEST_WAIT_MS);
@@ -40,6 +46,7 @@ async function readOnce(path, told, place, stopped) {
   const end = () => attempt.abort();
   stopped.addEventListener("abort", end, { once: true });
   let watch = setTimeout(end, SILENCE_MS);
+  const unseen = whenUnseen(end);
   try {
     const headers = { Accept: "text/event-stream", ...(place.lastId && { "Last-Event-ID": place.lastId }) };
     const reply = await ask(path, { headers, signal: attempt.signal });
@@ -58,6 +65,7 @@ async function readOnce(path, told, place, stopped) {
     }
   } finally {
     clearTimeout(watch);
+    unseen.stop();
     stopped.removeEventListener("abort", end);
   }
 }
@@ -95,6 +103,33 @@ export class Parser {
     event.data = data.join("\n");
     if (event.data) this.#tell(event);
   }
+}
+
+/** Call `end` when nobody has seen the page for long. */
+function whenUnseen(end) {
+  let timer = 0;
+  const look = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(end, UNSEEN_MS);
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+  return {
+    stop() {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", look);
+    },
+  };
+}
+
+/** Wait until somebody sees the page. */
+function seen(stopped) {
+  return new Promise((resolve) => {
+    const look = () => !document.hidden && resolve();
+    document.addEventListener("visibilitychange", look, { signal: stopped });
+    stopped.addEventListener("abort", resolve, { once: true });
+    look();
+  });
 }
 
 function pause(milliseconds, stopped) {
