@@ -120,7 +120,9 @@ def test_before_is_the_source_enlarged_by_true_bicubic(visits: Visits, server: I
     give(page, ("noise.png", as_png(source)))
     view = card(page, "noise.png").locator("compare-view")
     expect(view.get_by_text("Before, bicubic", exact=True)).to_be_attached()
-    before = np.asarray(seen(view, 0).convert("RGB")).astype(int)
+    before = np.asarray(seen(view, 0).convert("RGBA")).astype(int)
+    assert 255 == before[:, :, 3].min()
+    before = before[:, :, :3]
 
     expected = np.asarray(source.resize((37 * factor, 23 * factor), Image.Resampling.BICUBIC)).astype(int)
     assert expected.shape == before.shape
@@ -288,6 +290,18 @@ def test_a_busy_server_is_asked_again_by_itself(visits: Visits, server: ImagesSe
     give(page, ("cat.png", picture_file()))
 
     expect(page.get_by_text("The server is busy: asked again in 1 s")).to_be_visible()
+    expect(card(page, "cat.png")).to_contain_text("32 × 24 → 64 × 48")
+
+
+def test_a_key_that_is_asked_for_when_a_picture_is_sent_is_no_failure(visits: Visits, server: ImagesServed) -> None:
+    """Keys change while a page is open: the picture is sent again with the one that was given."""
+    page = visited(visits, server)
+    visits.allowed.append("401")
+    refused = {"title": "A key is needed", "detail": "an API key is needed", "code": "unauthorized", "status": 401}
+    page.route("**/upscale?*", lambda route: route.fulfill(status=401, json=refused), times=1)
+
+    give(page, ("cat.png", picture_file()))
+
     expect(card(page, "cat.png")).to_contain_text("32 × 24 → 64 × 48")
 
 

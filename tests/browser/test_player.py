@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from tests.browser.conftest import Visits
 from tests.support.barcode import LAYOUTS, paint
-from tests.support.clip_spec import Clip, Picture
+from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
 from tests.support.film_bytes import READ_NUMBER
 from tests.support.served import IdlePool, Served, serving, settings_in
@@ -185,6 +185,13 @@ def test_a_result_that_the_browser_cannot_play_is_seen_as_its_small_copy(
     words = "Your browser cannot play HEVC: this is a small copy without sound. The download is the real one."
     expect(player.get_by_text(words)).to_be_visible()
     assert 30 == number_at(player, middle(30))
+    player.evaluate("""async (player) => {
+      const video = player.shadowRoot.querySelector("video");
+      const ended = new Promise((done) => video.addEventListener("ended", done, { once: true }));
+      video.currentTime = 2.5;
+      await video.play();
+      await ended;
+    }""")
     assert page.evaluate("document.createElement('video').canPlayType('video/mp4; codecs=\"hvc1.1.6.L93.B0\"')") == ""
 
 
@@ -211,6 +218,24 @@ def test_a_result_that_the_browser_can_play_is_played_itself(
     assert middle(40) == pytest.approx(shown_now)
     assert 40 == player.evaluate(f"(player) => ({READ_NUMBER})(player.shadowRoot.querySelector('video'))")
     expect(player.get_by_text("small copy")).to_be_hidden()
+
+
+def test_a_result_that_would_be_black_with_sound_is_seen_as_its_small_copy(
+    visits: Visits, server: Served, plan: Plan, tmp_path: Path
+) -> None:
+    """A browser that plays the sound of a film whose picture it cannot decode says that all is well; it is not."""
+    claim = claimed(server, plan)
+    render(server, claim, plan, 0, 1, 2)
+    finish(server, claim, write_clip(Clip(pictures=(HEVC,), sounds=(Sound(seconds=3.0),)), tmp_path / "hevc.mp4"))
+    job = told(server, claim)
+    job["asked"] = {**job["asked"], "codec": "h264"}  # type: ignore[dict-item] - so that only the picture can tell
+    page = visits.open_bare(server.url)
+
+    page.evaluate(SHOW, job)
+    player = page.locator("growing-player")
+
+    expect(player.get_by_text("Your browser cannot play H.264: this is a small copy")).to_be_visible()
+    assert 30 == number_at(player, middle(30))
 
 
 def test_without_copies_an_unplayable_result_is_said_and_not_black(

@@ -13,8 +13,10 @@ from tests.support.clip_writer import write_clip
 
 FRAMES = 40
 WIDTH, HEIGHT = 320, 180
-STEPS = (40, 33, 50, 20)
-"""Milliseconds between frames, over and over: a player that thinks in a rate lands beside the frame."""
+TICKS = 30_000
+STEPS = (1001, 1001, 1502, 600)
+"""Ticks between frames, over and over: a player that thinks in a rate lands beside the frame, and so does one that
+seeks to a frame's start, which no browser can name exactly."""
 TIMES = tuple(sum(STEPS[n % 4] for n in range(index)) for index in range(FRAMES))
 
 READ_NUMBER = """(video) => {
@@ -43,6 +45,6 @@ READ_NUMBER = """(video) => {
 def film(folder: Path, name: str, **options: str) -> bytes:
     """Return the bytes of a film; `options` are x264's, so that two films differ in their key frames and B-frames."""
     picture = Picture(
-        width=WIDTH, height=HEIGHT, time_base=Fraction(1, 1000), times=TIMES, options={"preset": "fast", **options}
+        width=WIDTH, height=HEIGHT, time_base=Fraction(1, TICKS), times=TIMES, options={"preset": "fast", **options}
     )
     return write_clip(Clip(".mp4", (picture,)), folder / f"{name}.mp4").read_bytes()
