@@ -160,6 +160,26 @@ def test_a_video_is_fetched_from_an_address(visits: Visits, server: Served, clip
         expect(page.locator("#source-fault")).to_be_hidden()
 
 
+def test_what_cannot_be_done_is_said_before_it_is_started(visits: Visits, server: Served, clip: Path) -> None:
+    """A size that is no enlargement is refused beside the plan; the keyboard stays where it was, and nothing starts."""
+    page = visits.open(server.url)
+    visits.allowed += ["400", "422"]
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#plan-body")).to_be_visible(timeout=LONG)
+
+    page.locator("input[name=size][value='custom']").check()
+    page.get_by_label("Width").fill("100")
+    page.get_by_label("Height").fill("100")
+    page.keyboard.press("Tab")
+
+    expect(page.locator("#plan-fault [role=alert]")).to_be_visible(timeout=LONG)
+    expect(page.locator("#plan-fault [role=alert]")).not_to_be_focused()
+    expect(page.locator("#start")).to_be_disabled()
+    page.locator("input[name=size][value='2']").check()
+    expect(page.locator("#plan-fault")).to_be_hidden(timeout=LONG)
+    expect(page.locator("#start")).to_be_enabled()
+
+
 def test_what_the_server_says_is_text_whatever_it_says(visits: Visits, server: Served, clip: Path) -> None:
     """Markup in a name, a trait or a reason is shown as it is and does nothing."""
     page = visits.open(server.url)
