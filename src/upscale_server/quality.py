@@ -72,7 +72,7 @@ def measure(
         reference: what the other should look like.
         distorted: what is measured.
         most_frames: frames at most; of more, evenly spread runs of consecutive ones are looked at.
-        observer: told of the phase `quality` and of each frame.
+        observer: told of the phase `quality` and of each frame; of none, again and again, while that takes long.
 
     Raises:
         MissingExtra: the extra [quality] is not installed.
@@ -140,7 +140,7 @@ def _measured(reference: Side, distorted: Side, most: int, observer: Observer) -
     total = len(distorted.probed.index.pts)
     most = max(1, min(most, max(RUN, MOST_SAMPLES // common.size.pixels)))
     observer(PhaseStarted("quality", sum(last - first + 1 for first, last in runs_of(total, most))))
-    with closing(pairs_of(reference, distorted, most)) as pairs:
+    with closing(pairs_of(reference, distorted, most, lambda: observer(FramesDone(0)))) as pairs:
         found = _scored(pairs, common.size, common.bits, observer)
     return Quality(**{**record(found), "frames_total": max(total, found.frames)})
 
@@ -149,7 +149,7 @@ def _scored(pairs: Iterable[Pair], size: Size, bits: int, observer: Observer) ->
     changes: list[float] = []
     last: NDArray[np.int32] | None = None
     frames = 0
-    with Scorer(size, bits, _threads()) as scorer:
+    with Scorer(size, bits, _threads(), lambda: observer(FramesDone(0))) as scorer:
         for pair in pairs:
             scorer.add(pair.reference, pair.distorted)
             error = pair.distorted.astype(np.int32) - pair.reference

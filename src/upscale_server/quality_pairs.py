@@ -6,7 +6,7 @@ Of long files, runs of consecutive frames spread evenly. What the differences ar
 from __future__ import annotations
 
 import bisect
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +23,8 @@ from upscale_server.ordered import prefetch
 
 RUN = 24
 """Frames in a row that are looked at where not all are: a second of film, long enough for flicker to be seen."""
+_LEAST_RUNS = 3
+"""Of large pictures, where few frames are looked at: the first second alone may be a title, or black."""
 _AHEAD = 4
 _WHOLE = Segment(0, None, None, None)
 
@@ -64,19 +66,22 @@ def common_of(reference: Side, distorted: Side) -> Common:
     return Common(reference.picture, max(bits_of(info.pixel_format) for info in infos), infos[0].colour)
 
 
-def pairs_of(reference: Side, distorted: Side, most: int) -> Generator[Pair, None, None]:
+def pairs_of(
+    reference: Side, distorted: Side, most: int, beat: Callable[[], object] = lambda: None
+) -> Generator[Pair, None, None]:
     """Yield the pairs that are looked at, in order of time.
 
     Args:
         reference: its times and size are what the other is brought to.
         distorted: larger pictures are resampled to the reference's with Lanczos-3, antialiased.
         most: pairs at most; all there are where they are no more.
+        beat: called at every picture and while one is waited for: the way to a run may be long. It may raise.
     """
     common = common_of(reference, distorted)
     tolerance = distorted.probed.info.time_base / 2  # as in the audit: only the output's container rounds
     for one, other in _spans(reference, distorted, most, tolerance):
-        a = prefetch(_pictures(reference, one, common), ahead=_AHEAD)
-        b = prefetch(_pictures(distorted, other, common), ahead=_AHEAD)
+        a = prefetch(_pictures(reference, one, common), ahead=_AHEAD, beat=beat)
+        b = prefetch(_pictures(distorted, other, common), ahead=_AHEAD, beat=beat)
         with closing(a), closing(b):
             yield from islice(_matched(a, b, tolerance), most)
 
@@ -85,9 +90,9 @@ def runs_of(count: int, most: int) -> list[tuple[int, int]]:
     """Return the first and the last number of each run of frames that is looked at, of `count` frames."""
     if count <= most:
         return [(0, count - 1)]
-    length = min(RUN, most)
+    length = min(most, max(2, min(RUN, most // _LEAST_RUNS)))
     runs = most // length
-    starts = [(count - length) * place // max(1, runs - 1) for place in range(runs)]
+    starts = [(count - length) * place // (runs - 1) for place in range(runs)] if runs > 1 else [(count - length) // 2]
     return [(start, start + length - 1) for start in starts]
 
 

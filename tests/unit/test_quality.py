@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,10 +20,11 @@ from PIL import Image
 
 from tests.support.clip_spec import UNTAGGED, Clip, Picture
 from tests.support.clip_writer import write_clip
+from tests.support.killing import wait_until
 from training import metrics
-from upscale_server import quality, quality_vmaf
+from upscale_server import quality, quality_child, quality_pairs, quality_vmaf
 from upscale_server.cli.loading import load_pass
-from upscale_server.errors import BadRequest, MissingExtra, UpscaleError
+from upscale_server.errors import BadRequest, Canceled, MissingExtra, UpscaleError
 from upscale_server.events import FramesDone, PhaseStarted, ignore
 from upscale_server.media.types import Size
 from upscale_server.models.choices import Points
@@ -143,7 +148,10 @@ def test_an_error_that_stays_is_no_flicker_and_one_that_changes_is_all_of_it(tmp
 
 
 def test_blur_costs_vmaf(tmp_path: Path) -> None:
-    """VMAF sees the loss of detail, and its harmonic mean is no larger than its mean."""
+    """VMAF sees the loss of detail as it would from this side alone, and its harmonic mean is no larger than its mean.
+
+    Taken for the reference, the blurred one leaves 65 of VMAF.
+    """
     planes = texture(6, (192, 128))
     small = [Image.fromarray(plane).resize((48, 32), Image.Resampling.BICUBIC) for plane in planes]
     blurred = [np.asarray(one.resize((192, 128), Image.Resampling.BICUBIC)) for one in small]
@@ -153,7 +161,7 @@ def test_blur_costs_vmaf(tmp_path: Path) -> None:
 
     assert found.vmaf is not None
     assert found.vmaf_harmonic is not None
-    assert found.vmaf < 90
+    assert 33.9 == pytest.approx(found.vmaf, abs=1.5)  # 65.3 the wrong way round; libvmaf 2 and 3 differ by less than 1
     assert found.vmaf_harmonic <= found.vmaf
 
 
@@ -227,7 +235,7 @@ def test_frames_pair_by_their_times(tmp_path: Path) -> None:
 
 
 def test_of_long_videos_runs_are_looked_at_and_told(tmp_path: Path) -> None:
-    """48 of 130 frames, in two runs found by seeking into long GOPs, and each with its own partner."""
+    """48 of 130 frames, in three runs found by seeking into long GOPs, and each with its own partner."""
     planes = texture(130)
     coded = Written(codec="libx264", options={"qp": "0", "g": "250", "preset": "ultrafast"})
     a, b = write(tmp_path / "a.mkv", planes), write(tmp_path / "b.mp4", planes, coded)
@@ -246,16 +254,18 @@ def test_of_long_videos_runs_are_looked_at_and_told(tmp_path: Path) -> None:
     [
         (10, 48, [(0, 9)]),
         (48, 48, [(0, 47)]),
-        (100, 48, [(0, 23), (76, 99)]),
+        (100, 48, [(0, 15), (42, 57), (84, 99)]),
         (100, 72, [(0, 23), (38, 61), (76, 99)]),
-        (100, 30, [(0, 23)]),
-        (100, 5, [(0, 4)]),
+        (100, 30, [(0, 9), (45, 54), (90, 99)]),
+        (100, 5, [(0, 1), (98, 99)]),
+        (100, 3, [(49, 50)]),
+        (101, 1, [(50, 50)]),
     ],
 )
 def test_runs_are_spread_from_the_first_to_the_last_frame(
     count: int, most: int, expected: list[tuple[int, int]]
 ) -> None:
-    """All frames where they are few, else runs from the beginning to the end, and never more than allowed."""
+    """All frames where they are few, else runs from the beginning to the end, never the beginning alone or too many."""
     assert expected == runs_of(count, most)
 
 
@@ -343,22 +353,96 @@ def test_a_program_that_dies_is_told_and_never_sees_a_file_name(
 def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No job waits for ever for its numbers: a program that reads nothing is killed at the limit, and that is told."""
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(_program(tmp_path, "exec sleep 600")))
-    monkeypatch.setattr(quality_vmaf, "_MOST_SECONDS", 0.2)
+    monkeypatch.setattr(quality_child, "_SILENT_SECONDS", 0.2)
     a = write(tmp_path / "a.mkv", texture(12, (640, 480)))
 
-    with pytest.raises(UpscaleError, match="took longer than 0 s"):
+    with pytest.raises(UpscaleError, match=r"did nothing for 0\.2 s"):
         measure(a, a)
 
 
+@pytest.mark.parametrize("then", ["exec sleep 600", "cat > /dev/null; exec sleep 600"])
+def test_who_waits_for_a_program_is_heard_of_and_may_stop(
+    then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it takes nothing or answers nothing: there are signs of life meanwhile, and what one raises ends it."""
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(_program(tmp_path, then)))
+    a = write(tmp_path / "a.mkv", texture(12, (640, 480)))
+    beats: list[object] = []
+
+    def stop_at_the_hundredth(event: object) -> None:
+        beats.append(event)
+        if event == FramesDone(0) and len(beats) > 100:
+            raise Canceled("enough")
+
+    with pytest.raises(Canceled, match="enough"):
+        measure(a, a, observer=stop_at_the_hundredth)
+
+
+def test_a_hung_program_dies_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    """A worker is killed where it is silent or does not let go; nothing of its may be left behind."""
+    program = _program(tmp_path, f"echo $$ > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/pid; exec sleep 600")
+    waits = (
+        "from upscale_server.quality_vmaf import Scorer; from upscale_server.media.types import Size; "
+        "import numpy as np; scorer = Scorer(Size(640, 480), 8); plane = np.zeros((480, 640), np.uint8); "
+        "scorer.add(plane, plane)"
+    )
+    environment = {**os.environ, "IMAGEIO_FFMPEG_EXE": str(program)}
+    with subprocess.Popen([sys.executable, "-c", waits], env=environment) as waiting:
+        wait_until((tmp_path / "pid").exists)
+        waiting.kill()
+
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    wait_until(lambda: not stat.exists() or " Z " in stat.read_text())  # nobody may be there to reap it
+
+
+def test_the_program_gets_nothing_of_our_environment_but_where_programs_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys and secrets are in ours, and it is somebody else's program."""
+    monkeypatch.setenv("UPSCALE_WEBHOOKS__SECRET", "hidden")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(_program(tmp_path, f"env > {tmp_path}/said; exit 3")))
+    a = write(tmp_path / "a.mkv", texture(2))
+
+    with pytest.raises(UpscaleError, match="status 3"):
+        measure(a, a)
+
+    assert "hidden" not in (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize("answer", ["", "{", "[]", '{"pooled_metrics": {}}', '{"pooled_metrics": {"psnr_y": {}}}'])
+def test_an_odd_answer_is_an_error_that_is_named(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that ends well and says nothing we can read gave no figures."""
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(_program(tmp_path, f"cat > /dev/null; echo '{answer}'")))
+    a = write(tmp_path / "a.mkv", texture(2))
+
+    with pytest.raises(UpscaleError, match="gave no figures"):
+        measure(a, a)
+
+
+def test_there_are_signs_of_life_on_the_way_to_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long way from the last keyframe gives no picture for minutes; whoever watches knows that we live."""
+    planes = texture(3)
+    a, beats = write(tmp_path / "a.mkv", planes), threading.Semaphore(0)
+    decode = quality_pairs.decode_segment
+
+    def slow(*given: object) -> Iterator[object]:
+        assert all(beats.acquire(timeout=60) for _ in range(8)), "silence"
+        yield from decode(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(quality_pairs, "decode_segment", slow)
+
+    assert 3 == measure(a, a, observer=lambda event: beats.release() if event == FramesDone(0) else None).frames
+
+
 def test_of_large_pictures_fewer_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work is bounded in samples, and a run is never cut: without one there is no flicker."""
+    """The work is bounded in samples, and runs stay long enough for flicker to be seen."""
     a = write(tmp_path / "a.mkv", texture(60))
     monkeypatch.setattr(quality, "MOST_SAMPLES", 30 * 96 * 64)
     some = measure(a, a)
     monkeypatch.setattr(quality, "MOST_SAMPLES", 1)
     fewest = measure(a, a)
 
-    assert [(24, 60), (24, 60)] == [(one.frames, one.frames_total) for one in (some, fewest)]
+    assert [(30, 60, 0.0), (24, 60, 0.0)] == [(one.frames, one.frames_total, one.flicker) for one in (some, fewest)]
 
 
 def _program(folder: Path, then: str) -> Path:

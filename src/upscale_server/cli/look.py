@@ -15,7 +15,8 @@ from upscale_server.cli.estimating import Estimating, facts_of_estimate
 from upscale_server.cli.outputs import Job, jobs_of
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import interruptible, run_each, session_of
-from upscale_server.cli.video import audit_record, limits_of, muxer_of, suffixes_for
+from upscale_server.cli.video import limits_of, muxer_of, suffixes_for
+from upscale_server.cli.video_report import audit_record
 from upscale_server.errors import AuditFailed
 from upscale_server.models.at_hand import choices_of
 

@@ -110,7 +110,7 @@ def interruptible(kept: str) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(asked)
     except (Exception, KeyboardInterrupt) as err:
-        if asked:
+        if asked and not isinstance(err, Interrupted):  # else it is told already what that means
             raise Interrupted("stopped before the end", hint=kept or None) from err
         raise
     finally:

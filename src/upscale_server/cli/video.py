@@ -23,7 +23,8 @@ from upscale_server.cli.loading import load_pass
 from upscale_server.cli.outputs import Job, Suffixes, check, jobs_of, make_folder, move_into_place
 from upscale_server.cli.progress import Watcher
 from upscale_server.cli.session import run_each, session_of
-from upscale_server.errors import AuditFailed, BadRequest, SourceError, StorageError, UnsupportedFormat
+from upscale_server.cli.video_report import record_of, show
+from upscale_server.errors import AuditFailed, BadRequest, Interrupted, SourceError, StorageError, UnsupportedFormat
 from upscale_server.events import both
 from upscale_server.logs import log_event
 from upscale_server.models.at_hand import choices_of
@@ -31,7 +32,6 @@ from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
     from upscale_server.lessons import Lesson
-    from upscale_server.pipeline import Result
     from upscale_server.plan import Plan
     from upscale_server.wish import Limits, Wish
     from upscale_server.workers.in_process import InProcess
@@ -167,21 +167,28 @@ def _upscale(job: Job, lesson: Lesson, executor: InProcess, run: _Run) -> None:
     root = run.work_dir or job.output.with_name(job.output.name + ".work")
     talk.say(f"{job.source}: {describe(plan)}")
     started = time.monotonic()
-    with (
-        _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work,
-        Watcher(job.source.name) as watcher,
-    ):
-        result = upscale_video(plan, executor, work, both(lesson, both(watcher, log_event)))
-        seconds = time.monotonic() - started
-        learned = lesson.end(result, alone=executor.alone, lanes=executor.at_once)
-        move_into_place(result.path, job.output)
-        quality = told(lambda: executor.measure(result.plan, job.output, watcher), watcher) if run.measured else None
-    record = _record(job, result, seconds) | learned | ({"quality": quality} if quality else {})
+    stopped: BaseException | None = None
+    quality: dict[str, Any] | None = None
+    with Watcher(job.source.name) as watcher:
+        with _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work:
+            result = upscale_video(plan, executor, work, both(lesson, both(watcher, log_event)))
+            seconds = time.monotonic() - started
+            learned = lesson.end(result, alone=executor.alone, lanes=executor.at_once)
+            move_into_place(result.path, job.output)
+        try:
+            quality = (
+                told(lambda: executor.measure(result.plan, job.output, watcher), watcher) if run.measured else None
+            )
+        except KeyboardInterrupt as err:
+            stopped = err
+    record = record_of(job, result, seconds) | learned | ({"quality": quality} if quality else {})
     record["warnings"] = [{"code": code, "detail": detail} for code, detail in watcher.warnings]
     if run.as_json:
         talk.result_json(record)
     else:
-        _show(record)
+        show(record)
+    if stopped is not None:
+        raise Interrupted("stopped while the quality was measured", hint=f"{job.output} is whole") from stopped
 
 
 def describe(plan: Plan) -> str:
@@ -241,55 +248,3 @@ def _worth_keeping(error: BaseException, folder: Path) -> bool:
     if isinstance(error, AuditFailed):
         return True
     return not isinstance(error, Exception) or any(folder.glob("segment-*.json"))
-
-
-def _record(job: Job, result: Result, seconds: float) -> dict[str, object]:
-    plan = result.plan
-    made = result.frame_count
-    return {
-        "source": str(job.source),
-        "output": str(job.output),
-        "source_size": str(plan.source.size),
-        "size": str(plan.target),
-        "bytes": job.output.stat().st_size,
-        "frames": made,
-        "seconds": round(seconds, 3),
-        "frames_per_second": round(made / seconds, 2) if seconds else 0.0,
-        "segments": len(result.done),
-        "segments_reused": result.reused,
-        "memory_steps": result.memory_steps,
-        "frames_redone": sum(one.frames_redone for one in result.done),
-        "model": plan.model,
-        "engine": plan.engine,
-        "precision": plan.precision,
-        "plan": plan.digest,
-        "audit": audit_record(result.audit),
-    }
-
-
-def audit_record(audit: object) -> dict[str, object]:
-    """Return an audit as plain JSON values."""
-    from upscale_server.media.types import record
-
-    return {"ok": getattr(audit, "ok", False), **record(audit)}
-
-
-def _show(record: dict[str, object]) -> None:
-    megabytes = int(str(record["bytes"])) / 2**20
-    reused = f", {record['segments_reused']} segments from an earlier run" if record["segments_reused"] else ""
-    talk.result(
-        f"{record['output']}: {record['size']}, {record['frames']} frames, {megabytes:.1f} MiB, "
-        f"{record['seconds']} s, {record['frames_per_second']} fps, audit ok{reused}"
-    )
-    if "quality" in record:
-        talk.result(f"quality against the {quality_text(record['quality'])}")
-
-
-def quality_text(quality: Any) -> str:  # noqa: ANN401 - JSON values
-    """Return a job's quality as one line."""
-    vmaf = "" if quality["vmaf"] is None else f"VMAF {quality['vmaf']:.1f} (harmonic {quality['vmaf_harmonic']:.1f}), "
-    flicker = "" if quality["flicker"] is None else f"flicker {quality['flicker']:.2f} levels, "
-    return (
-        f"{quality['against']}: PSNR-Y {quality['psnr_y']:.2f} dB, SSIM {quality['ssim']:.4f}, {vmaf}{flicker}"
-        f"{quality['frames']} of {quality['frames_total']} frames"
-    )

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from upscale_server import __version__, quality_vmaf
 from upscale_server.cli.main import run
 from upscale_server.models.device import nvidia_gpus
 from upscale_server.models.extras import installed
+from upscale_server.workers.in_process import InProcess
 
 Captured = pytest.CaptureFixture[str]
 SIZE = (40, 24)
@@ -347,6 +349,38 @@ def test_video_is_measured_against_its_source(bundled_clip: Path, tmp_path: Path
     assert found["psnr_y"] > 28  # what an honest output has at least, see `audit`
     assert any("quality 0/6 frames" in line for line in err)
     assert f"quality against the source at its own size: PSNR-Y {found['psnr_y']:.2f} dB" in said[1]
+
+
+def test_video_is_told_of_when_measuring_it_breaks(
+    bundled_clip: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever breaks, and foreseen or not: the file is there, and its record, and nothing else is left."""
+    monkeypatch.setattr(InProcess, "measure", lambda *_: {}["pooled_metrics"])
+
+    code, out, _ = _upscale("video", bundled_clip, "-o", tmp_path / "b.mp4", "--quality", "--json", *QUICK, capfd=capfd)
+
+    found = json.loads(out[0])
+    assert (0, 6) == (code, found["frames"])
+    assert ["quality_not_measured"] == [one["code"] for one in found["warnings"]]
+    assert ["b.mp4"] == _names(tmp_path)
+
+
+def test_video_is_told_of_when_measuring_it_is_stopped(
+    bundled_clip: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt then costs the numbers alone: the record is there, and the hint says that the file is."""
+    monkeypatch.setattr(InProcess, "measure", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+
+    code, out, err = _upscale(
+        "video", bundled_clip, "-o", tmp_path / "b.mp4", "--quality", "--json", *QUICK, capfd=capfd
+    )
+
+    found = json.loads(out[0])
+    assert (130, 6, str(tmp_path / "b.mp4")) == (code, found["frames"], found["output"])
+    assert "quality" not in found
+    assert "upscale: interrupted: stopped while the quality was measured" in err
+    assert f"upscale: hint: {tmp_path / 'b.mp4'} is whole" in err
+    assert ["b.mp4"] == _names(tmp_path)
 
 
 def test_video_without_the_extra_is_refused_before_any_work(
