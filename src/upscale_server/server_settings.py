@@ -151,4 +151,4 @@ class Webhooks(BaseModel):
 
     secret: SecretStr = Field(SecretStr(""), description="what deliveries are signed with; without it none are made")
     attempts: int = Field(8, ge=1, le=20, description="tries, each twice as long after the one before")
-    timeout_seconds: float = Field(10.0, gt=0, description="longest wait for the receiver's answer")
+    timeout_seconds: float = Field(10.0, gt=0, le=60, description="longest wait for the receiver's answer")

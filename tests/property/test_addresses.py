@@ -68,7 +68,7 @@ class Dialled:
     def __init__(self) -> None:
         self.addresses: list[str] = []
 
-    def __call__(self, address: str, _port: int, _seconds: float) -> socket.socket:
+    def __call__(self, address: str, _port: int, _ends_at: float, _watchdog: object) -> socket.socket:
         """Note the number."""
         self.addresses.append(address)
         raise ConnectionRefusedError

@@ -58,6 +58,11 @@ def unsigned(asked: Asked) -> Asked:
     return replace(asked, source=replace(asked.source, location=address))
 
 
+def untold(asked: Asked) -> Asked:
+    """Return a wish without what may be a token in the address that was told of its end."""
+    return replace(asked, webhook=asked.webhook and asked.webhook.partition("#")[0].partition("?")[0])
+
+
 def _of(kind: type[Value], record: Record) -> Value:
     known = {field.name for field in fields(kind)}
     return kind(**{name: value for name, value in record.items() if name in known})

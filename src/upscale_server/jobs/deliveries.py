@@ -9,10 +9,10 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
+from upscale_server.jobs.codec import asked_from, to_record, untold
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import Job
 from upscale_server.jobs.tables import deliveries, jobs
@@ -63,47 +63,68 @@ class Deliveries:
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
-        self._clock = clock
+        self.clock = clock
 
-    def take(self, owner: str, lease_seconds: float) -> Delivery | None:
+    def take(self, owner: str, most: int, lease_seconds: float, may_go: Callable[[str], bool]) -> Delivery | None:
         """Take the message that is due longest, or None: it is due again after the lease, if nobody says how it went.
+
+        The try is counted here, before it is made: one that its server did not survive is one of them.
 
         Args:
             owner: this server; jobs that only another one does are told of by that one, which can sign their links.
+            most: tries of a message; one that had as many is given up.
             lease_seconds: longer than any try takes.
+            may_go: told an address; tells whether a message may go there now.
         """
         with self._database.reading() as connection:  # the usual answer is no, and needs no lock
-            if connection.execute(self._due(owner)).first() is None:
+            if self._next(connection, owner, may_go) is None:
                 return None
         with self._database.writing() as connection:
-            row = connection.execute(self._due(owner)).first()
-            if row is None:
-                return None
-            attempt = row.attempts + 1
-            self._set(connection, row.id, attempts=attempt, next_try_at=self._clock() + lease_seconds)
-            return Delivery(row.id, row.job_id, row.url, row.body, attempt)
+            while (delivery_id := self._next(connection, owner, may_go)) is not None:
+                row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one()
+                attempt = row.attempts + 1
+                if attempt > most:
+                    fault = row.last_error or "no server that sent it told how it went"
+                    self._set(connection, deliveries.c.id == row.id, next_try_at=None, last_error=fault)
+                    continue
+                lease = self.clock() + lease_seconds
+                self._set(connection, deliveries.c.id == row.id, attempts=attempt, next_try_at=lease)
+                return Delivery(row.id, row.job_id, row.url, row.body, attempt)
+        return None
 
     def arrived(self, delivery: Delivery) -> None:
-        """Note that a message was taken; it is not sent again."""
+        """Note that a message was taken, whoever else sends it by now; where to and what it was is forgotten."""
+        done = {"next_try_at": None, "delivered_at": self.clock(), "last_error": None, "url": "", "body": ""}
         with self._database.writing() as connection:
-            now = self._clock()
-            self._set(connection, delivery.id, next_try_at=None, delivered_at=now, last_error=None)
+            self._set(connection, deliveries.c.id == delivery.id, **done)
+            row = connection.execute(select(jobs).where(jobs.c.id == delivery.job_id)).first()
+            if row is not None and row.state == "succeeded":  # nobody can have it tried, and told of, again
+                told = to_record(untold(asked_from(row.asked)))
+                connection.execute(update(jobs).where(jobs.c.id == row.id).values(asked=told))
 
     def failed(self, delivery: Delivery, error: str, pause_seconds: float | None) -> None:
-        """Note why a try failed, and when the next one is; None gives up."""
+        """Note why a try failed, and when the next one is; None gives up. A try that was replaced says nothing."""
         with self._database.writing() as connection:
-            again = None if pause_seconds is None else self._clock() + pause_seconds
-            self._set(connection, delivery.id, next_try_at=again, last_error=error[:_LONGEST_ERROR])
+            again = None if pause_seconds is None else self.clock() + pause_seconds
+            self._set(connection, _still(delivery), next_try_at=again, last_error=error[:_LONGEST_ERROR])
 
     def give_back(self, delivery: Delivery) -> None:
-        """Let a message be due now, as if the try had not been begun."""
+        """Let a message be due now, as if the try had not been begun. A try that was replaced says nothing."""
         with self._database.writing() as connection:
-            self._set(connection, delivery.id, next_try_at=self._clock(), attempts=delivery.attempt - 1)
+            self._set(connection, _still(delivery), next_try_at=self.clock(), attempts=delivery.attempt - 1)
 
-    def _due(self, owner: str) -> Select[Any]:  # rows of many types
+    def _next(self, connection: Connection, owner: str, may_go: Callable[[str], bool]) -> str | None:
+        """Return the name of the message that is due longest among those that may go."""
         ours = or_(jobs.c.home == "", jobs.c.home == owner)
-        due = select(deliveries).join(jobs, jobs.c.id == deliveries.c.job_id)
-        return due.where(deliveries.c.next_try_at <= self._clock(), ours).order_by(deliveries.c.next_try_at).limit(1)
+        names = select(deliveries.c.id, deliveries.c.url).join(jobs, jobs.c.id == deliveries.c.job_id)
+        due = names.where(deliveries.c.next_try_at <= self.clock(), ours).order_by(deliveries.c.next_try_at)
+        return next((row.id for row in connection.execute(due) if may_go(row.url)), None)
 
-    def _set(self, connection: Connection, delivery_id: str, **values: object) -> None:
-        connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**values))
+    def _set(self, connection: Connection, which: ColumnElement[bool], **values: object) -> None:
+        connection.execute(update(deliveries).where(which).values(**values))
+
+
+def _still(delivery: Delivery) -> ColumnElement[bool]:
+    """Return the question for a message whose newest try is this one, and which is not over."""
+    of_this_try = and_(deliveries.c.id == delivery.id, deliveries.c.attempts == delivery.attempt)
+    return and_(of_this_try, deliveries.c.next_try_at.is_not(None))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from upscale_server.errors import Canceled, DiskFull, StorageError, UpscaleError
 from upscale_server.jobs.deliveries import Deliveries, Delivery
+from upscale_server.jobs.receivers import Receivers
 from upscale_server.logs import get_logger
 from upscale_server.server_settings import Webhooks as WebhookSettings
 from upscale_server.storage.posting import PostRules, post
@@ -28,7 +29,11 @@ PAUSE_SECONDS = 15.0
 """After the first failed try, and twice as long after each further one: half an hour with eight tries."""
 LONGEST_PAUSE_SECONDS = 3600.0
 _LEASE_TIMES = 3
-"""Timeouts after which a try that nobody reported on is made again: its server died."""
+_LEAST_LEASE_SECONDS = 90.0
+"""After so many timeouts, and no less, a try that nobody reported on is made again: its server died. Reporting may wait
+for another writer, see `database.BUSY_SECONDS`."""
+_STOP_SECONDS = 2.0
+"""Longest that a stop waits for messages on their way; what is not back by then is due again after its lease."""
 _GONE = 410
 
 Links = Callable[[str, str], str]
@@ -53,6 +58,7 @@ class Webhooks:
         self._deliveries = deliveries
         self._sending = sending
         self._stopping = threading.Event()
+        self._receivers = Receivers(deliveries.clock)
         self._threads = [
             threading.Thread(target=self._keep_sending, name=f"webhooks-{place}", daemon=True)
             for place in range(THREADS if sending.settings.secret.get_secret_value() else 0)
@@ -66,9 +72,10 @@ class Webhooks:
     def stop(self) -> None:
         """End; what is on its way is given back and sent after the next start. Safe to call twice."""
         self._stopping.set()
+        ends_at = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(self._sending.settings.timeout_seconds)
+                thread.join(max(0.0, ends_at - time.monotonic()))
 
     def _keep_sending(self) -> None:
         while not self._stopping.is_set():
@@ -82,11 +89,22 @@ class Webhooks:
             self._stopping.wait(LOOK_SECONDS)
 
     def send_next(self) -> bool:
-        """Try the message that is due longest; tell whether there was one."""
+        """Try the message that is due longest, of receivers that are free; tell whether there was one."""
         settings = self._sending.settings
-        delivery = self._deliveries.take(self._sending.owner, settings.timeout_seconds * _LEASE_TIMES)
-        if delivery is None:
-            return False
+        lease = max(_LEAST_LEASE_SECONDS, settings.timeout_seconds * _LEASE_TIMES)
+        with self._receivers.choosing():
+            delivery = self._deliveries.take(self._sending.owner, settings.attempts, lease, self._receivers.is_free)
+            if delivery is None:
+                return False
+            self._receivers.begin(delivery.url)
+        try:
+            self._send(delivery)
+        finally:
+            self._receivers.end(delivery.url)
+        return True
+
+    def _send(self, delivery: Delivery) -> None:
+        settings = self._sending.settings
         facts = {"delivery_id": delivery.id, "job_id": delivery.job_id, "attempt": delivery.attempt}
         try:
             fault, is_last = self._try(delivery)
@@ -96,14 +114,26 @@ class Webhooks:
             if not fault:
                 self._deliveries.arrived(delivery)
                 get_logger().info("webhook_delivered", **facts)
-                return True
+                return
             is_last = is_last or delivery.attempt >= settings.attempts
             self._deliveries.failed(delivery, fault, None if is_last else self._pause(delivery.attempt))
             get_logger().warning("webhook_given_up" if is_last else "webhook_failed", detail=fault, **facts)
-        return True
 
     def _try(self, delivery: Delivery) -> tuple[str, bool]:
         """Return what went wrong, empty where nothing did, and whether trying again is no use."""
+        try:
+            status = self._status(delivery)
+        except Canceled:
+            raise
+        except UpscaleError as err:
+            self._receivers.rest(delivery.url, self._sending.pause_seconds)
+            return err.detail, False
+        except Exception as err:  # noqa: BLE001 - whatever it is, it counts as a try, or it would be made for ever
+            get_logger().exception("webhook_broke", delivery_id=delivery.id, detail=type(err).__name__)
+            return f"something unexpected happened: {type(err).__name__}", False
+        return ("" if 200 <= status < 300 else f"answered with status {status}"), status == _GONE
+
+    def _status(self, delivery: Delivery) -> int:
         body = self._body(delivery)
         timestamp = str(int(time.time()))
         secret = self._sending.settings.secret.get_secret_value()
@@ -113,13 +143,7 @@ class Webhooks:
             "X-Delivery-ID": delivery.id,
             "X-Signature": signature_of(secret, timestamp, body),
         }
-        try:
-            status = post(delivery.url, body, headers, self._sending.rules, self._check)
-        except Canceled:
-            raise
-        except UpscaleError as err:
-            return err.detail, False
-        return ("" if 200 <= status < 300 else f"answered with status {status}"), status == _GONE
+        return post(delivery.url, body, headers, self._sending.rules, self._check)
 
     def _body(self, delivery: Delivery) -> bytes:
         """Return the message with a link to the result that works from now on."""

@@ -6,7 +6,10 @@ second look-up in which a name could change. It reads no proxy settings, which w
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
+import select
 import socket
 import ssl
 import threading
@@ -16,7 +19,7 @@ from typing import Any
 
 import httpcore
 
-from upscale_server.errors import SourceForbidden, SourceTimeout, SourceUnreachable
+from upscale_server.errors import SourceForbidden, SourceTimeout, SourceUnreachable, UpscaleError
 from upscale_server.storage.addresses import Guard
 from upscale_server.storage.watchdog import Watchdog
 
@@ -62,7 +65,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         for address in self._vetted(self._addresses(host, port, ends_at)):
             self._watchdog.look()
             try:
-                connection = _dial(address, port, ends_at - time.monotonic())
+                connection = _dial(address, port, ends_at, self._watchdog)
             except OSError as err:
                 fault = err
                 continue
@@ -165,9 +168,12 @@ class WatchedStream(httpcore.NetworkStream):
             SourceUnreachable: the certificate is not valid, or the handshake failed.
             SourceTimeout: it took too long.
         """
-        self._socket.settimeout(max(self._ends_at - time.monotonic(), 0.01))
         try:
-            secure = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
+            secure = ssl_context.wrap_socket(
+                self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
+            )
+            self._socket = secure
+            self._shake_hands(secure)
         except TimeoutError as err:
             self._socket.close()
             raise SourceTimeout(f"host {server_hostname} did not finish the TLS handshake in time") from err
@@ -180,23 +186,59 @@ class WatchedStream(httpcore.NetworkStream):
         except OSError as err:
             self._socket.close()
             raise SourceUnreachable(f"host {server_hostname} does not speak TLS with us") from err
+        except UpscaleError:
+            self._socket.close()
+            raise
         self._watchdog.expect_reply()
         return WatchedStream(secure, self._watchdog, self._ends_at)
+
+    def _shake_hands(self, secure: ssl.SSLSocket) -> None:
+        secure.settimeout(0)
+        while True:
+            try:
+                secure.do_handshake()
+            except ssl.SSLWantReadError:
+                _await(secure, select.POLLIN, self._ends_at, self._watchdog)
+            except ssl.SSLWantWriteError:
+                _await(secure, select.POLLOUT, self._ends_at, self._watchdog)
+            else:
+                return
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401, ARG002 - httpcore's own signature
         """Return what httpcore asks of a connection; nothing it needs for one use."""
         return None
 
 
-def _dial(address: str, port: int, seconds: float) -> socket.socket:
+def _dial(address: str, port: int, ends_at: float, watchdog: Watchdog) -> socket.socket:
     """Connect to a number; `address` is never a name."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(max(seconds, 0.01))
-        connection.connect((address, port))
+        connection.settimeout(0)
+        fault = connection.connect_ex((address, port))
+        if fault == errno.EINPROGRESS:
+            _await(connection, select.POLLOUT, ends_at, watchdog)
+            fault = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if fault:
+            raise OSError(fault, os.strerror(fault))  # noqa: TRY301 - what closes the connection is right below
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _await(connection: socket.socket, event: int, ends_at: float, watchdog: Watchdog) -> None:
+    """Wait until a connection can be used.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
+    poll = select.poll()
+    poll.register(connection, event)
+    while not poll.poll(SLICE_SECONDS * 1000):
+        watchdog.look()
+        if time.monotonic() >= ends_at:
+            break
+    if time.monotonic() >= ends_at:  # also of one that is ready again and again, and gets no further
+        raise TimeoutError

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import httpcore
 
-from upscale_server.errors import SourceError, SourceTimeout, SourceUnreachable
+from upscale_server.errors import Canceled, SourceError, SourceTimeout, SourceUnreachable
 from upscale_server.storage.addresses import Guard
 from upscale_server.storage.dialling import GuardedBackend, Resolver, look_up
 from upscale_server.storage.urls import Location, parse_url
 from upscale_server.storage.watchdog import Pace, Watchdog
 
 LONGEST_ANSWER = 4096
-"""Bytes of an answer that are read, so that its sender sees it taken; nothing is done with them."""
+LONGEST_ANSWER_SECONDS = 1.0
+"""How much of an answer's body is read, so that its sender sees it taken; nothing is done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,17 @@ def post(url: str, body: bytes, headers: Mapping[str, str], rules: PostRules, ch
     pace = Pace(rules.seconds, rules.seconds, rules.seconds, least_bytes_per_second=0)
     watchdog = Watchdog(pace, lambda _done, _total: check())
     try:
-        return _status(location, body, headers, GuardedBackend(rules.guard, watchdog, rules.seconds, rules.resolver))
+        backend = GuardedBackend(rules.guard, watchdog, rules.seconds, rules.resolver)
+        return _status(location, body, headers, backend, watchdog)
     except (httpcore.TimeoutException, SourceTimeout) as err:
         raise SourceTimeout(f"{location.shown} did not answer in {rules.seconds:g} s") from err
     except (httpcore.ProtocolError, httpcore.NetworkError) as err:
         raise SourceUnreachable(f"{location.shown} broke off, or did not answer in proper HTTP") from err
 
 
-def _status(location: Location, body: bytes, headers: Mapping[str, str], backend: GuardedBackend) -> int:
+def _status(
+    location: Location, body: bytes, headers: Mapping[str, str], backend: GuardedBackend, watchdog: Watchdog
+) -> int:
     url = httpcore.URL(
         scheme=location.scheme, host=location.host, port=location.port, target=location.target.encode("ascii")
     )
@@ -71,13 +75,14 @@ def _status(location: Location, body: bytes, headers: Mapping[str, str], backend
         httpcore.ConnectionPool(max_connections=1, max_keepalive_connections=0, network_backend=backend) as pool,
         pool.stream("POST", url, headers=sent, content=body) as reply,
     ):
+        watchdog.hasten(LONGEST_ANSWER_SECONDS)
         _taste(reply)
         return reply.status
 
 
 def _taste(reply: httpcore.Response) -> None:
     """Read a little of an answer's body; whatever comes, the status is known already."""
-    with suppress(httpcore.ProtocolError, httpcore.NetworkError, SourceError):
+    with suppress(httpcore.ProtocolError, httpcore.NetworkError, SourceError, Canceled):
         came = 0
         for chunk in reply.iter_stream():
             came += len(chunk)

@@ -56,6 +56,10 @@ class Watchdog:
         """Return how long the download may go on."""
         return self._ends_at - self._clock()
 
+    def hasten(self, seconds: float) -> None:
+        """Leave no more time than this."""
+        self._ends_at = min(self._ends_at, self._clock() + seconds)
+
     def excuse(self, seconds: float) -> None:
         """Leave out a pause of our own that has just ended; slowness before it stays on the record."""
         self._moved_at = self._clock()

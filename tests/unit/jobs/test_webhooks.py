@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,10 +24,12 @@ from structlog.testing import capture_logs
 
 from tests.support.killing import wait_until
 from tests.support.receiver import Receiver, Told
+from upscale_server.jobs.database import BUSY_SECONDS
+from upscale_server.jobs.deliveries import Delivery
 from upscale_server.jobs.job import Asked, Claim, NewJob, Outcome, Source
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.tables import deliveries
-from upscale_server.jobs.webhooks import PAUSE_SECONDS, Sending, Webhooks, signature_of
+from upscale_server.jobs.webhooks import PAUSE_SECONDS, THREADS, Sending, Webhooks, signature_of
 from upscale_server.server_settings import Webhooks as Settings
 from upscale_server.storage.addresses import Guard
 from upscale_server.storage.posting import PostRules
@@ -72,6 +77,12 @@ class Desk:
         claim = self.claim(url, home)
         self.store.finish(claim, Outcome(f"results/{claim.job.id}.mp4", 10, 1.5))
         return claim.job.id
+
+    def taken(self, lease_seconds: float) -> Delivery:
+        """Return the message that is due, as a server has it that is not heard of any more."""
+        taken = self.store.deliveries.take(self.owner, self.settings.attempts, lease_seconds, lambda _: True)
+        assert taken is not None
+        return taken
 
     def states(self) -> list[tuple[str, int, str | None]]:
         """Return every message's state, tries and last error."""
@@ -273,13 +284,77 @@ def test_a_receiver_that_is_silent_or_absent_costs_no_more_than_the_timeout(desk
     assert not any("hidden" in error for error in errors)
 
 
-def test_a_long_answer_is_not_read_to_its_end(desk: Desk) -> None:
-    """The status counts; gigabytes behind it are not waited for."""
-    with Receiver(body=b"x" * (8 << 20)) as receiver:
-        desk.ended(receiver.url())
-        desk.webhooks().send_next()
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", [b"", b"x", b"x" * 65536])
+def test_an_answer_without_end_is_not_waited_for(desk: Desk, piece: bytes) -> None:
+    """The status counts: whether what is behind it never comes, trickles or floods, the message is delivered.
 
-    assert [("delivered", 1, None)] == desk.states()
+    The timeout of the try is longer than the test may take.
+    """
+    patient = replace(desk, rules=replace(desk.rules, seconds=600.0))
+    with endless(piece) as url:
+        patient.ended(url)
+        patient.webhooks().send_next()
+
+    assert [("delivered", 1, None)] == patient.states()
+
+
+@contextmanager
+def endless(piece: bytes) -> Iterator[str]:
+    """Give the address of a receiver that answers 200 and goes on sending pieces until nobody takes them."""
+    over = threading.Event()
+
+    def answer() -> None:
+        caller, _ = listening.accept()
+        with caller, suppress(OSError):
+            caller.recv(1 << 16)
+            caller.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not over.wait(0.01):
+                caller.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/hook"
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.timeout(60)
+def test_a_stop_waits_for_no_handshake(desk: Desk) -> None:
+    """Receivers that take a connection and say nothing do not hold up the server's end, and no try is counted.
+
+    The timeout of the try is longer than the test may take.
+    """
+    patient = replace(desk, rules=replace(desk.rules, seconds=600.0))
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        patient.ended(f"https://127.0.0.1:{mute.getsockname()[1]}/hook")
+        webhooks = patient.webhooks()
+        webhooks.start()
+        caller, _ = mute.accept()
+        with caller:
+            assert caller.recv(1)  # the handshake has begun
+            webhooks.stop()
+            wait_until(lambda: not any(thread.is_alive() for thread in webhooks._threads))
+
+    assert [("pending", 0, None)] == patient.states()
+
+
+def test_what_was_delivered_is_forgotten(desk: Desk, receiver: Receiver) -> None:
+    """An address may hold a token: after success nothing of ours has it; a job that may be tried again keeps it."""
+    succeeded = desk.ended(receiver.url())
+    failed = desk.claim(receiver.url())
+    desk.store.fail(failed, {"code": "source_error"})
+    webhooks = desk.webhooks()
+    while webhooks.send_next():
+        pass
+
+    with desk.store._database.reading() as connection:
+        assert [("", "")] * 2 == [(row.url, row.body) for row in connection.execute(select(deliveries))]
+    assert receiver.url("/hook") == desk.store.get(succeeded).asked.webhook
+    assert receiver.url() == desk.store.get(failed.job.id).asked.webhook
 
 
 def test_neither_the_secret_nor_the_address_is_logged(desk: Desk, receiver: Receiver) -> None:
@@ -299,13 +374,135 @@ def test_neither_the_secret_nor_the_address_is_logged(desk: Desk, receiver: Rece
 def test_a_message_whose_server_died_on_the_way_is_sent_again(desk: Desk, receiver: Receiver) -> None:
     """A try that nobody reported on counts, and the message is due again after the lease."""
     desk.ended(receiver.url())
-    taken = desk.store.deliveries.take("this-server", 30)
+    desk.taken(lease_seconds=30)
 
-    assert taken is not None
     assert not desk.webhooks().send_next()
     desk.clock.now += 30
     assert desk.webhooks().send_next()
     assert [("delivered", 2, None)] == desk.states()
+
+
+def test_a_message_that_kills_its_servers_is_given_up(desk: Desk, receiver: Receiver) -> None:
+    """A try is counted before it is made: as many deaths as there may be tries, and it is left alone."""
+    desk.ended(receiver.url())
+    for _ in range(desk.settings.attempts):
+        desk.taken(lease_seconds=30)
+        desk.clock.now += 30
+
+    assert not desk.webhooks().send_next()
+    desk.clock.now += 100_000
+    assert not desk.webhooks().send_next()
+    assert [] == receiver.told
+    assert [("given up", 8, "no server that sent it told how it went")] == desk.states()
+
+
+def test_what_nobody_foresaw_is_a_failed_try(desk: Desk, receiver: Receiver) -> None:
+    """A defect of ours ends like any failure: tried again later, a few times, and never for ever."""
+
+    def broken(job: str, path: str) -> str:
+        raise LookupError(job + path)
+
+    desk.ended(receiver.url())
+    webhooks = Webhooks(desk.store.deliveries, Sending(desk.settings, desk.rules, broken, desk.owner))
+    for _ in range(20):
+        webhooks.send_next()
+        desk.clock.now += 4000
+
+    assert [] == receiver.told
+    assert [("given up", 8, "something unexpected happened: LookupError")] == desk.states()
+
+
+@pytest.mark.parametrize("late", ["failed", "give_back"])
+def test_a_try_that_was_replaced_changes_nothing_any_more(desk: Desk, receiver: Receiver, late: str) -> None:
+    """A server that was suspended reports on its try when another has delivered: the message is not sent again."""
+    desk.ended(receiver.url())
+    old = desk.taken(lease_seconds=30)
+    desk.clock.now += 30
+    desk.webhooks().send_next()
+
+    if late == "failed":
+        desk.store.deliveries.failed(old, "too late", 0.0)
+    else:
+        desk.store.deliveries.give_back(old)
+    desk.clock.now += 100_000
+
+    assert not desk.webhooks().send_next()
+    assert [("delivered", 2, None)] == desk.states()
+
+
+@pytest.mark.parametrize("late", ["failed", "give_back"])
+def test_a_try_that_was_replaced_does_not_end_the_next_one(desk: Desk, receiver: Receiver, late: str) -> None:
+    """While another server's try is on its way, a late report does not let a third begin, or give up for it."""
+    desk.ended(receiver.url())
+    old = desk.taken(lease_seconds=30)
+    desk.clock.now += 30
+    desk.taken(lease_seconds=30)
+
+    if late == "failed":
+        desk.store.deliveries.failed(old, "too late", None)
+    else:
+        desk.store.deliveries.give_back(old)
+
+    assert not desk.webhooks().send_next()
+    assert [("pending", 2, None)] == desk.states()
+
+
+def test_a_late_success_is_one(desk: Desk, receiver: Receiver) -> None:
+    """What arrived has arrived, though the next try failed meanwhile."""
+    receiver.answers.append(500)
+    desk.ended(receiver.url())
+    old = desk.taken(lease_seconds=30)
+    desk.clock.now += 30
+    desk.webhooks().send_next()
+
+    desk.store.deliveries.arrived(old)
+
+    assert [("delivered", 2, None)] == desk.states()
+
+
+def test_two_servers_do_not_send_the_same_message_at_once(desk: Desk, receiver: Receiver) -> None:
+    """As long as a try may last, and its report may wait, nobody else begins one."""
+    receiver.hold.set()
+    desk.ended(receiver.url())
+    first = desk.webhooks()
+    first.start()
+    wait_until(lambda: bool(receiver.told))
+    desk.clock.now += desk.settings.timeout_seconds + BUSY_SECONDS
+
+    assert not desk.webhooks().send_next()
+    first.stop()
+
+
+def test_a_receiver_that_cannot_be_reached_holds_up_nobody_else(desk: Desk, receiver: Receiver) -> None:
+    """After one try its other messages wait, too; those of others do not, although they are younger."""
+    for _ in range(3):
+        desk.ended("http://127.0.0.1:9/hook")
+        desk.clock.now += 1
+    desk.ended(receiver.url())
+    webhooks = desk.webhooks()
+
+    sent = [webhooks.send_next() for _ in range(3)]
+    desk.clock.now += PAUSE_SECONDS
+
+    assert [True, True, False] == sent
+    assert ([1, 0, 0, 1], 1) == ([attempts for _, attempts, _ in desk.states()], len(receiver.told))
+    assert webhooks.send_next()
+
+
+def test_a_silent_receiver_has_one_message_on_its_way(desk: Desk, receiver: Receiver) -> None:
+    """However many there are for it, a thread stays for each other receiver."""
+    receiver.hold.set()
+    for _ in range(THREADS + 1):
+        desk.ended(receiver.url())
+        desk.clock.now += 1
+    with Receiver() as other:
+        desk.ended(other.url())
+        webhooks = desk.webhooks()
+        webhooks.start()
+        wait_until(lambda: bool(receiver.told) and bool(other.told))
+        webhooks.stop()
+
+    assert (1, 1) == (len(receiver.told), len(other.told))
 
 
 def test_a_server_killed_right_after_a_job_ended_tells_of_it_when_it_is_back(tmp_path: Path) -> None:
