@@ -73,11 +73,11 @@ def test_events_and_libraries_warnings_reach_stderr_and_the_file(
     """Both places hold the same lines; what a library says below a warning is left out."""
     queue = configure_server("info", "json", tmp_path / "server.log")
     get_logger(job="a1").info("job_claimed")
-    logging.getLogger("uvicorn.error").info("chatter")
-    logging.getLogger("uvicorn.error").warning("the %s", "matter")
+    logging.getLogger("a.library").info("chatter")
+    logging.getLogger("a.library").warning("the %s", "matter")
     queue.close(30)
 
     lines = [json.loads(line) for line in (tmp_path / "server.log").read_text().splitlines()]
     assert (tmp_path / "server.log").read_text() == capsys.readouterr().err
     assert ["job_claimed", "library_message"] == [line["event"] for line in lines]
-    assert ("uvicorn.error", "the matter") == (lines[1]["library"], lines[1]["text"])
+    assert ("a.library", "the matter") == (lines[1]["library"], lines[1]["text"])
