@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,40 @@ def test_the_desk_measures_what_the_process_itself_would(pool: Pool, plan: Plan,
 
     assert fidelity_of(plan, result.path) == found
     assert (100, 100) == (found.frames, once.frames)
+
+
+def test_what_is_measured_keeps_nobody_from_the_desk(
+    plan: Plan, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two measurements that take for ever a file is looked at; once they are stopped nothing of them is left."""
+    program, looks, over = tmp_path / "ffmpeg", [0, 0], threading.Event()
+    program.write_text(
+        f'#!/bin/sh\nif [ "$2" = -h ]; then echo n_subsample; exit; fi\n'
+        f"echo $$ > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/pid; exec sleep 600\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+
+    def measure(number: int) -> str:
+        def stop() -> str:
+            looks[number] += 1
+            return "enough" if over.is_set() else ""
+
+        with pytest.raises(Canceled) as caught:
+            pool.compare(clip, clip, ignore, stop)
+        return caught.value.detail
+
+    with pool_of(LANCZOS) as pool, ThreadPoolExecutor(2) as threads:
+        try:
+            ends = [threads.submit(measure, number) for number in range(2)]
+            wait_until((tmp_path / "pid").exists)
+            wait_until(lambda: min(looks) > 3)  # both were given to a process, or wait for one
+
+            assert plan.source.size == pool.look(clip, go_on).info.size
+        finally:
+            over.set()
+        assert ["enough", "enough"] == [end.result() for end in ends]
+    assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
 def test_killed_lane_is_replaced_and_its_segment_done_again(

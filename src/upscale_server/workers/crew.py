@@ -98,6 +98,18 @@ class Crew:
             hint="the source may be made to crash a decoder, or memory is short; the server's log says more",
         ) from second
 
+    def do_once(self, order: Order, job: Hashable, observer: Observer, stop: Stopping) -> Any:  # noqa: ANN401 - as `do`
+        """Have an order done as `do` does, but given to nobody else when its process dies: it is not worth two.
+
+        Raises:
+            Canceled, Draining, ModelsNotLoaded: as `do`.
+            UpscaleError: the order failed, or the process died of it.
+        """
+        found = self._try(order, job, observer, stop)
+        if isinstance(found, Died):
+            raise UpscaleError(f"the worker process died ({type(order).__name__}): {found}") from found
+        return found
+
     def close(self, drain_seconds: float = 0.0) -> None:
         """Let running orders end for a while, then end all processes. Safe to call twice."""
         self._closing.set()

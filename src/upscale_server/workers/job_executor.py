@@ -24,6 +24,7 @@ from upscale_server.quality import Quality
 from upscale_server.stopping import Stop, only_parks
 from upscale_server.workers.company import Company, Guest
 from upscale_server.workers.crew import Crew
+from upscale_server.workers.desk import Desk
 from upscale_server.workers.messages import FinishVideo, MeasureQuality, RunSegment
 
 
@@ -41,7 +42,7 @@ class JobExecutor:
     """Runs one job's segments on lanes of the pool; an `Executor`."""
 
     def __init__(
-        self, lanes: Callable[[], Crew], desk: Crew, most: Callable[[], int], stop: Stop, company: Company | None = None
+        self, lanes: Callable[[], Crew], desk: Desk, most: Callable[[], int], stop: Stop, company: Company | None = None
     ) -> None:
         self._company = company or Company()
         self._guest = Guest()
@@ -91,9 +92,9 @@ class JobExecutor:
             return cast("Finished", self._desk.do(order, self, observer, self._stop))
 
     def measure(self, plan: Plan, path: Path, observer: Observer) -> Quality:
-        """Measure the finished file at the desk."""
+        """Measure the finished file beside the desk."""
         with self._company.joined(self._guest):
-            return cast("Quality", self._desk.do(MeasureQuality(plan, path), self, observer, self._stop))
+            return self._desk.measure(MeasureQuality(plan, path), self, observer, self._stop)
 
 
 class _Running:

@@ -27,11 +27,11 @@ from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.company import Company
 from upscale_server.workers.crew import Crew, DiedTwice, Seat
+from upscale_server.workers.desk import Desk
 from upscale_server.workers.job_executor import JobExecutor
 from upscale_server.workers.messages import (
     CompareVideos,
     FindPace,
-    Greet,
     LoadModels,
     MakePlan,
     MakePoster,
@@ -56,7 +56,7 @@ class Pool:
 
     def __init__(self, needs: PoolNeeds) -> None:
         self._needs = needs
-        self._desk = Crew(self._setups("desk", _DESK_PROCESSES, threads=0), needs.patience, Greet())
+        self._desk = Desk(self._setups("desk", _DESK_PROCESSES, threads=0), needs.patience)
         self._lanes: Crew | None = None
         self._company = Company()
         self._settled: Settled | None = None
@@ -151,13 +151,13 @@ class Pool:
         self._desk.do(WriteExcerpt(excerpt, path), object(), observer, stop)
 
     def compare(self, reference: Path, distorted: Path, observer: Observer, stop: Stopping) -> Quality:
-        """Measure how near one video is to another at the desk.
+        """Measure how near one video is to another, beside the desk.
 
         Raises:
             Canceled: `stop` gave a reason.
             UpscaleError and its kinds: as `quality.measure`.
         """
-        return cast("Quality", self._desk.do(CompareVideos(reference, distorted), object(), observer, stop))
+        return self._desk.measure(CompareVideos(reference, distorted), object(), observer, stop)
 
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""
