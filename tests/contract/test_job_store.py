@@ -739,10 +739,25 @@ def test_database_of_another_version_is_refused(url: str) -> None:
         JobStore(url)
 
 
+def test_server_whose_database_was_taken_over_writes_no_more(store: JobStore, url: str) -> None:
+    """A newer server began beside it: what that one wrote would be lost on this one, so it stops before it begins."""
+    job = added(store)
+    database = Database(url)
+    with database.writing() as connection:
+        connection.execute(schema.update().values(version=99))
+    database.close()
+
+    with pytest.raises(StorageError, match="schema 99"):
+        store.claim("a", LEASE)
+
+    assert "queued" == store.get(job.id).state
+
+
 def test_database_of_version_3_is_taken_over(url: str) -> None:
-    """Jobs that the version before accepted go on after an update; nothing of them is lost."""
+    """Jobs that the version before accepted go on after an update, in whatever state; nothing of them is lost."""
     store = JobStore(url)
-    job = store.add(NewJob(Asked(Source("url", "http://a/b.mp4"))), 1)
+    others = [in_state(store, state) for state in ("failed", "running", "succeeded")]
+    job = store.add(NewJob(Asked(Source("url", "http://a/b.mp4")), idempotency_key="again", key_id="k"), 9)
     store.close()
     database = Database(url)
     with database.writing() as connection:
@@ -753,8 +768,9 @@ def test_database_of_version_3_is_taken_over(url: str) -> None:
 
     store = JobStore(url)
 
-    assert job == store.get(job.id)
+    assert [job, *others] == [store.get(one.id) for one in (job, *others)]
     assert "" == store.get(job.id).request_id
+    assert job == store.add(NewJob(Asked(Source("url", "http://a/b.mp4")), idempotency_key="again", key_id="k"), 9)
     store.close()
 
 

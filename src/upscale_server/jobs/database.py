@@ -36,20 +36,22 @@ class Database:
         self._url = _parsed(url)
         self._engine = _open(self._url)
         try:
-            with self.writing() as connection:
-                self._check_version(connection)
+            with self.writing():
+                pass
         except BaseException:
             self.close()
             raise
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a transaction that no other writer runs beside; it is on the disk when the block has ended."""
+        """Give a transaction that no other writer runs beside; it is on the disk when the block has ended.
+
+        Every one looks at the version: a newer server may have begun, and what it writes would be lost on us.
+        """
         with self._naming_faults(), self._engine.connect() as connection:
             connection.execution_options(writes=True)
             with connection.begin():
-                if connection.dialect.name != "sqlite":
-                    connection.execute(select(schema.c.version).with_for_update())
+                self._check_version(connection)
                 yield connection
 
     @contextmanager
@@ -63,7 +65,7 @@ class Database:
         self._engine.dispose()
 
     def _check_version(self, connection: Connection) -> None:
-        version = connection.execute(select(schema.c.version)).scalar()
+        version = connection.execute(select(schema.c.version).with_for_update()).scalar()  # SQLite is locked already
         if version != SCHEMA_VERSION:
             raise StorageError(
                 f"jobs' database {self._shown} has schema {version}; this version reads and writes {SCHEMA_VERSION}",
@@ -121,7 +123,8 @@ def _open(url: URL) -> Engine:
 
 def _make_tables(connection: Connection) -> None:
     metadata.create_all(connection)
-    version = connection.execute(select(schema.c.version)).scalar()
+    # Locked before anything is altered, in the order of every writer: the other way round each waits for the other.
+    version = connection.execute(select(schema.c.version).with_for_update()).scalar()
     if version is None:
         connection.execute(insert(schema).values(id=1, version=SCHEMA_VERSION))
     elif version == 3:

@@ -9,8 +9,9 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
 
 from upscale_server.jobs.codec import asked_from, to_record, untold
 from upscale_server.jobs.database import Database
@@ -34,11 +35,23 @@ class Delivery:
 
 def tell_of(connection: Connection, job: Job, now: float) -> None:
     """Write down that a job's end is to be told, in the transaction that ends it; nothing where nobody wants it."""
-    if job.asked.webhook is None:
-        return
+    if job.asked.webhook is not None:
+        view = view_of(job, Live(job.progress, url=output_path(job))).model_dump(mode="json", exclude={"plan"})
+        _add(connection, job.asked.webhook, view, now)
+
+
+def tell_of_unreadable(connection: Connection, row: Row[Any], fault: dict[str, Any], now: float) -> None:
+    """Write down that a job failed because its row cannot be read: little is known of it, but whom to tell may be."""
+    url = row.asked.get("webhook") if isinstance(row.asked, dict) else None
+    if isinstance(url, str):
+        _add(connection, url, {"id": row.id, "state": "failed", "fault": fault, "result": None}, now)
+
+
+def _add(connection: Connection, url: str, view: dict[str, Any], now: float) -> None:
     delivery_id = secrets.token_hex(16)
+    message = {"id": delivery_id, "type": f"job.{view['state']}", "created_at": iso(now), "job": view}
     values = {
-        "id": delivery_id, "job_id": job.id, "url": job.asked.webhook, "body": _body(job, delivery_id, now),
+        "id": delivery_id, "job_id": view["id"], "url": url, "body": json.dumps(message),
         "created_at": now, "next_try_at": now,
     }  # fmt: skip
     connection.execute(insert(deliveries).values(values))
@@ -47,11 +60,6 @@ def tell_of(connection: Connection, job: Job, now: float) -> None:
 def forget(connection: Connection, job_id: str) -> None:
     """Remove what was to be told of a job, in the transaction that removes the job."""
     connection.execute(delete(deliveries).where(deliveries.c.job_id == job_id))
-
-
-def _body(job: Job, delivery_id: str, now: float) -> str:
-    view = view_of(job, Live(job.progress, url=output_path(job))).model_dump(mode="json", exclude={"plan"})
-    return json.dumps({"id": delivery_id, "type": f"job.{job.state}", "created_at": iso(now), "job": view})
 
 
 class Deliveries:

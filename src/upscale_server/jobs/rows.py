@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, inser
 from upscale_server.errors import BadRequest, Conflict, NotFound, QueueFull, UpscaleError
 from upscale_server.events import Event, JobEnded
 from upscale_server.jobs.codec import asked_from, outcome_from, progress_from, to_record
-from upscale_server.jobs.deliveries import tell_of
+from upscale_server.jobs.deliveries import tell_of, tell_of_unreadable
 from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
 from upscale_server.jobs.tables import jobs, schema
 
@@ -81,6 +81,7 @@ class Writer:
                 values = {"state": "failed", "fault": fault, "finished_at": self.now}
                 self.connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
                 self.news.append(JobEnded("failed", None, None))
+                tell_of_unreadable(self.connection, row, fault, self.now)
                 continue
             return row
         return None

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from tests.support.killing import wait_until
@@ -28,7 +28,7 @@ from upscale_server.jobs.database import BUSY_SECONDS
 from upscale_server.jobs.deliveries import Delivery
 from upscale_server.jobs.job import Asked, Claim, NewJob, Outcome, Source
 from upscale_server.jobs.store import JobStore
-from upscale_server.jobs.tables import deliveries
+from upscale_server.jobs.tables import deliveries, jobs
 from upscale_server.jobs.webhooks import PAUSE_SECONDS, THREADS, Sending, Webhooks, signature_of
 from upscale_server.server_settings import Webhooks as Settings
 from upscale_server.storage.addresses import Guard
@@ -158,6 +158,21 @@ def test_every_end_is_told_and_nothing_else(desk: Desk, receiver: Receiver) -> N
     }
     assert 3 == len({message["id"] for message in messages})
     assert ["source_corrupt"] == [one["job"]["fault"]["code"] for one in messages if one["job"]["fault"]]
+
+
+def test_a_job_that_cannot_be_read_is_told_of_as_well(desk: Desk, receiver: Receiver) -> None:
+    """It has failed, and whom to tell is still there."""
+    waiting = desk.store.add(NewJob(Asked(Source("url", "https://films.test/a"), webhook=receiver.url())), 10)
+    with desk.store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == waiting.id).values(asked={"webhook": receiver.url()}))
+
+    assert desk.store.claim("this-server", 60) is None
+    assert desk.webhooks().send_next()
+
+    message = json.loads(receiver.told[0].body)
+    assert ("job.failed", waiting.id, "internal") == (
+        message["type"], message["job"]["id"], message["job"]["fault"]["code"]
+    )  # fmt: skip
 
 
 def test_a_job_that_is_tried_again_tells_of_its_second_end_too(desk: Desk, receiver: Receiver) -> None:

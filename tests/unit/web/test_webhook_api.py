@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -123,11 +124,13 @@ def test_the_receiver_of_the_documentation_takes_what_is_genuine_and_nothing_els
             _told(url, body, body), _told(url, body, body), _told(url, body, body.replace(b"abc", b"abd")),
             _told(url, body, body, age=600), _told(url, body, body, secret=SECRET[1:]),
         ]  # fmt: skip
+        odd = [_odd(url, *lines) for lines in (["Content-Length: -1"], ["Content-Length: 2", "X-Signature: \xfc"], [])]
         process.terminate()
         assert process.stdout is not None
         printed = process.stdout.read()
 
     assert [204, 204, 401, 401, 401] == statuses
+    assert [b"413", b"401", b"413"] == odd, "a length or a signature that no honest sender has is refused at once"
     assert "job.succeeded abc\n" == printed
 
 
@@ -135,6 +138,14 @@ def _told(url: str, signed: bytes, sent: bytes, age: int = 0, secret: str = SECR
     timestamp = str(int(time.time()) - age)
     headers = {"X-Timestamp": timestamp, "X-Signature": signature_of(secret, timestamp, signed)}
     return httpx.post(url, content=sent, headers=headers, **NO_TLS).status_code
+
+
+def _odd(url: str, *lines: str) -> bytes:
+    """Return the status of a request with such headers, whose sender keeps the connection open."""
+    port = int(url.rstrip("/").rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.sendall("\r\n".join(["POST / HTTP/1.0", *lines, "", "{}"]).encode("latin-1"))
+        return caller.recv(1 << 16).split(b" ")[1]
 
 
 @contextmanager
