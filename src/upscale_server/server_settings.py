@@ -141,7 +141,14 @@ class Previews(BaseModel):
     most_seconds: float = Field(10.0, gt=0, le=60, description="longest excerpt")
     most_models: int = Field(6, ge=1, le=16, description="most models side by side")
     room: int = Field(8, ge=1, description="previews that may wait; the next one is answered with 429")
+    room_per_key: int = Field(3, ge=1, description="previews of one API key that may wait beside one being made")
+    most_frames: int = Field(
+        2400, ge=1, description="most frames of all sides of a preview together, a self-test's among them"
+    )
     keep_seconds: int = Field(21_600, ge=60, description="how long a preview's files are kept")
+    budget_bytes: int = Field(
+        8 << 30, ge=0, description="most bytes of finished previews, oldest removed first; 0 means no bound"
+    )
 
 
 class Webhooks(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.media.types import record
-from upscale_server.preview import Candidate, Preview, Shown
+from upscale_server.preview import Asked, Candidate, Preview, Shown
 from upscale_server.wish import Wish
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]
@@ -38,6 +38,12 @@ class NewPreview:
     owner: str = ""
     address: str = ""
     file_name: str = "video"
+
+    def of(self, source: Path, most_frames: int) -> Asked:
+        """Return what is asked for, of a source's file."""
+        return Asked(
+            source, self.wish, self.models, self.start_seconds, self.seconds, self.self_test, most_frames=most_frames
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,17 +18,19 @@ from upscale_server.errors import DiskFull, NotFound, StorageError
 from upscale_server.jobs.folder import JOB_ID, previews_folder
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, files_of, read_note, write_note
 from upscale_server.logs import get_logger
+from upscale_server.server_settings import Previews as PreviewsSettings
 
 MOST_KEPT = 64
-"""Finished previews that are kept at once, whatever their age: six sides of ten seconds of 4K are half a gigabyte."""
+"""Finished previews that are kept at once, whatever their age and size; as many beside them that did not succeed."""
 
 
 class PreviewShelf:
     """The previews below a folder for unfinished work; safe to call from several threads."""
 
-    def __init__(self, temp_dir: Path, keep_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(self, temp_dir: Path, settings: PreviewsSettings, clock: Callable[[], float]) -> None:
         self._folder = previews_folder(temp_dir).absolute()
-        self._keep_seconds = keep_seconds
+        self._keep_seconds = settings.keep_seconds
+        self._budget_bytes = settings.budget_bytes
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[str, KeptPreview] = {}
@@ -123,18 +126,30 @@ class PreviewShelf:
         shutil.rmtree(self.folder_of(preview_id), ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what has expired, the oldest of too many, and folders of nobody."""
+        """Remove what has expired, the oldest of too many or of too many bytes, and folders of nobody."""
         with self._lock:
             finished = [kept for kept in self._kept.values() if kept.is_finished]
         newest_first = sorted(finished, key=lambda kept: -kept.created_at)
-        for place, kept in enumerate(newest_first):
-            if place >= MOST_KEPT or self._is_over(kept):
-                self.forget(kept.id)
+        succeeded = [kept for kept in newest_first if kept.state == "succeeded"]
+        others = [kept for kept in newest_first if kept.state != "succeeded"]  # many of them push out no good one
+        for kept in [one for one in newest_first if self._is_over(one)] + succeeded[MOST_KEPT:] + others[MOST_KEPT:]:
+            self.forget(kept.id)
+        self._hold_to_budget([*succeeded[:MOST_KEPT], *others[:MOST_KEPT]])
         for path in list(self._folder.iterdir()) if self._folder.is_dir() else ():
             with self._lock:
                 is_nobodys = path.name not in self._kept
             if is_nobodys and JOB_ID.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _hold_to_budget(self, newest_first: list[KeptPreview]) -> None:
+        """Remove what is beyond the bytes allowed; the newest stays, or a large one would never be seen."""
+        if not self._budget_bytes:
+            return
+        used = 0
+        for place, kept in enumerate(newest_first):
+            used += bytes_in(self.folder_of(kept.id))
+            if place and used > self._budget_bytes:
+                self.forget(kept.id)
 
     def folder_of(self, preview_id: str) -> Path:
         """Return where a preview's files are."""
@@ -142,3 +157,13 @@ class PreviewShelf:
 
     def _is_over(self, kept: KeptPreview) -> bool:
         return kept.is_finished and kept.expires_at <= self._clock()
+
+
+def bytes_in(folder: Path) -> int:
+    """Return how many bytes of files lie in a folder; what goes away meanwhile is not counted."""
+    total = 0
+    with suppress(OSError):
+        for path in folder.iterdir():
+            with suppress(OSError):
+                total += path.stat().st_size
+    return total

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from upscale_server.errors import Canceled, Conflict, Draining, QueueFull, UpscaleError
-from upscale_server.events import Event, FramesDone, PhaseStarted
 from upscale_server.jobs.parts import Fetch
+from upscale_server.jobs.preview_counter import FrameCounter
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, State, facts_of, hidden
 from upscale_server.jobs.preview_shelf import PreviewShelf
 from upscale_server.jobs.preview_studio import Desk, ServerStudio
 from upscale_server.logs import get_logger
-from upscale_server.preview import Asked, Preview, make_preview
+from upscale_server.preview import Preview, make_preview
 from upscale_server.server_settings import Previews as PreviewsSettings
 from upscale_server.wish import Limits
 
@@ -58,18 +58,21 @@ class Previews:
 
     def __init__(self, parts: PreviewParts) -> None:
         self._parts = parts
-        self._shelf = PreviewShelf(parts.temp_dir, parts.settings.keep_seconds, parts.clock)
+        self._shelf = PreviewShelf(parts.temp_dir, parts.settings, parts.clock)
         self._orders: dict[str, _Order] = {}
         self._waiting: deque[str] = deque()
         self._changed = threading.Condition()
         self._stopping = False
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="previews", daemon=True)
+        self._sweeper = threading.Thread(target=self._sweep, name="previews-sweep", daemon=True)
 
     def start(self) -> None:
         """Find what an earlier run left, and begin."""
         for kept in self._shelf.find_again():
             self._end(kept.id, "failed", Draining("the server was restarted before the preview was made", hint=_AGAIN))
         self._thread.start()
+        self._sweeper.start()
 
     def let_go(self) -> None:
         """Take no more and give up what is being made; returns at once."""
@@ -82,24 +85,28 @@ class Previews:
     def stop(self) -> None:
         """Take no more, and wait until what is being made is given up. Safe to call twice."""
         self.let_go()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self._stopped.set()
+        for thread in (self._thread, self._sweeper):
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
 
     # ------------------------------------------------------------------------------------------------ what is asked
 
-    def check_room(self) -> None:
-        """Return where a preview would be taken now.
+    def check_room(self, owner: str = "") -> None:
+        """Return where a preview would be taken now, for a key where one is needed.
 
         Raises:
             Draining: the server is stopping.
-            QueueFull: too many wait.
+            QueueFull: too many wait, or too many of this key.
         """
         with self._changed:
             if self._stopping:
                 raise Draining("the server is stopping; it takes no new previews")
-            room = self._parts.settings.room
+            room, own = self._parts.settings.room, self._parts.settings.room_per_key
             if len(self._orders) > room:  # one is being made, the others wait
                 raise QueueFull(f"{room} previews are waiting, the most allowed; see UPSCALE_PREVIEWS__ROOM")
+            if owner and sum(order.asked.owner == owner for order in self._orders.values()) > own:
+                raise QueueFull(f"{own} previews of this key are waiting; see UPSCALE_PREVIEWS__ROOM_PER_KEY")
 
     def take(self, asked: NewPreview, bring: Callable[[Path], object] | None = None) -> KeptPreview:
         """Take a preview; `bring` puts its source's file to a path, where it has no address to be fetched from.
@@ -109,19 +116,19 @@ class Previews:
             DiskFull, StorageError: its folder cannot be made.
         """
         with self._changed:
-            self.check_room()
+            self.check_room(asked.owner)
             kept = self._shelf.new(asked)
             self._orders[kept.id] = _Order(asked)
         try:
             if bring is not None:
                 bring(self._shelf.folder_of(kept.id) / "source")
+            if asked.address:
+                given = (self._fetch, kept.id, asked)
+                threading.Thread(target=copy_context().run, args=given, name="preview-fetch", daemon=True).start()
         except BaseException:
             self._drop(kept.id)
             raise
-        if asked.address:
-            given = (self._fetch, kept.id, asked)
-            threading.Thread(target=copy_context().run, args=given, name="preview-fetch", daemon=True).start()
-        else:
+        if not asked.address:
             self._queue(kept.id)
         get_logger().info("preview_accepted", preview_id=kept.id, models=[one.name for one in asked.models])
         return kept
@@ -210,36 +217,46 @@ class Previews:
     def _work(self) -> None:
         while (preview_id := self._next()) is not None:
             try:
-                if preview_id:
-                    self._make(preview_id)
-                self._shelf.sweep()
+                self._make(preview_id)
             except Exception as err:  # noqa: BLE001 - the one thread that makes previews outlives any of them
                 get_logger().exception("previews_not_served", detail=str(err))
         for preview_id in list(self._waiting):
             self._end_with(preview_id, Canceled(_DRAINING))
 
+    def _sweep(self) -> None:
+        """Sweep in a thread of its own: one preview may take long, and disks fill meanwhile."""
+        while not self._stopped.wait(SWEEP_SECONDS):
+            self._sweep_once()
+
+    def _sweep_once(self) -> None:
+        try:
+            self._shelf.sweep()
+        except OSError as err:
+            get_logger().warning("previews_not_swept", detail=str(err))
+
     def _next(self) -> str | None:
-        """Wait for a preview; empty when it is time to sweep, None when the server stops."""
+        """Wait for a preview; None when the server stops."""
         with self._changed:
-            if not self._waiting and not self._stopping:
-                self._changed.wait(SWEEP_SECONDS)
-            if self._stopping:
-                return None
-            return self._waiting.popleft() if self._waiting else ""
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            return None if self._stopping else self._waiting.popleft()
 
     def _make(self, preview_id: str) -> None:
         with self._changed:
             order = self._orders.get(preview_id)
         if order is None or not self._shelf.change(preview_id, lambda kept: replace(kept, state="running"), noted=True):
+            self._drop(preview_id)  # removed just now, after it had left the queue: its place is free again
             return
         order.context.run(self._make_asked, preview_id, order)
 
     def _make_asked(self, preview_id: str, order: _Order) -> None:
         asked, folder = order.asked, self._shelf.folder_of(preview_id)
         studio = ServerStudio(self._parts.desk, self._parts.limits, lambda: self._reason(preview_id))
-        wanted = Asked(folder / "source", asked.wish, asked.models, asked.start_seconds, asked.seconds, asked.self_test)
+        wanted = asked.of(folder / "source", self._parts.settings.most_frames)
         try:
-            for grown in make_preview(wanted, studio, folder, _Counter(lambda count: self._count(preview_id, count))):
+            for grown in make_preview(
+                wanted, studio, folder, FrameCounter(lambda count: self._count(preview_id, count))
+            ):
                 self._grow(preview_id, grown, asked)
         except Exception as err:  # noqa: BLE001 - the border of a preview: it fails this one and no other
             self._end_with(preview_id, err)
@@ -280,18 +297,4 @@ class Previews:
             fault = hidden(dict(error.as_record(preview_id)), self._shelf.folder_of(preview_id), name)
         self._shelf.finish(preview_id, lambda kept: replace(kept, state=state, fault=fault))
         get_logger().info("preview_ended", preview_id=preview_id, state=state, code=error.code if error else "")
-
-
-class _Counter:
-    """An observer that counts the frames that came off the lanes, and no others."""
-
-    def __init__(self, count: Callable[[int], None]) -> None:
-        self._count = count
-        self._upscaling = False
-
-    def __call__(self, event: Event) -> None:
-        """Take note of an event."""
-        if isinstance(event, PhaseStarted):
-            self._upscaling = event.phase == "upscale"
-        elif isinstance(event, FramesDone) and self._upscaling:
-            self._count(event.count)
+        self._sweep_once()

@@ -76,8 +76,12 @@ def make_preview(asked: Asked, studio: Studio, folder: Path, observer: Observer)
     wish = _wish(asked.wish)
     whole = studio.plan(asked.source, _as_bicubic(wish) if asked.models else wish)
     start = _start(asked, whole.source.duration_seconds)
-    part = _part(work, whole, replace(wish, start_seconds=start or _FROM_FIRST_FRAME, duration_seconds=asked.seconds))
-    first = studio.plan(part.source, _as_bicubic(part.wish))
+    wish = replace(wish, start_seconds=start or _FROM_FIRST_FRAME, duration_seconds=asked.seconds)
+    first = studio.plan(asked.source, _as_bicubic(wish))
+    _check_frames(asked, first)
+    part = _part(work, whole, first, wish)
+    if part.area is not None:
+        first = studio.plan(part.source, _as_bicubic(part.wish))
     candidates = asked.models or (Candidate(whole.model, named(whole)),)
     preview = _planned(asked, candidates, (whole, first), start, part.area)
     yield preview
@@ -126,13 +130,25 @@ def _start(asked: Asked, duration_seconds: float) -> float:
     return max(0.0, (duration_seconds - asked.seconds) / 2)
 
 
-def _part(work: _Work, whole: Plan, wish: Wish) -> _Part:
+def _check_frames(asked: Asked, first: Plan) -> None:
+    """Refuse before anything is made what would hold the lanes for hours: seconds say nothing of frame rates."""
+    sides = 1 + max(1, len(asked.models))
+    count = first.frame_count * sides * (2 if asked.self_test else 1)
+    if asked.most_frames is not None and count > asked.most_frames:
+        raise BadRequest(
+            f"the preview has {count} frames, {first.frame_count} of each of {sides} sides"
+            f"{', and as many to test' if asked.self_test else ''}; the limit is {asked.most_frames}, "
+            "see UPSCALE_PREVIEWS__MOST_FRAMES",
+            hint="ask for fewer seconds or models",
+        )
+
+
+def _part(work: _Work, whole: Plan, plan: Plan, wish: Wish) -> _Part:
     """Return what is worked on: the source itself, or its middle where the result would be too large to play."""
     most = Size(MOST.height, MOST.width) if whole.picture.height > whole.picture.width else MOST
     if whole.target.width <= most.width and whole.target.height <= most.height:
         return _Part(work.asked.source, wish)
     area = _middle(whole, most)
-    plan = work.studio.plan(work.asked.source, _as_bicubic(wish))
     path = work.folder / "work" / "middle.mp4"
     with naming_write_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,8 @@ class Candidate:
 class Asked:
     """What is asked for: sizes by the wish, models (none: the one that the plan chooses), and which seconds.
 
-    `start_seconds` None is the middle. With `self_test` the models are also held against the original.
+    `start_seconds` None is the middle. With `self_test` the models are also held against the original. `most_frames`
+    bounds the frames of all sides together.
     """
 
     source: Path
@@ -61,6 +62,7 @@ class Asked:
     start_seconds: float | None = None
     seconds: float = 3.0
     self_test: bool = False
+    most_frames: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from upscale_server.disk import link_or_copy
 from upscale_server.errors import BadRequest, NotFound
 from upscale_server.jobs.job import Source
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview
@@ -83,13 +86,19 @@ async def file(request: Request, service: Service, preview_id: str, name: str) -
 def _taken(service: VideoService, body: NewPreviewBody, owner: str) -> KeptPreview:
     check_one_source(body.source_id, body.payload_url)
     new = replace(_new(service, body), owner=owner)
-    service.previews.check_room()
+    service.previews.check_room(owner)
     if body.payload_url is not None:
         service.check_url(body.payload_url)
         name = clean_name(parse_url(body.payload_url).file_name, new.file_name)
         return service.previews.take(replace(new, address=body.payload_url, file_name=name))
     with service.sources.lent(body.source_id or "", owner) as lent:
-        return service.previews.take(replace(new, file_name=lent.source.file_name), lent.path.rename)
+        return service.previews.take(replace(new, file_name=lent.source.file_name), partial(_move, lent.path))
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file, to another disk, too."""
+    link_or_copy(source, target)
+    source.unlink(missing_ok=True)
 
 
 def _new(service: VideoService, body: NewPreviewBody) -> NewPreview:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,18 @@ from structlog.contextvars import bound_contextvars
 from tests.support.job_parts import refuse_to_fetch
 from tests.support.killing import wait_until
 from tests.support.preview_pool import PreviewPool
-from upscale_server.errors import Canceled, Draining, NotFound
+from upscale_server.errors import Canceled, Draining, NotFound, QueueFull
+from upscale_server.events import FramesDone, PhaseStarted
 from upscale_server.jobs import preview_shelf
 from upscale_server.jobs.folder import previews_folder
+from upscale_server.jobs.preview_counter import FrameCounter
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, hidden
 from upscale_server.jobs.preview_shelf import PreviewShelf
 from upscale_server.jobs.previews import PreviewParts, Previews
 from upscale_server.logs import bound_facts
 from upscale_server.preview import Candidate
 from upscale_server.server_settings import Previews as PreviewsSettings
+from upscale_server.web.previews_routes import _move
 from upscale_server.wish import Limits, Wish
 
 ASKED = NewPreview(Wish(scale=2), Candidate.named([("lanczos", "lanczos")]), None, 0.2, self_test=False)
@@ -40,7 +45,7 @@ class Clock:
 
 
 def _shelf(folder: Path, clock: Clock) -> PreviewShelf:
-    return PreviewShelf(folder, HOUR, clock)
+    return PreviewShelf(folder, PreviewsSettings(keep_seconds=HOUR), clock)
 
 
 def _succeeded(kept: KeptPreview) -> KeptPreview:
@@ -83,6 +88,41 @@ def test_the_oldest_of_too_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {kept.id for kept in made[1:]} == {path.name for path in previews_folder(tmp_path).iterdir()}
 
 
+def test_the_oldest_go_beyond_the_bytes_allowed(tmp_path: Path) -> None:
+    """Of three with 600 bytes each one is kept by 1500 with its notes' bytes; the newest stays however large."""
+    clock = Clock()
+    shelf = PreviewShelf(tmp_path, PreviewsSettings(keep_seconds=HOUR, budget_bytes=1500), clock)
+    made: list[KeptPreview] = []
+    for size in (600, 600, 600):
+        clock.now += 1
+        made.append(shelf.new(ASKED))
+        (shelf.folder_of(made[-1].id) / "before.mp4").write_bytes(bytes(size))
+        shelf.finish(made[-1].id, _succeeded)
+    shelf.sweep()
+    assert {made[2].id} == {path.name for path in previews_folder(tmp_path).iterdir()}
+
+    (shelf.folder_of(made[2].id) / "before.mp4").write_bytes(bytes(9000))
+    shelf.sweep()
+    assert "succeeded" == shelf.get(made[2].id, "").state
+
+
+def test_failed_ones_push_out_no_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of them there are: they are counted beside those that can be looked at."""
+    monkeypatch.setattr(preview_shelf, "MOST_KEPT", 2)
+    clock = Clock()
+    shelf = _shelf(tmp_path, clock)
+    good = shelf.new(ASKED)
+    shelf.finish(good.id, _succeeded)
+    for _ in range(5):
+        clock.now += 1
+        shelf.finish(shelf.new(ASKED).id, lambda kept: replace(kept, state="failed"))
+
+    shelf.sweep()
+
+    assert "succeeded" == shelf.get(good.id, "").state
+    assert 3 == len(list(previews_folder(tmp_path).iterdir()))
+
+
 def test_a_start_sweeps_what_is_nobodys_and_nothing_else(tmp_path: Path) -> None:
     """Folders without a note or with another version's go; what is not ours by its name stays."""
     clock = Clock()
@@ -112,7 +152,7 @@ def _previews(folder: Path, **parts: Any) -> Previews:  # noqa: ANN401 - any par
 
 def test_a_killed_server_fails_what_it_was_making(tmp_path: Path) -> None:
     """After a start without a stop before: a fault that says to ask again, and no rest of its work."""
-    kept = PreviewShelf(tmp_path, HOUR, Clock()).new(ASKED)
+    kept = _shelf(tmp_path, Clock()).new(ASKED)
     folder = previews_folder(tmp_path) / kept.id
     (folder / "source").write_bytes(b"half a video")
     (folder / "work").mkdir()
@@ -180,6 +220,113 @@ def test_a_source_that_cannot_be_brought_leaves_nothing(tmp_path: Path) -> None:
     for _ in range(3):
         with pytest.raises(Canceled):
             previews.take(ASKED, refuse)
+
+    assert [] == list(previews_folder(tmp_path).iterdir())
+
+
+def test_one_removed_as_it_begins_gives_its_place_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the queue and the lane it is in neither; forgotten there, it would count as waiting for ever."""
+    previews = _previews(tmp_path, settings=PreviewsSettings(room=1))
+    make, removed = previews._make, []
+
+    def remove_first(preview_id: str) -> None:
+        previews.remove(preview_id, "")
+        make(preview_id)
+        removed.append(preview_id)
+
+    monkeypatch.setattr(previews, "_make", remove_first)
+    previews.start()
+    for count in (1, 2, 3):
+        previews.take(ASKED)
+        wait_until(lambda count=count: len(removed) == count)
+
+    previews.check_room()
+    previews.stop()
+
+
+def test_one_key_does_not_fill_the_queue(tmp_path: Path) -> None:
+    """Beside the one that is made so many of a key may wait; another key still finds room."""
+    previews = _previews(tmp_path, settings=PreviewsSettings(room_per_key=1))
+    for _ in range(2):
+        previews.take(replace(ASKED, owner="greedy"))
+
+    with pytest.raises(QueueFull, match="UPSCALE_PREVIEWS__ROOM_PER_KEY"):
+        previews.take(replace(ASKED, owner="greedy"))
+    assert "queued" == previews.take(replace(ASKED, owner="modest")).state
+
+
+def test_too_many_frames_are_refused_before_any_is_made(tmp_path: Path, bundled_clip: Path) -> None:
+    """Seconds bound nothing where the rate is high: 6 frames of 2 sides, and as many to test."""
+    previews = _previews(tmp_path, settings=PreviewsSettings(most_frames=23))
+    previews.start()
+    kept = previews.take(replace(ASKED, self_test=True), lambda target: shutil.copyfile(bundled_clip, target))
+    wait_until(lambda: previews.get(kept.id, "").is_finished)
+    previews.stop()
+
+    found = previews.get(kept.id, "")
+    assert ("failed", "bad_request", 0) == (found.state, (found.fault or {})["code"], found.frames_done)
+    assert "has 24 frames, 6 of each of 2 sides" in (found.fault or {})["detail"]
+
+
+def test_previews_are_swept_while_one_is_made(tmp_path: Path, bundled_clip: Path) -> None:
+    """What fails meanwhile piles up no further than what is kept, however long the one on the lane takes."""
+    reached, go = threading.Event(), threading.Event()
+
+    def gate(_event: object) -> None:
+        reached.set()
+        go.wait(60)
+
+    previews = _previews(tmp_path, desk=PreviewPool(gate=gate), settings=PreviewsSettings(room=500))
+    previews.start()
+    previews.take(ASKED, lambda target: shutil.copyfile(bundled_clip, target))
+    assert reached.wait(60)
+    for _ in range(preview_shelf.MOST_KEPT + 3):  # its address is refused at once
+        kept = previews.take(replace(ASKED, address="http://127.0.0.1/a.mp4"))
+        wait_until(lambda kept=kept: kept.id not in previews._orders)
+
+    wait_until(lambda: preview_shelf.MOST_KEPT + 1 >= len(list(previews_folder(tmp_path).iterdir())))
+    go.set()
+    previews.stop()
+
+
+def test_what_is_counted_came_off_the_lanes_and_counts_once() -> None:
+    """No frames of other phases, and none of a try that was begun again from the first frame."""
+    counted: list[int] = []
+    counter = FrameCounter(counted.append)
+    for event in (
+        PhaseStarted("upscale", 8), FramesDone(4), PhaseStarted("upscale", 8), FramesDone(8),
+        PhaseStarted("audit", 8), FramesDone(8), PhaseStarted("upscale", 8), FramesDone(2),
+    ):  # fmt: skip
+        counter(event)
+
+    assert 10 == sum(counted)
+
+
+def test_a_source_on_another_disk_is_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file cannot get a second name it is copied, and the first one goes."""
+    monkeypatch.setattr("upscale_server.disk.os.link", _other_disk)
+    (tmp_path / "upload").write_bytes(b"a video")
+
+    _move(tmp_path / "upload", tmp_path / "source")
+
+    assert [("source", b"a video")] == [(path.name, path.read_bytes()) for path in tmp_path.iterdir()]
+
+
+def _other_disk(*_names: object) -> None:
+    raise OSError(errno.EXDEV, "another disk")
+
+
+def test_a_thread_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place is free again, and the folder gone."""
+    previews = _previews(tmp_path, settings=PreviewsSettings(room=1))
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            previews.take(replace(ASKED, address="http://127.0.0.1/a.mp4"))
 
     assert [] == list(previews_folder(tmp_path).iterdir())
 
