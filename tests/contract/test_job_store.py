@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, update
+from structlog.testing import capture_logs
 
 from upscale_server.errors import BadRequest, Conflict, MissingExtra, NotFound, QueueFull, StorageError
 from upscale_server.events import Event, JobBegun, JobEnded
@@ -118,6 +119,24 @@ def test_ends_are_told_once_and_only_when_they_are_on_the_disk(url: str, clock: 
     assert ["SD2HD", "SD2HD", "SD2HD", None] == [one.task for one in ends]
     assert [True, False, False, True] == [one.seconds is None for one in ends]
     assert [10, 10] == [pytest.approx(one.waited_seconds, abs=1) for one in begun]  # the clock goes on by milliseconds
+
+
+def test_a_job_that_cannot_be_read_hides_no_other(store: JobStore) -> None:
+    """Wherever many are asked for it is left out, also where it is the last of a page; it is logged once."""
+    first, broken, last = (added(store) for _ in range(3))
+    with store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == broken.id).values(asked=["no job"]))
+
+    with capture_logs() as logged:
+        page, after = store.page(None, 2)
+        rest, end = store.page(after, 2)
+        new = store.after(0)
+        named = store.some([first.id, broken.id])
+
+    assert ([last.id], [first.id], None) == ([job.id for job in page], [job.id for job in rest], end)
+    assert [first.id, last.id] == [job.id for job in new]
+    assert [first.id] == [job.id for job in named]
+    assert [("job_unreadable", broken.id)] == [(one["event"], one["job_id"]) for one in logged]
 
 
 def test_accepted_job_outlives_the_process(url: str) -> None:

@@ -5,15 +5,16 @@ Every method is one transaction that sees one state. What changes jobs is `store
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FINISHED, FOLLOWS, Job, State
-from upscale_server.jobs.rows import cursor_of, job_of, older_than, row_of
+from upscale_server.jobs.rows import UNREADABLE, StoredRow, cursor_of, job_of, older_than, row_of
 from upscale_server.jobs.tables import jobs, schema
+from upscale_server.logs import get_logger
 
 _MOST_NAMED = 500
 """Names in one question: databases bound how many a statement may hold."""
@@ -40,12 +41,15 @@ class Pulse:
 class JobReader:
     """Looks at the jobs of a database; safe to call from several threads.
 
+    Where many are asked for, one that cannot be read is left out and logged once: it must not hide the others.
+
     Raises:
         StorageError: from every method, when the database does not answer.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._unreadable: set[str] = set()
 
     def close(self) -> None:
         """Close the database; safe to call twice."""
@@ -76,9 +80,9 @@ class JobReader:
         if after is not None:
             query = query.where(older_than(after))
         with self._database.reading() as connection:
-            found = [job_of(row) for row in connection.execute(query)]
+            found = connection.execute(query).all()
         last = found[limit - 1] if len(found) > limit else None
-        return found[:limit], None if last is None else cursor_of(last)
+        return self._readable(found[:limit]), None if last is None else cursor_of(last)
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""
@@ -110,17 +114,17 @@ class JobReader:
     def some(self, job_ids: Sequence[str]) -> list[Job]:
         """Return the jobs of these names that are there, in no order."""
         with self._database.reading() as connection:
-            return [
-                job_of(row)
+            return self._readable(
+                row
                 for start in range(0, len(job_ids), _MOST_NAMED)
                 for row in connection.execute(select(jobs).where(jobs.c.id.in_(job_ids[start : start + _MOST_NAMED])))
-            ]
+            )
 
     def after(self, number: int) -> list[Job]:
         """Return up to a thousand jobs that were accepted after the one of this number, oldest first."""
         query = select(jobs).where(jobs.c.number > number).order_by(jobs.c.number).limit(1000)
         with self._database.reading() as connection:
-            return [job_of(row) for row in connection.execute(query)]
+            return self._readable(connection.execute(query))
 
     def owners(self) -> dict[str, str]:
         """Return the key of every job that is kept, by the job's name."""
@@ -131,10 +135,21 @@ class JobReader:
         """Return up to a thousand finished jobs that ended before a moment, oldest first."""
         query = select(jobs).where(jobs.c.state.in_(FINISHED), jobs.c.finished_at < before)
         with self._database.reading() as connection:
-            return [job_of(row) for row in connection.execute(query.order_by(jobs.c.finished_at).limit(1000))]
+            return self._readable(connection.execute(query.order_by(jobs.c.finished_at).limit(1000)))
 
     def forsaken(self, before: float) -> list[Job]:
         """Return up to a thousand paused jobs that nobody has touched since a moment."""
         query = select(jobs).where(jobs.c.state == "paused", jobs.c.updated_at < before)
         with self._database.reading() as connection:
-            return [job_of(row) for row in connection.execute(query.order_by(jobs.c.updated_at).limit(1000))]
+            return self._readable(connection.execute(query.order_by(jobs.c.updated_at).limit(1000)))
+
+    def _readable(self, rows: Iterable[StoredRow]) -> list[Job]:
+        found = []
+        for row in rows:
+            try:
+                found.append(job_of(row))
+            except UNREADABLE as err:
+                if row.id not in self._unreadable:
+                    self._unreadable.add(row.id)
+                    get_logger().error("job_unreadable", job_id=row.id, failure=type(err).__name__, detail=str(err))
+        return found

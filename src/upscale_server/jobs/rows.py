@@ -25,6 +25,9 @@ _DANGEROUS = frozenset({"plan", "upscale", "join", "audit"})
 _BYSTANDER = 10
 """A job that waits, downloads or is stored is ten times less likely what killed the server than one at work."""
 
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
+"""What `job_of` raises of a row that a damaged disk or another release left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Writer:
@@ -76,7 +79,7 @@ class Writer:
         while (row := self.connection.execute(waiting.limit(1)).first()) is not None:
             try:
                 job_of(row)
-            except (ValueError, TypeError, KeyError, AttributeError) as err:
+            except UNREADABLE as err:
                 fault = UpscaleError(f"job {row.id} cannot be read: {type(err).__name__}").as_record(row.id)
                 values = {"state": "failed", "fault": fault, "finished_at": self.now}
                 self.connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
@@ -192,7 +195,7 @@ def job_of(row: StoredRow) -> Job:
     )
 
 
-def cursor_of(job: Job) -> str:
+def cursor_of(job: Job | StoredRow) -> str:
     """Return what stands for the place after a job in the list of all."""
     return f"{job.created_at!r}_{job.id}"
 

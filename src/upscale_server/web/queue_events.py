@@ -7,18 +7,20 @@ changed since then its newest state is told. Whoever is too far behind gets a sn
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from upscale_server.errors import Draining
+from upscale_server.errors import Draining, UpscaleError
+from upscale_server.jobs.job import Job
 from upscale_server.logs import get_logger
 from upscale_server.service import VideoService
 from upscale_server.service.queue_news import Change
@@ -60,13 +62,13 @@ class Listener:
         return not self.owner or change.owner == self.owner
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
-    """The newest change of a job, and its words for each address that links begin with."""
+    """The newest change of a job, and its words; a mark stands where each listener's own address belongs."""
 
     number: int
     change: Change
-    words: dict[str, bytes] = field(default_factory=dict)
+    words: bytes
 
 
 class QueueWatch:
@@ -74,6 +76,7 @@ class QueueWatch:
 
     def __init__(self, service: VideoService) -> None:
         self._service = service
+        self._mark = secrets.token_hex(16)  # no caller can know it, so no job has it in its words
         self._begin_anew()
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
@@ -82,6 +85,7 @@ class QueueWatch:
         self._epoch = secrets.token_hex(4)
         self._number = self._forgotten = 0
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._put_off: dict[str, Change] = {}
         self._is_ready = self._is_over = False
         self._news = asyncio.Event()
 
@@ -95,11 +99,13 @@ class QueueWatch:
             epoch, seen, spoken = self._epoch, self._place_of(last_id), time.monotonic()
             while epoch == self._epoch and not self._is_over:
                 news, number = self._news, self._number  # before anything is read: what changes meanwhile comes again
-                told = b""
-                if seen is None or seen < self._forgotten:
-                    told = await run_in_threadpool(self._snapshot, listener, number)
-                elif seen < number:
-                    told = await self._since(listener, seen)
+                try:
+                    told = await self._told_since(listener, seen, number)
+                except UpscaleError as err:  # the database does not answer: the stream waits for it
+                    get_logger().warning("queue_not_told", detail=str(err), failure=type(err).__name__)
+                    yield b": still here\n\n"
+                    await asyncio.sleep(_AFTER_FAULT_SECONDS)
+                    continue
                 seen = number
                 if told:
                     yield told
@@ -155,17 +161,14 @@ class QueueWatch:
             self._is_ready = True
             self._wake()
             return
-        addresses = {listener.base_url for listener in self._listeners}
-        changes = await run_in_threadpool(self._service.news.look)
+        changes = {**self._put_off, **{one.job_id: one for one in await run_in_threadpool(self._service.news.look)}}
         if not changes:
             return
-        number = self._number
-        kept = [_Kept(number + place, change) for place, change in enumerate(changes, 1)]
-        await run_in_threadpool(self._put_into_words, kept, addresses)
+        kept = await run_in_threadpool(self._in_words, list(changes.values()))
         for one in kept:
             self._kept[one.change.job_id] = one
             self._kept.move_to_end(one.change.job_id)
-        self._number = number + len(kept)
+        self._number += len(kept)
         while len(self._kept) > MOST_KEPT:
             self._forgotten = self._kept.popitem(last=False)[1].number
         self._wake()
@@ -176,7 +179,13 @@ class QueueWatch:
 
     # ------------------------------------------------------------------------------------------------ words
 
-    async def _since(self, listener: Listener, seen: int) -> bytes:
+    async def _told_since(self, listener: Listener, seen: int | None, number: int) -> bytes:
+        """Return what a listener has not heard yet; all there is where that is not known any more."""
+        if seen is None or seen < self._forgotten:
+            return await run_in_threadpool(self._snapshot, listener, number)
+        return self._since(listener, seen) if seen < number else b""
+
+    def _since(self, listener: Listener, seen: int) -> bytes:
         """Return what has changed since an event, of each job the newest."""
         found: list[_Kept] = []
         for one in reversed(self._kept.values()):
@@ -184,29 +193,45 @@ class QueueWatch:
                 break
             if listener.hears(one.change):
                 found.append(one)
-        found.reverse()
-        if any(listener.base_url not in one.words for one in found):
-            await run_in_threadpool(self._put_into_words, found, {listener.base_url})
-        return b"".join(one.words[listener.base_url] for one in found)
+        address = json.dumps(listener.base_url)[1:-1].encode()
+        return b"".join(one.words for one in reversed(found)).replace(self._mark.encode(), address)
 
-    def _put_into_words(self, kept: list[_Kept], addresses: set[str]) -> None:
-        for one in kept:
-            for address in addresses - one.words.keys():
-                one.words[address] = self._event(one.number, *self._told_of(one.change, address))
+    def _in_words(self, changes: list[Change]) -> list[_Kept]:
+        """Return changes in words; one that finds none now is tried again at the next look, and delays no other."""
+        found: list[_Kept] = []
+        for change in changes:
+            try:
+                told = self._told_of(change)
+            except Exception as err:  # noqa: BLE001 - whatever is wrong with one job is nothing to the others
+                if change.job_id not in self._put_off:
+                    get_logger().warning("job_not_told", job_id=change.job_id, detail=str(err))
+                self._put_off[change.job_id] = change
+                continue
+            self._put_off.pop(change.job_id, None)
+            number = self._number + len(found) + 1
+            found.append(_Kept(number, change, self._event(number, *told)))
+        return found
 
-    def _told_of(self, change: Change, base_url: str) -> tuple[str, str]:
+    def _told_of(self, change: Change) -> tuple[str, str]:
         if change.job is None:
             return "removed", f'{{"id":"{change.job_id}"}}'
-        view = job_view(self._service, change.job, base_url, {change.job_id: change.place})
+        view = job_view(self._service, change.job, self._mark, {change.job_id: change.place})
         return "job", view.model_dump_json()
 
     def _snapshot(self, listener: Listener, number: int) -> bytes:
-        """Return the newest jobs of a listener as an event."""
+        """Return the newest jobs of a listener as an event; one that finds no words is left out."""
         service = self._service
         found, _ = service.jobs(None, SNAPSHOT_JOBS, None, listener.owner)
         places = service.places() if any(job.state == "queued" for job in found) else {}
-        views = [job_view(service, replace(job, plan=None), listener.base_url, places) for job in found]
-        return self._event(number, "jobs", f'{{"jobs":[{",".join(view.model_dump_json() for view in views)}]}}')
+        views = [text for job in found if (text := self._shown(job, listener.base_url, places))]
+        return self._event(number, "jobs", f'{{"jobs":[{",".join(views)}]}}')
+
+    def _shown(self, job: Job, base_url: str, places: dict[str, int]) -> str:
+        try:
+            return job_view(self._service, replace(job, plan=None), base_url, places).model_dump_json()
+        except Exception as err:  # noqa: BLE001 - as above
+            get_logger().warning("job_not_told", job_id=job.id, detail=str(err))
+            return ""
 
     def _event(self, number: int, kind: str, text: str) -> bytes:
         return f"id: {self._epoch}-{number}\nevent: {kind}\ndata: {text}\n\n".encode()

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, finish_next, serving, settings_in
 from upscale_server.errors import StorageError
-from upscale_server.jobs.job import Progress
+from upscale_server.jobs.job import Job, Progress
 from upscale_server.jobs.reader import JobReader
+from upscale_server.jobs.tables import jobs
 from upscale_server.service import VideoService
 from upscale_server.service.queue_news import QueueNews
 from upscale_server.web import queue_events, video_app
@@ -129,24 +133,30 @@ def test_frames_of_a_running_job_are_news(served: Served, monkeypatch: pytest.Mo
 
 def test_a_job_is_told_of_once_a_look_however_often_it_changes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks have their distance, so that no listener drowns: whatever lies between two of them is one event."""
-    job, frames, looks = submit(served), iter(range(10_000)), []
+    job, frames = submit(served), iter(range(10_000))
+    looks: list[tuple[float, float]] = []
     look = QueueNews.look
 
-    def counted(news: QueueNews) -> object:
-        looks.append(1)
+    def timed(news: QueueNews) -> object:
+        began = time.monotonic()
         for _ in range(5):
             served.client.post(f"/v1/jobs/{job}/{'resume' if len(looks) % 2 else 'pause'}")
-        return look(news)
+        found = look(news)
+        looks.append((began, time.monotonic()))
+        return found
 
     with listening(served) as stream:
         stream.next()
-        monkeypatch.setattr(QueueNews, "look", counted)
+        monkeypatch.setattr(QueueNews, "look", timed)
         monkeypatch.setattr(served.service.news, "_progress", lambda _job: Progress("waiting", next(frames), 10_000))
         told = [stream.next()[1]["id"] for _ in range(4)]
+    pauses = [later[0] - earlier[1] for earlier, later in pairwise(looks)]
 
     assert [job] * 4 == told
     assert len(told) <= len(looks)
     assert 0.25 == queue_events.LOOK_SECONDS
+    # A busy machine makes a pause longer, never shorter; the event loop's timers may be a millisecond early.
+    assert queue_events.LOOK_SECONDS / 2 - 0.001 <= min(pauses)
 
 
 def test_a_broken_stream_goes_on_where_it_was(served: Served) -> None:
@@ -306,6 +316,96 @@ def test_a_database_that_does_not_answer_is_asked_again(served: Served, monkeypa
 
     assert 3 == len(faults)
     assert ("job", job) == (told[0], told[1]["id"])
+
+
+def test_a_snapshot_that_fails_does_not_end_the_stream(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told when the database answers; a listener who had to come again would only ask more of it."""
+    monkeypatch.setattr(queue_events, "_AFTER_FAULT_SECONDS", 0.01)
+    job, page, faults = submit(served), JobReader.page, []
+
+    def failing(reader: JobReader, *args: Any) -> object:  # noqa: ANN401 - whatever it takes
+        if len(faults) < 3:
+            faults.append(1)
+            raise StorageError("the database does not answer")
+        return page(reader, *args)
+
+    monkeypatch.setattr(JobReader, "page", failing)
+    with listening(served) as stream:
+        kind, snapshot = stream.next()
+
+    assert 3 == len(faults)
+    assert ("jobs", [job]) == (kind, [one["id"] for one in snapshot["jobs"]])
+
+
+def test_a_job_that_cannot_be_read_silences_no_other(served: Served) -> None:
+    """The stream begins without it, and what happens to the others is told."""
+    broken = submit(served)
+    with served.service._store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == broken).values(asked=["no job"]))
+    with listening(served) as stream:
+        _, snapshot = stream.next()
+        job = submit(served)
+        told = stream.next()
+
+    assert [] == snapshot["jobs"]
+    assert ("job", job) == (told[0], told[1]["id"])
+
+
+def test_a_job_that_finds_no_words_is_told_of_later(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It delays no other, leaves a snapshot whole, and is not forgotten."""
+    shy, word, faults = submit(served), queue_events.job_view, []
+
+    def failing(service: VideoService, job: Job, *args: Any) -> object:  # noqa: ANN401 - whatever it takes
+        if job.id == shy and len(faults) < 4:
+            faults.append(1)
+            raise ValueError("no words")
+        return word(service, job, *args)
+
+    monkeypatch.setattr(queue_events, "job_view", failing)
+    with listening(served) as stream:
+        _, snapshot = stream.next()
+        served.client.post(f"/v1/jobs/{shy}/cancel")
+        other = submit(served)
+        told = [stream.next()[1]["id"] for _ in range(2)]
+
+    assert [] == snapshot["jobs"]
+    assert [other, shy] == told
+    assert 4 == len(faults)
+
+
+def test_every_listener_reads_its_own_address_and_none_is_remembered(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Host header is a stranger's word: whatever number of them is sent, what is kept stays as it is."""
+    watches = watches_noted(monkeypatch)
+    job = submit(served)
+    with listening(served) as stream:
+        stream.next()
+        epoch = stream.id.partition("-")[0]
+        finish_next(served.service, tmp_path)
+        stream.job("succeeded")
+        kept = dict(watches[0]._kept)
+        urls = []
+        for port in range(1, 6):
+            with listening(served, f"{epoch}-0", Host=f"localhost:{port}") as other:
+                urls.append(other.job("succeeded")["result"]["url"])
+
+    assert [f"http://localhost:{port}" for port in range(1, 6)] == [url.partition("/files/")[0] for url in urls]
+    assert kept == watches[0]._kept
+    assert b"localhost" not in kept[job].words
+
+
+def watches_noted(monkeypatch: pytest.MonkeyPatch) -> list[QueueWatch]:
+    """Give the watchers that listen from now on."""
+    watches: list[QueueWatch] = []
+    told = QueueWatch.told
+
+    def noted(watch: QueueWatch, *args: Any) -> object:  # noqa: ANN401 - whatever it takes
+        watches.append(watch)
+        return told(watch, *args)
+
+    monkeypatch.setattr(QueueWatch, "told", noted)
+    return watches
 
 
 def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
