@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upscale_server.cli import doors
+from upscale_server.cli.check_database import database_check
 from upscale_server.cli.check_disks import writable
-from upscale_server.cli.checks import Check, quoted, tried
-from upscale_server.errors import BadRequest, Draining, MissingExtra, ModelsNotLoaded, StorageError, UpscaleError
+from upscale_server.cli.checks import Check, tried
+from upscale_server.errors import BadRequest, Draining, ModelsNotLoaded, StorageError, UpscaleError
 from upscale_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,25 +110,3 @@ def _mended(settings: Settings, error: StorageError) -> str:
         return "export AWS_CA_BUNDLE=/etc/ssl/certs/your-authority.pem"
     named = _VARIABLE.search(hint)
     return f"export {named[0] if named else 'UPSCALE_STORAGE__S3__ENDPOINT'}=..."
-
-
-def database_check(settings: Settings) -> Check:
-    """Open the database as a server does; a file that a server has not made yet is not made here."""
-    from upscale_server.jobs.database import Database
-    from upscale_server.service import folders_of
-
-    name, url = "jobs' database", settings.database_url.get_secret_value()
-    url = url or f"sqlite:///{(folders_of(settings).state / 'jobs.db').absolute()}"
-    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
-    if file is not None and not file.exists():
-        return Check(name, "ok", f"{file} (made at the first start of the video server)")
-    try:
-        Database(url).close()
-    except MissingExtra:
-        raise
-    except UpscaleError as err:
-        fix = "export UPSCALE_DATABASE_URL=postgresql://USER:PASSWORD@HOST/NAME"
-        if file is not None:
-            fix = f"mv {quoted(file)} {quoted(file.with_name(f'{file.name}.old'))}"
-        return Check(name, "broken", err.detail, err.hint or "", fix)
-    return Check(name, "ok", "the address in UPSCALE_DATABASE_URL opens" if file is None else f"{file} opens")

@@ -33,7 +33,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _parsed(url)
+        self._url = as_url(url)
         self._engine = _open(self._url)
         try:
             with self.writing():
@@ -89,7 +89,12 @@ class Database:
             raise StorageError(f"jobs' database {self._shown}: {err}") from err
 
 
-def _parsed(url: str) -> URL:
+def as_url(url: str) -> URL:
+    """Read a database's address.
+
+    Raises:
+        BadRequest: it is none.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as err:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from sqlalchemy import JSON, Column, Double, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 SCHEMA_VERSION = 4
+OLDEST_VERSION = 3
+"""What is brought up to the present version at a start; nothing older was ever given to anybody."""
 
 metadata = MetaData()
 

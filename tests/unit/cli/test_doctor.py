@@ -23,7 +23,6 @@ from upscale_server.cli import check_codecs, check_disks, check_engines, check_s
 from upscale_server.cli.checks import Check, tried
 from upscale_server.cli.main import run
 from upscale_server.errors import MissingExtra, StorageError
-from upscale_server.jobs.store import JobStore
 from upscale_server.media import decoders, encoders
 from upscale_server.models import device, extras, host_memory, select
 from upscale_server.models.select import Measured
@@ -359,47 +358,3 @@ def test_store_that_is_away_is_found(tmp_path: Path) -> None:
 
     assert ("broken", "export UPSCALE_STORAGE__S3__ENDPOINT=...") == (found.verdict, found.fix)
     assert "cannot be reached" in found.found
-
-
-def test_database_that_does_not_open_is_found_and_moved_away(tmp_path: Path) -> None:
-    """A damaged file is put aside by the command; the next start makes a new one."""
-    settings = settings_in(tmp_path / "a state")
-    file = tmp_path / "a state" / "video" / "jobs.db"
-    file.parent.mkdir(parents=True)
-    before = check_servers.database_check(settings)
-    file.write_bytes(b"this is no database, whatever its name says" * 100)
-
-    found = check_servers.database_check(settings)
-    in_shell(found.fix)
-    after = check_servers.database_check(settings)
-    JobStore(f"sqlite:///{file}", 3).close()
-
-    assert ["ok", "broken", "ok", "ok"] == [
-        one.verdict for one in (before, found, after, check_servers.database_check(settings))
-    ]
-    assert file.with_name("jobs.db.old").exists()
-
-
-def test_database_that_the_setting_names_is_opened_there(tmp_path: Path) -> None:
-    """A file that is not there is not made; one that is damaged is found where it is."""
-    file = tmp_path / "elsewhere" / "jobs.sqlite"
-    settings = settings_in(tmp_path, database_url=SecretStr(f"sqlite:///{file}"))
-    before = check_servers.database_check(settings)
-    assert not file.parent.exists()
-    file.parent.mkdir()
-    file.write_bytes(b"this is no database, whatever its name says" * 100)
-
-    found = check_servers.database_check(settings)
-
-    assert ("ok", "broken", f"mv {file} {file}.old") == (before.verdict, found.verdict, found.fix)
-
-
-def test_database_server_that_is_away_is_found(tmp_path: Path) -> None:
-    """Nobody listens at its address; the password is not shown."""
-    pytest.importorskip("psycopg", reason="the extra [postgres] is not installed here")
-    address = SecretStr("postgresql://user:secret@127.0.0.1:9/jobs")
-
-    found = check_servers.database_check(settings_in(tmp_path, database_url=address))
-
-    assert ("broken", True) == (found.verdict, found.fix.startswith("export UPSCALE_DATABASE_URL="))
-    assert "secret" not in found.found
