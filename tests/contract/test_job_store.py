@@ -612,6 +612,27 @@ def test_cancel_that_comes_with_a_fault_wins(store: JobStore) -> None:
     assert ("canceled", None) == (ended.state, ended.fault)
 
 
+def test_a_pause_does_not_start_the_clock_anew(url: str, clock: Clock) -> None:
+    """A resumed job began when it was first claimed: one wait is told of it, and a duration with its pause."""
+    told: list[Event] = []
+    store = JobStore(url, attempts=3, clock=clock, observer=told.append)
+    added(store)
+    first = claimed(store)
+    clock.now += 3600
+    store.want(first.job.id, "paused")
+    store.let_go(first, "paused")
+    store.resume(first.job.id)
+    clock.now += 10
+    again = claimed(store)
+    store.finish(again, OUTCOME)
+    store.close()
+
+    assert first.job.started_at == again.job.started_at
+    assert 1 == sum(isinstance(one, JobBegun) for one in told)
+    durations = [one.seconds for one in told if isinstance(one, JobEnded)]
+    assert [3610] == [pytest.approx(one, abs=1) for one in durations]  # the clock goes on by milliseconds
+
+
 def test_retry_starts_the_clock_anew(store: JobStore, clock: Clock) -> None:
     """The time that a failed job lay about is no time that it took."""
     added(store)

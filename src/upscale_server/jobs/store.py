@@ -105,7 +105,7 @@ class JobStore(JobReader):
             row = writer.row(job_id)
             if row.state == "running" and row.wanted == "paused":
                 return writer.change(job_id, wanted="")
-            return self._queue_again(writer, row, "paused")
+            return self._queue_again(writer, row, "paused", started_at=row.started_at)
 
     def retry(self, job_id: str, room: int) -> Job:
         """Let a failed or cancelled job wait again, where there is room as for a new one.
@@ -265,13 +265,15 @@ class JobStore(JobReader):
         for event in writer.news:
             self._observer(event)
 
-    def _queue_again(self, writer: Writer, row: StoredRow, *states: State, room: int | None = None) -> Job:
+    def _queue_again(
+        self, writer: Writer, row: StoredRow, *states: State, room: int | None = None, started_at: float | None = None
+    ) -> Job:
         if row.state not in states:
             raise Conflict(f"job {row.id} is {row.state}; expected {' or '.join(states)}")
         if room is not None:  # a paused job has its place already
             writer.check_room(room)
         fresh = {
-            "progress": to_record(Progress()), "fault": None, "started_at": None, "finished_at": None, "deaths": 0,
-            "reached": 0,
+            "progress": to_record(Progress()), "fault": None, "started_at": started_at, "finished_at": None,
+            "deaths": 0, "reached": 0,
         }  # fmt: skip
         return writer.step(row, "queued", queued_at=writer.now, **fresh)

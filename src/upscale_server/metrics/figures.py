@@ -55,11 +55,13 @@ FIGURES: tuple[Figure, ...] = (
         ("outcome", "preset"), VIDEO,
     ),
     Figure(
-        "upscale_job_duration_seconds", "histogram", "From the first claim of a job to its end.", ("outcome",), VIDEO,
+        "upscale_job_duration_seconds", "histogram",
+        "From the first claim of a job to its end, pauses included; a retry begins anew.", ("outcome",), VIDEO,
         _JOB_SECONDS,
     ),
     Figure(
-        "upscale_queue_wait_seconds", "histogram", "From being queued by a caller to the first claim.", (), VIDEO,
+        "upscale_queue_wait_seconds", "histogram",
+        "From being queued by a caller to the first claim; once for a job that is paused and resumed.", (), VIDEO,
         _JOB_SECONDS,
     ),
     # ------------------------------------------------------------------------------------------------ pictures
@@ -123,11 +125,13 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "upscale_http_requests_total", "counter",
         "Answers by route template, method and status. `route` is `none` where no route answered: unknown paths, and "
-        "what the door refused.",
+        "what the door refused. An answer that broke off counts as 500, whatever its head said, and as 499 where the "
+        "server let go of it.",
         ("route", "method", "code"),
     ),
     Figure(
-        "upscale_http_request_duration_seconds", "histogram", "From a request's head to the end of its answer.",
+        "upscale_http_request_duration_seconds", "histogram",
+        "From a request's head to the end of its answer; streams of events last for hours, so look at single routes.",
         ("route", "method"), BOTH, _REQUEST_SECONDS,
     ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -172,8 +173,14 @@ class _Asked(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield those that could be found out."""
         families = {one.name: GaugeMetricFamily(one.name, one.about, labels=one.labels) for one in self._figures}
-        for reading in (one for ask in self._asks for one in ask()):
-            families[reading.name].add_metric(reading.labels, reading.value)
+        for ask in self._asks:
+            try:
+                readings = list(ask())
+            except Exception as err:  # noqa: BLE001 - who cannot tell costs its own figures and nobody else's
+                structlog.get_logger().exception("figures_not_asked", detail=str(err))
+                continue
+            for reading in readings:
+                families[reading.name].add_metric(reading.labels, reading.value)
         yield from (family for family in families.values() if family.samples)
 
 

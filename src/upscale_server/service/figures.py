@@ -80,12 +80,17 @@ def video_metrics(service: Asked, counts: StateCounts) -> Metrics:
         counts: tells how many jobs are stored in each state.
     """
     gpu = GpuMemory()
-    metrics = Metrics("video", lambda: _video(service, counts, gpu))
+    metrics = Metrics(
+        "video",
+        lambda: _video(service, counts),
+        gpu.readings,
+        lambda: disk_readings(_video_folders(service.settings)),
+    )
     expect_outcomes(metrics)
     return metrics
 
 
-def _video(service: Asked, counts: StateCounts, gpu: GpuMemory) -> Iterator[Reading]:
+def _video(service: Asked, counts: StateCounts) -> Iterator[Reading]:
     with suppress(UpscaleError):  # a database that is away: how many jobs there are is not known
         yield from _of_jobs(service, counts())
     yield Reading("upscale_ready", float(is_ready(service.check_ready)))
@@ -93,8 +98,6 @@ def _video(service: Asked, counts: StateCounts, gpu: GpuMemory) -> Iterator[Read
     states = Counter(lane.state for lane in lanes)
     yield from (Reading("upscale_lanes", states[state], (state,)) for state in get_args(LaneState))
     yield from _of_models(lanes)
-    yield from gpu.readings()
-    yield from disk_readings(_video_folders(service.settings))
 
 
 def _of_jobs(service: Asked, counts: Mapping[State, int]) -> Iterator[Reading]:

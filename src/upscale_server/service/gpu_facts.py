@@ -74,7 +74,10 @@ def _own_memory() -> tuple[float, float]:
     cuda = _torch_cuda()
     if cuda is None or not cuda.is_initialized():
         return 0.0, 0.0
-    return cuda.memory_reserved() / _GB, cuda.memory_allocated() / _GB
+    try:
+        return cuda.memory_reserved() / _GB, cuda.memory_allocated() / _GB
+    except RuntimeError:  # after a fault of the device nothing can be asked of it in this process
+        return 0.0, 0.0
 
 
 def _torch_cuda() -> Any:  # noqa: ANN401 - a module of a package that may not be installed

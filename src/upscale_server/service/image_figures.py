@@ -45,13 +45,14 @@ class Asked(Protocol):
 def image_metrics(service: Asked) -> Metrics:
     """Return the figures of one process of the image server; its counters of pictures begin at 0."""
     gpu = GpuMemory()
-    metrics = Metrics("image", lambda: _image(service, gpu))
+    disk = {"state": service.settings.state_dir / "image"}
+    metrics = Metrics("image", lambda: _image(service), gpu.readings, lambda: disk_readings(disk))
     for outcome in OUTCOMES:
         metrics.add("upscale_pictures_total", 0, outcome)
     return metrics
 
 
-def _image(service: Asked, gpu: GpuMemory) -> Iterator[Reading]:
+def _image(service: Asked) -> Iterator[Reading]:
     yield Reading("upscale_ready", float(is_ready(service.check_ready)))
     yield Reading("upscale_pictures", service.counts.waiting, ("waiting",))
     yield Reading("upscale_pictures", service.counts.running, ("running",))
@@ -59,5 +60,3 @@ def _image(service: Asked, gpu: GpuMemory) -> Iterator[Reading]:
     if facts is not None:
         yield Reading("upscale_model_loaded", 1, (model_label(facts.name),))
         yield Reading("upscale_model_load_seconds", service.load_seconds, (model_label(facts.name),))
-    yield from gpu.readings()
-    yield from disk_readings({"state": service.settings.state_dir / "image"})

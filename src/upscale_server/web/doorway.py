@@ -5,6 +5,7 @@ It knows no route. A reply that it makes itself has the shape of `faults`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -28,6 +29,8 @@ from upscale_server.web.own_names import OwnNames
 MOST_HEADERS = 100
 GONE = 499
 """What the log says of a client that hung up; nobody is answered with it. The number is nginx's."""
+BROKEN = 500
+"""What counts for an answer that broke off behind its head, whatever that said: the client has no whole answer."""
 
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200
@@ -47,6 +50,7 @@ class _Visit:
     began: float
     key_id: str = ""
     status: int = 0
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,18 @@ class Doorway:
         given = headers.get("x-request-id", "")
         visit = _Visit(given if _OWN_ID.fullmatch(given) else secrets.token_hex(8), time.monotonic())
         with structlog.contextvars.bound_contextvars(request_id=visit.request_id):
-            await self._serve(scope, receive, _noting(send, visit), visit)
-            seconds = time.monotonic() - visit.began
-            self._metrics.request(route_of(scope), scope["method"], visit.status or GONE, seconds)
-            _log(scope, visit, seconds)
+            try:
+                await self._serve(scope, receive, _noting(send, visit), visit)
+            except asyncio.CancelledError:
+                visit.status, visit.broken = GONE, True
+                raise
+            except BaseException:
+                visit.status, visit.broken = BROKEN, True
+                raise
+            finally:
+                seconds = time.monotonic() - visit.began
+                self._metrics.request(route_of(scope), scope["method"], visit.status or GONE, seconds)
+                _log(scope, visit, seconds)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: _Visit) -> None:
         state = scope.setdefault("state", {})
@@ -132,6 +144,7 @@ def _log(scope: Scope, visit: _Visit, seconds: float) -> None:
         status=visit.status or GONE,
         ms=round(1000 * seconds, 1),
         key_id=visit.key_id,
+        **({"broken": True} if visit.broken else {}),
     )
 
 

@@ -5,20 +5,27 @@ They share a port, so that a scraper reaches one of them by chance. What the fig
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
+from upscale_server.logs import get_logger
 from upscale_server.metrics import Metrics
 from upscale_server.metrics.merged import merged, packed
 from upscale_server.web.family import Family
 
-PATIENCE_SECONDS = 2.0
-"""How long a process may take to tell its figures; scrapers wait ten seconds for all of them."""
+PATIENCE_SECONDS = 8.0
+"""How long a process may take to tell its figures: the driver of a GPU alone may take five, scrapers wait ten."""
 _CHUNK_BYTES = 1 << 16
+_LENGTH = struct.Struct(">Q")
+"""Stands before the figures: what breaks off is known by it."""
+_CLOSED = (errno.EBADF, errno.EINVAL)
+_PAUSE_SECONDS = 0.1
 
 
 class Siblings:
@@ -44,12 +51,23 @@ class Siblings:
         while True:
             try:
                 caller, _ = self._family.door.accept()
-            except OSError:  # the server ends
-                return
-            with closing(caller), suppress(OSError):  # the caller may have given up
-                if _user_of(caller) == os.getuid():
-                    caller.settimeout(PATIENCE_SECONDS)
-                    caller.sendall(packed(self._metrics))
+            except OSError as err:
+                if err.errno in _CLOSED:  # the server ends
+                    return
+                get_logger().warning("figures_not_told", detail=str(err))
+                time.sleep(_PAUSE_SECONDS)  # short of descriptors: one call later there may be some
+                continue
+            try:
+                self._tell(caller)
+            except Exception as err:  # noqa: BLE001 - the one thread that tells outlives any call
+                get_logger().exception("figures_not_told", detail=str(err))
+
+    def _tell(self, caller: socket.socket) -> None:
+        with closing(caller), suppress(OSError):  # the caller may have given up
+            if _user_of(caller) == os.getuid():
+                caller.settimeout(PATIENCE_SECONDS)
+                content = packed(self._metrics)
+                caller.sendall(_LENGTH.pack(len(content)) + content)
 
 
 def asked(address: bytes, patience_seconds: float = PATIENCE_SECONDS) -> bytes | None:
@@ -61,7 +79,8 @@ def asked(address: bytes, patience_seconds: float = PATIENCE_SECONDS) -> bytes |
             content = b"".join(iter(lambda: line.recv(_CHUNK_BYTES), b""))
     except OSError:
         return None
-    return content if content.endswith(b"]") else None
+    told, figures = content[: _LENGTH.size], content[_LENGTH.size :]
+    return figures if len(told) == _LENGTH.size and _LENGTH.unpack(told)[0] == len(figures) else None
 
 
 def _user_of(caller: socket.socket) -> int:

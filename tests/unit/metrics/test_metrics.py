@@ -19,6 +19,7 @@ from upscale_server.events import (
     Warned,
 )
 from upscale_server.metrics import FIGURES, Metrics, Reading, Work
+from upscale_server.service.labels import model_label
 
 WORK = Work("fast", "cpu", pixels=1920 * 1080, batch=4)
 
@@ -151,3 +152,22 @@ def test_figures_keep_the_rules_for_names() -> None:
         assert bool(one.buckets) == (one.kind == "histogram"), one.name
         assert sorted(one.buckets) == list(one.buckets)
         assert one.about.endswith("."), one.name
+
+
+def test_who_cannot_tell_costs_its_own_figures() -> None:
+    """One ask that raises leaves the others' readings and every counter where they are."""
+
+    def broken() -> Iterator[Reading]:
+        yield Reading("upscale_queue_depth", 3)
+        raise RuntimeError("CUDA error")
+
+    found = scraped(Metrics("video", broken, lambda: [Reading("upscale_queue_room", 7)]))
+
+    assert (None, 7) == (found.value("upscale_queue_depth"), found.value("upscale_queue_room"))
+
+
+def test_a_model_of_somebody_elses_is_told_under_one_word() -> None:
+    """A file's name never becomes a time series of its own."""
+    assert ["fast", "lanczos", "added", "added"] == [
+        model_label(name) for name in ("fast", "lanczos", "my-own-model", "fast.onnx")
+    ]

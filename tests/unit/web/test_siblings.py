@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import struct
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +15,7 @@ import pytest
 from tests.support.scrape import Scrape, read
 from upscale_server.metrics import Metrics, Reading
 from upscale_server.metrics.merged import packed
+from upscale_server.service import gpu_facts
 from upscale_server.web import siblings
 from upscale_server.web.family import Family, family_doors
 from upscale_server.web.siblings import Siblings, asked
@@ -79,12 +83,57 @@ def test_an_answer_that_breaks_off_counts_as_none(doors: tuple[socket.socket, ..
 
     with ThreadPoolExecutor(1) as pool:
         told = []
-        for content in (whole, whole[:-20], b""):
+        length = struct.pack(">Q", len(whole))
+        assert b"]" == whole[: whole.rindex(b"]", 0, -1) + 1][-1:], "a cut that looks like an end"
+        cut = whole[: whole.rindex(b"]", 0, -1) + 1]
+        for content in (length + whole, length + whole[:-20], length + cut, b"]", b""):
             answering = pool.submit(answer, content)
             told.append(asked(doors[0].getsockname()))
             answering.result()
 
-    assert [whole, None, None] == told
+    assert [whole, None, None, None, None] == told
+
+
+def test_a_process_tells_on_after_a_call_that_failed(
+    doors: tuple[socket.socket, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One defect, or a moment without descriptors, costs one answer and not all that follow."""
+    whole = siblings.packed
+    failures: list[Exception] = [RuntimeError("a defect"), OSError(errno.EMFILE, "too many open files")]
+
+    def packed_later(metrics: Metrics) -> bytes:
+        if failures:
+            raise failures.pop(0)
+        return whole(metrics)
+
+    monkeypatch.setattr(siblings, "packed", packed_later)
+    member(0, doors, 1)
+
+    told = [asked(doors[0].getsockname()) for _ in range(3)]
+    assert [True, True, False] == [one is None for one in told]
+
+
+def test_a_door_without_descriptors_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What accepting fails with for a moment is not taken for the server's end; a closed door is."""
+    errors = [errno.EMFILE, errno.ECONNABORTED, errno.EINVAL]
+    ended = threading.Event()
+
+    class Door:
+        def accept(self) -> tuple[socket.socket, object]:
+            if len(errors) == 1:
+                ended.set()
+            raise OSError(errors.pop(0), "no")
+
+    monkeypatch.setattr(siblings, "_PAUSE_SECONDS", 0)
+    Siblings(Family(0, Door(), ()), Metrics("image"))  # type: ignore[arg-type]
+
+    assert ended.wait(30)
+    assert [] == errors
+
+
+def test_patience_is_longer_than_the_slowest_thing_asked() -> None:
+    """A slow driver is no process that is down."""
+    assert siblings.PATIENCE_SECONDS > gpu_facts._SECONDS
 
 
 def test_another_users_process_is_told_nothing(
