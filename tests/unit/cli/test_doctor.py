@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import shutil
-import socket
 import subprocess
-import threading
 from collections import namedtuple
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from tests.support.served import LOADING, IdlePool, serving, settings_in
-from upscale_server import __version__
-from upscale_server.cli import check_codecs, check_disks, check_engines, check_servers, doors
+from tests.support.served import settings_in
+from upscale_server.cli import check_codecs, check_disks, check_engines, check_servers
 from upscale_server.cli.checks import Check, tried
 from upscale_server.cli.main import run
 from upscale_server.errors import MissingExtra, StorageError
@@ -27,12 +21,9 @@ from upscale_server.media import decoders, encoders
 from upscale_server.models import device, extras, host_memory, select
 from upscale_server.models.select import Measured
 from upscale_server.server_settings import S3, Storage
-from upscale_server.service import VideoService
 from upscale_server.settings import Settings
 from upscale_server.storage.links import load_or_make_secret
 from upscale_server.storage.s3 import S3Store
-
-KEY = "a-key-that-is-long-enough"
 
 
 def named(checks: Iterator[Check], name: str) -> Check:
@@ -233,91 +224,6 @@ def test_folder_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 # ---------------------------------------------------------------------------------------------------------- servers
-
-
-@contextmanager
-def answering(body: bytes) -> Iterator[int]:
-    """Run somebody else's web server and give its port."""
-
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.01))
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_port_that_somebody_else_has_is_found(tmp_path: Path) -> None:
-    """The other program is not ours to stop; the command starts our server on a port that is free."""
-    with answering(b"<html>somebody else's page</html>") as port:
-        found = check_servers.port_check("video", port, settings_in(tmp_path))
-
-    assert ("warning", f"port {port} on 127.0.0.1 is in use") == (found.verdict, found.found)
-    doors.listening("127.0.0.1", int(found.fix.removeprefix("upscale serve video --port "))).close()
-
-
-def test_port_that_answers_nothing_is_found(tmp_path: Path) -> None:
-    """A program that speaks no HTTP holds it: its silence is not waited for longer than an answer may take."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-
-        def refuse() -> None:
-            one, _ = door.accept()
-            one.close()
-
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        found = check_servers.port_check("image", door.getsockname()[1], settings_in(tmp_path))
-        thread.join()
-
-    assert ("warning", True) == (found.verdict, found.fix.startswith("upscale serve image --port "))
-
-
-def test_free_port_is_told(tmp_path: Path) -> None:
-    """It is taken for a moment, and given back."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-
-    found = check_servers.port_check("image", port, settings_in(tmp_path))
-
-    assert ("ok", "free for the image server") == (found.verdict, found.found)
-
-
-@pytest.mark.parametrize("keys", ["", KEY, f"sha256:{'0' * 64}"])
-def test_own_server_is_asked_how_it_is(tmp_path: Path, keys: str) -> None:
-    """Its version and that it is ready; one that hides behind keys still says that it is there."""
-    settings = settings_in(tmp_path, api_keys=SecretStr(keys))
-    with serving(VideoService(settings, IdlePool())) as served:
-        port = int(served.url.rsplit(":", 1)[1])
-        found = check_servers.port_check("video", port, settings)
-
-    shown = (
-        "a server of ours, whose version needs its key," if keys.startswith("sha") else f"upscale-server {__version__}"
-    )
-    assert ("ok", f"{shown} answers and is ready") == (found.verdict, found.found)
-
-
-def test_own_server_that_is_not_ready_is_found(tmp_path: Path) -> None:
-    """It answers, and can do no job: with the reason, and where to ask again."""
-    settings = settings_in(tmp_path)
-    with serving(VideoService(settings, IdlePool(LOADING))) as served:
-        port = int(served.url.rsplit(":", 1)[1])
-        found = check_servers.port_check("video", port, settings)
-
-    assert ("warning", f"curl http://127.0.0.1:{port}/health") == (found.verdict, found.fix)
-    assert "0 of 1 lanes are ready" in found.found
 
 
 @pytest.mark.parametrize(
