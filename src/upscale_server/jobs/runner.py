@@ -48,7 +48,7 @@ class Runner:
         self._stranded: deque[Claim] = deque()
         self._untidy: deque[str] = deque()
         self._lock = threading.Lock()
-        self._turns = Turns(lambda: len(parts.lanes.status().lanes))
+        self.turns = Turns(lambda: len(parts.lanes.status().lanes))
         self._places = count()
         self._tidying = threading.Lock()  # no retry between a look at a job and the removal of its files
         self._news = threading.Event()
@@ -212,7 +212,7 @@ class Runner:
         with self._lock:
             before = self._hands.get(claim.job.id)  # still tidying up after an attempt that was retried at once
             folder = JobFolder(self._parts.temp_dir, claim.job.id)
-            one = Carried(hold, folder, self._parts, self._turns, next(self._places))
+            one = Carried(hold, folder, self._parts, self.turns, next(self._places))
             thread = threading.Thread(target=self._carry, args=(one, before), name="job", daemon=True)
             self._hands[claim.job.id] = _Hand(hold, thread)
         try:

@@ -7,6 +7,7 @@ the runner's business.
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from upscale_server.settings import Settings
 
+LAST = sys.maxsize
+"""The place of what gives way to every job that waits."""
 SPARE = 2
 """Jobs that have their turn besides those that keep the lanes busy: the desk joins and audits two at once."""
 AHEAD = 8
@@ -25,10 +28,11 @@ _LOOK_SECONDS = 0.2
 
 
 class Turns:
-    """The turns of one server; `lanes` tells how many lanes there are now."""
+    """The turns of one server; `lanes` tells how many lanes there are now, and `spare` may have one besides."""
 
-    def __init__(self, lanes: Callable[[], int]) -> None:
+    def __init__(self, lanes: Callable[[], int], spare: int = SPARE) -> None:
         self._lanes = lanes
+        self._spare = spare
         self._changed = threading.Condition()
         self._waiting: list[int] = []
         self._taken = 0
@@ -48,7 +52,7 @@ class Turns:
     def is_free(self) -> bool:
         """Tell whether one that comes now has its turn at once."""
         with self._changed:
-            return not self._waiting and self._taken < self._lanes() + SPARE
+            return not self._waiting and self._taken < self._lanes() + self._spare
 
     @property
     def crowd(self) -> float:
@@ -62,7 +66,7 @@ class Turns:
             while True:
                 check()
                 with self._changed:
-                    if place == min(self._waiting) and self._taken < self._lanes() + SPARE:
+                    if place == min(self._waiting) and self._taken < self._lanes() + self._spare:
                         self._taken += 1
                         return
                     self._changed.wait(_LOOK_SECONDS)

@@ -1,14 +1,14 @@
 """Tells what would be done with a source and what that would take, before anybody asks for it.
 
-The plan is made at the desk, as a job's is; measuring is done on the lanes, by one caller at a time.
+The plan is made at the desk, as a job's is; measuring is done on the lanes, for one caller at a time, whenever no job
+waits for its turn, and not for ever.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from itertools import count
 
 from upscale_server.calibration import Calibration
 from upscale_server.errors import Canceled
@@ -16,6 +16,7 @@ from upscale_server.estimate import Estimate, estimate_of
 from upscale_server.events import ignore
 from upscale_server.jobs.job import Asked
 from upscale_server.jobs.kept_sources import KeptSource
+from upscale_server.jobs.turns import LAST, Turns
 from upscale_server.jobs.wishes import limits_of, wish_for
 from upscale_server.measured import Measured
 from upscale_server.models.catalogue import CLASSICAL
@@ -26,25 +27,36 @@ from upscale_server.settings import Settings
 from upscale_server.stopping import Stop
 from upscale_server.workers.pool import Pool
 
-_LOOK_SECONDS = 0.2
+MOST_SECONDS = 120.0
+"""How long one caller measures, and waits for jobs that come first: a number is not worth the lanes for longer."""
+_LATE = (
+    "not_measured",
+    f"the pieces were not done within {MOST_SECONDS:g} seconds, or jobs came first; the figures rest on other work",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, what it is expected to take, and where it would run; that is empty where it is not known yet."""
+    """A plan, what it is expected to take, and where it would run; that is empty where it is not known yet.
+
+    `warnings` are of the estimate, a code and a sentence each.
+    """
 
     plan: Plan
     estimate: Estimate
     device: str
+    warnings: tuple[tuple[str, str], ...] = ()
 
 
 class Planning:
-    """Plans for one server; safe to call from several threads."""
+    """Plans for one server, whose jobs have `turns`; safe to call from several threads."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(self, settings: Settings, pool: Pool, turns: Turns) -> None:
         self._settings = settings
         self._pool = pool
-        self._measuring = threading.Lock()
+        self._turns = turns
+        self._measuring = Turns(lambda: 1, spare=0)
+        self._places = count()
 
     def plan(self, source: KeptSource, asked: Asked, stop: Stop) -> Planned:
         """Plan a job of a source; what was measured of the same work before counts.
@@ -59,15 +71,31 @@ class Planning:
     def measure(self, source: KeptSource, asked: Asked, stop: Stop) -> Planned:
         """Plan a job of a source and run three one-second pieces of it through model and encoder.
 
-        Whoever comes meanwhile waits: two at once would measure each other.
+        Whoever comes meanwhile waits, first come, first served: two at once would measure each other. Where it takes
+        too long the plan comes without what is measured, and says so.
+
+        Args:
+            source: with a folder of its own, in which the pieces are made and removed.
+            asked: as of the job.
+            stop: gives a reason where nobody waits any more.
 
         Raises:
             As `plan`; OutOfMemory, DiskFull: as the job would fail with.
         """
         plan = self._planned(source, asked, stop)
-        with self._alone(stop), called(source):
-            executor = self._pool.executor(asked.task, stop)
-            measured = measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
+        with self._measuring.taken(next(self._places), lambda: _check(stop)):
+            until = time.monotonic() + MOST_SECONDS
+
+            def limited() -> str:
+                return stop() or ("it takes too long" if time.monotonic() >= until else "")
+
+            try:
+                with self._turns.taken(LAST, lambda: _check(limited)), called(source):
+                    executor = self._pool.executor(asked.task, limited)
+                    measured = measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
+            except Canceled:
+                _check(stop)
+                return replace(self._estimated(plan, self._calibration.measured(plan)), warnings=(_LATE,))
         if measured is not None:
             self._calibration.keep_measured(plan, measured)
         return self._estimated(plan, measured)
@@ -89,12 +117,7 @@ class Planning:
         lanes = self._pool.status().lanes
         return next((lane.device for lane in lanes if lane.engine == plan.engine), "")
 
-    @contextmanager
-    def _alone(self, stop: Stop) -> Iterator[None]:
-        while not self._measuring.acquire(timeout=_LOOK_SECONDS):
-            if reason := stop():
-                raise Canceled(reason)
-        try:
-            yield
-        finally:
-            self._measuring.release()
+
+def _check(stop: Stop) -> None:
+    if reason := stop():
+        raise Canceled(reason)

@@ -5,10 +5,11 @@ The server process never opens one; where they lie and when they go is `jobs.kep
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
@@ -143,6 +144,23 @@ class Sources:
             path.unlink(missing_ok=True)
             raise
 
+    @contextmanager
+    def borrowed(self, source: KeptSource) -> Iterator[KeptSource]:
+        """Give a source in a folder of the borrower's own, which goes with the block; the source may go before.
+
+        Raises:
+            NotFound: it has gone already.
+            DiskFull, StorageError: there is no room for it, where a disk knows no links.
+        """
+        path = self._kept.begin()
+        own = replace(source, path=path)
+        try:
+            with called(own):
+                self._kept.lend(source, path)
+            yield own
+        finally:
+            self._kept.discard(path)
+
     def _new(self, bring: Callable[[Path], Arrived], stop: Stop) -> KeptSource:
         path = self._kept.begin()
         try:
@@ -164,7 +182,8 @@ def _named(path: Path, file_name: str) -> Iterator[None]:
     try:
         yield
     except UpscaleError as err:
-        err.detail = err.detail.replace(str(path), file_name)
+        beside = re.escape(str(path.parent)) + r"[^\s'\":,;]*"
+        err.detail = re.sub(beside, "the server's disk", err.detail.replace(str(path), file_name))
         err.args = (err.detail,)
         raise
 

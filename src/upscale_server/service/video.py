@@ -61,7 +61,7 @@ class VideoService:
         self.uploads = uploads_folder(parts.temp_dir)
         self.results = Results(parts.objects, parts.store, settings)
         self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules)
-        self.planning = Planning(settings, self._pool)
+        self.planning = Planning(settings, self._pool, self._runner.turns)
         self.offers = Offers(settings, self._pool)
         self.watching = Watching(parts.proxies_dir)
         self._webhooks = telling(parts, self.results, self._rules)

@@ -38,9 +38,9 @@ async def plan(
     if service.is_draining:
         raise Draining("the server is stopping; it makes no new plans")
     check_one_source(body.source_id, body.payload_url)
-    places: Places = request.app.state.planning
     owner = owner_of(request)
-    with places.one():
+    places: Places = request.app.state.measuring if body.measure else request.app.state.planning
+    with places.one(owner):
         view = await calls.run(request, service, lambda stop: _view(service, body, owner, stop))
     return Response(view, media_type="application/json")
 
@@ -54,7 +54,11 @@ def _view(service: VideoService, body: NewPlanBody, owner: str, stop: Stop) -> s
         service.check_url(body.payload_url or "")
         source = service.sources.fetch(body.payload_url or "", owner, stop)
     try:
-        planned = (service.planning.measure if body.measure else service.planning.plan)(source, asked, stop)
+        if body.measure:
+            with service.sources.borrowed(source) as borrowed:
+                planned = service.planning.measure(borrowed, asked, stop)
+        else:
+            planned = service.planning.plan(source, asked, stop)
     except BaseException:
         if body.source_id is None:  # nobody was told its name
             with suppress(NotFound):
@@ -79,6 +83,6 @@ def plan_view_of(source: KeptSource, planned: Planned) -> PlanView:
         engine=made.engine,
         precision=made.precision,
         device=planned.device,
-        warnings=[WarningView(code=code, detail=detail) for code, detail in made.warnings],
+        warnings=[WarningView(code=code, detail=detail) for code, detail in (*made.warnings, *planned.warnings)],
         estimate=EstimateView.model_validate(planned.estimate.as_record()),
     )

@@ -31,10 +31,13 @@ MOST_WAITING = 384
 """Callers that may be held at once, of the guard's 512 connections: asking and cancelling go on beside them."""
 MOST_UPLOADS = 16
 """Uploads at once: more would only share the disk, and each may be as large as a source."""
-MOST_LONG_CALLS = 32
-"""Threads for what may take minutes: as many as uploads, and as many again for pictures and plans."""
+MOST_LONG_CALLS = 36
+"""Threads for what may take minutes: as many as uploads, as many again for pictures and plans, and who measures."""
 MOST_PLANS = 8
-"""Plans at once; those that measure wait for one another."""
+"""Plans at once."""
+MOST_MEASURING = 4
+MOST_MEASURING_EACH = 2
+"""Plans with pieces of all keys, and of one: one is measured, the others wait for it."""
 
 _DESCRIPTION = """Video super-resolution that loses nothing. A job that was accepted survives everything.
 
@@ -71,6 +74,12 @@ def create_app(service: VideoService) -> FastAPI:
     )
     app.state.uploading = Places(MOST_UPLOADS, "uploads are under way", "send it again a little later")
     app.state.planning = Places(MOST_PLANS, "plans are being made", "ask again a little later")
+    app.state.measuring = Places(
+        MOST_MEASURING,
+        "plans are being measured",
+        "ask again a little later, or without measuring",
+        MOST_MEASURING_EACH,
+    )
     app.state.long_calls = LongCalls(MOST_LONG_CALLS)
     app.state.queue_watch = queue_events.QueueWatch(service)
     return app

@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -20,13 +23,14 @@ from tests.support.job_parts import Stoppable
 from tests.support.killing import wait_until
 from tests.support.served import LookingPool, Served, finish_next, serving, settings_in
 from upscale_server.calibration import Calibration
-from upscale_server.errors import Canceled
+from upscale_server.errors import Canceled, DiskFull, UpscaleError
 from upscale_server.events import Event, FramesDone
 from upscale_server.jobs.folder import sources_folder
+from upscale_server.jobs.turns import LAST
 from upscale_server.models.load import load
 from upscale_server.pipeline import Executor
 from upscale_server.plan import Plan, make_plan
-from upscale_server.service import VideoService
+from upscale_server.service import VideoService, planning
 from upscale_server.stopping import Stop
 from upscale_server.web import video_app
 from upscale_server.wire_sources import PlanView
@@ -41,12 +45,14 @@ QUICK = {"model": "lanczos", "codec": "h264"}
 class MeasuringPool(LookingPool):
     """Workers that also make segments, in this process; each event passes a gate at which a test can hold the work.
 
-    Equal plans are made once: PyAV's log, which a probe reads, must not be listened to while the same process encodes.
+    Equal plans of a file are made once: PyAV's log, which a probe reads, must not be listened to while the same process
+    encodes.
     """
 
     gate: threading.Event = field(default_factory=threading.Event)
     at_work: list[str] = field(default_factory=list)
-    plans: dict[tuple[Path, Wish], Plan] = field(default_factory=dict)
+    plans: dict[tuple[int, Wish], Plan] = field(default_factory=dict)
+    fault: UpscaleError | None = None
     asked_to_stop: Stop | None = None
 
     @property
@@ -58,9 +64,11 @@ class MeasuringPool(LookingPool):
         """Plan for the quickest encoder."""
         if stop():
             raise Canceled(stop())
-        if (source, wish) not in self.plans:
-            self.plans[source, wish] = make_plan(source, replace(wish, preset="ultrafast"), limits)
-        return self.plans[source, wish]
+        known = source.stat().st_ino, wish
+        if known not in self.plans:
+            self.plans[known] = make_plan(source, replace(wish, preset="ultrafast"), limits)
+        plan = self.plans[known]
+        return replace(plan, source=replace(plan.source, path=str(source)))
 
     def executor(self, task: str | None, stop: Stop) -> Executor:
         """Make segments here."""
@@ -69,6 +77,8 @@ class MeasuringPool(LookingPool):
         self.asked_to_stop = stop
 
         def hold(event: Event) -> None:
+            if self.fault is not None:
+                raise self.fault
             if isinstance(event, FramesDone):
                 self.gate.wait(60)
 
@@ -206,11 +216,113 @@ def test_a_caller_that_hangs_up_stops_measuring(served: Served, pool: MeasuringP
 
     wait_until(lambda: pool.is_left)
     pool.gate.set()
-    wait_until(lambda: not served.service.planning._measuring.locked())
+    wait_until(lambda: served.service.planning._measuring.is_free)
 
     known = Calibration.in_folder(served.service.settings.state_dir).measured(next(iter(pool.plans.values())))
     assert known is None
     assert 200 == planned(served, source_id=source, measure=True).status_code
+
+
+def measuring(served: Served, source: str, threads: ThreadPoolExecutor, key: str = "") -> Future[httpx.Response]:
+    """Ask for a plan with pieces, and do not wait for it."""
+    body = {**QUICK, "source_id": source, "measure": True}
+    return threads.submit(served.client.post, "/v1/plan", json=body, headers={"X-API-Key": key} if key else {})
+
+
+def test_who_measures_takes_no_place_from_others(tmp_path: Path, pool: MeasuringPool, clip: bytes) -> None:
+    """One key may wait with so many; another measures after it, and all plain plans are made at once."""
+    settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"))
+    with serving(VideoService(settings, pool)) as served, ThreadPoolExecutor(3) as threads:
+        hers, his = (source_in(served, clip, **{"X-API-Key": key}) for key in (ANNA, BERT))
+        plain = {**QUICK, "source_id": his}
+        first = served.client.post("/v1/plan", json=plain, headers={"X-API-Key": BERT})
+        served.client.post("/v1/plan", json={**QUICK, "source_id": hers}, headers={"X-API-Key": ANNA})
+        turns = served.service.planning._measuring
+        waiting = [measuring(served, hers, threads, ANNA) for _ in range(video_app.MOST_MEASURING_EACH)]
+        wait_until(lambda: len(turns._waiting) == len(waiting) - 1 and bool(pool.at_work))
+        refused = measuring(served, hers, threads, ANNA).result()
+        other = measuring(served, his, threads, BERT)
+        wait_until(lambda: len(turns._waiting) == len(waiting))
+        second = served.client.post("/v1/plan", json=plain, headers={"X-API-Key": BERT})
+        begun = len(pool.at_work)
+        pool.gate.set()
+        replies = [one.result().status_code for one in (*waiting, other)]
+
+    assert (200, 200, 1) == (first.status_code, second.status_code, begun)
+    assert (429, "rate_limited") == (refused.status_code, refused.json()["code"])
+    assert refused.headers["retry-after"]
+    assert [200, 200, 200] == replies
+
+
+def test_jobs_come_before_pieces(served: Served, pool: MeasuringPool, clip: bytes) -> None:
+    """Whoever measures waits for a turn on the lanes as a job does, and behind all of them."""
+    pool.gate.set()
+    source, turns = source_in(served, clip), served.service._runner.turns
+    with ThreadPoolExecutor(1) as threads:
+        with ExitStack() as jobs:
+            while turns.is_free:
+                jobs.enter_context(turns.taken(0, lambda: None))
+            reply = measuring(served, source, threads)
+            wait_until(lambda: turns._waiting == [LAST])
+            begun = len(pool.at_work)
+        estimate = reply.result().json()["estimate"]
+
+    assert 0 == begun
+    assert "measured" == estimate["basis"]["byte_count"]
+
+
+def test_pieces_that_take_too_long_are_given_up(
+    served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan comes all the same, with what is known without them and a warning; the lanes are free again."""
+    source, now = source_in(served, clip), [0.0]
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with ThreadPoolExecutor(1) as threads:
+        reply = measuring(served, source, threads)
+        wait_until(lambda: bool(pool.at_work))
+        now[0] = planning.MOST_SECONDS
+        pool.gate.set()
+        plan = reply.result().json()
+
+    assert "not_measured" == plan["warnings"][-1]["code"]
+    assert "rough" == plan["estimate"]["basis"]["byte_count"]
+    assert served.service.planning._measuring.is_free
+
+
+def test_a_source_may_go_while_it_is_measured(served: Served, pool: MeasuringPool, clip: bytes) -> None:
+    """The pieces are made of a link of their own, and nothing of that stays."""
+    source = source_in(served, clip)
+    with ThreadPoolExecutor(1) as threads:
+        reply = measuring(served, source, threads)
+        wait_until(lambda: bool(pool.at_work))
+        removed = served.client.delete(f"/v1/sources/{source}")
+        pool.gate.set()
+        measured = reply.result()
+
+    assert (204, 200) == (removed.status_code, measured.status_code)
+    assert "measured" == measured.json()["estimate"]["basis"]["byte_count"]
+    assert [] == list(sources_folder(served.service.settings.state_dir / "video" / "temp").iterdir())
+
+
+def test_a_fault_of_a_piece_tells_no_path(served: Served, pool: MeasuringPool, clip: bytes) -> None:
+    """Where our folders are is nobody's business outside."""
+    folder = sources_folder(served.service.settings.state_dir / "video" / "temp")
+    source = source_in(served, clip)
+    planned(served, source_id=source)
+    begin = pool.executor
+
+    def failing(task: str | None, stop: Stop) -> Executor:
+        (own,) = (path for path in folder.iterdir() if path.name != source)
+        pool.fault = DiskFull(f"no space left for {own}/pieces/pieces-1/segment-00000.part.mkv: really")
+        return begin(task, stop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MeasuringPool, "executor", lambda _pool, task, stop: failing(task, stop))
+        reply = planned(served, source_id=source, measure=True)
+
+    assert 507 == reply.status_code
+    assert "no space left for the server's disk: really" == reply.json()["detail"]
+    assert str(folder.parent) not in reply.text
 
 
 def test_plans_have_places(tmp_path: Path, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
