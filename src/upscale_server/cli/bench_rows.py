@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -75,49 +77,60 @@ class Outcome:
 
 
 def measured(row: Row, limit_seconds: float = LIMIT_SECONDS) -> Outcome:
-    """Measure a row in a process of its own; a fault is an outcome."""
+    """Measure a row in a process of its own; a fault is an outcome.
+
+    What it writes lies in a folder of ours: a process that is ended cannot remove its own.
+    """
+    with TemporaryDirectory(prefix="upscale-bench-") as folder:
+        return _measured_in(Path(folder), row, limit_seconds)
+
+
+def _measured_in(folder: Path, row: Row, limit_seconds: float) -> Outcome:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=_work, args=(theirs, row), name="bench", daemon=True)
-    child.start()
-    theirs.close()
+    child = context.Process(target=_work, args=(theirs, row, folder), name="bench", daemon=True)
     try:
+        child.start()
+        theirs.close()
         if not ours.poll(limit_seconds):
-            return Outcome(fault=f"gave no figure within {limit_seconds:.0f} s")
+            return Outcome(fault=f"gave no figure within {limit_seconds:g} s")
         found = ours.recv()
         return found if isinstance(found, Outcome) else Outcome(fault="gave no figure")
     except EOFError:
         child.join()
         return Outcome(fault=f"its process ended with {child.exitcode}")
     finally:
-        child.kill()
-        child.join()
+        if child.pid is not None:
+            child.kill()
+            child.join()
         ours.close()
 
 
-def _work(pipe: Connection, row: Row) -> None:
+def _work(pipe: Connection, row: Row, folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it as well; who started it ends it, without a trace
+    tempfile.tempdir = str(folder)  # what the engines put aside goes with it
     try:
-        outcome = _encoder_alone(row) if row.model == ENCODER else _through_the_pipeline(row)
+        outcome = _encoder_alone(row, folder) if row.model == ENCODER else _through_the_pipeline(row, folder)
     except UpscaleError as err:
         outcome = Outcome(fault=err.detail)
     pipe.send(replace(outcome, memory_bytes=_peak_bytes()))
 
 
-def _through_the_pipeline(row: Row) -> Outcome:
+def _through_the_pipeline(row: Row, folder: Path) -> Outcome:
     """Decode, upscale and encode the beginning of the clip, as a job does."""
     from upscale_server.cli.loading import load_pass
     from upscale_server.workers.in_process import InProcess
 
     plan = _plan(row)
-    with TemporaryDirectory() as folder, InProcess(load_pass) as executor:
-        _run(executor, _shortened(plan, LEAST_FRAMES), Path(folder))  # loads the model and compiles its shape
-        frame_seconds = _run(executor, _shortened(plan, LEAST_FRAMES), Path(folder)) / LEAST_FRAMES
+    with InProcess(load_pass) as executor:
+        _run(executor, _shortened(plan, LEAST_FRAMES), folder)  # loads the model and compiles its shape
+        frame_seconds = _run(executor, _shortened(plan, LEAST_FRAMES), folder) / LEAST_FRAMES
         frames = min(MOST_FRAMES, max(LEAST_FRAMES, int(_RUN_SECONDS / frame_seconds)))
         short = _shortened(plan, frames)
-        return _outcome(plan, frames, _repeated(lambda: _run(executor, short, Path(folder))))
+        return _outcome(plan, frames, _repeated(lambda: _run(executor, short, folder)))
 
 
-def _encoder_alone(row: Row) -> Outcome:
+def _encoder_alone(row: Row, folder: Path) -> Outcome:
     """Encode frames of the size that the networks give, which are ready before the clock starts."""
     from upscale_server.media.decode import decode_segment
     from upscale_server.media.encode import SegmentWriter
@@ -126,14 +139,14 @@ def _encoder_alone(row: Row) -> Outcome:
     from upscale_server.models.luma import FrameUpscaler
 
     plan = _shortened(_plan(replace(row, model="bicubic")), MOST_FRAMES)
-    with closing(load(plan.passes[0].card)) as upscaler, TemporaryDirectory() as folder:
+    with closing(load(plan.passes[0].card)) as upscaler:
         upscale = FrameUpscaler((upscaler,), plan.picture, plan.target, plan.source.colour)
         decoded = decode_segment(plan.source, plan.segments[0], Tally())
         frames = [larger for frame in decoded for larger in upscale([frame])[0]]
 
         def encode() -> float:
             started = time.perf_counter()
-            with SegmentWriter(Path(folder) / "encoded.mkv", plan.encoder, plan.spec) as writer:
+            with SegmentWriter(folder / "encoded.mkv", plan.encoder, plan.spec) as writer:
                 for frame in frames:
                     writer.write(frame)
                 writer.finish()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import tempfile
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from tests.support import tiny_models
+from tests.support import killing, tiny_models
 from tests.support.tiny_models import Form
 from upscale_server.cli import bench, bench_rows
 from upscale_server.cli.bench_rows import ENCODER, Outcome, Row, measured
 from upscale_server.cli.main import run
-from upscale_server.errors import ModelInvalid
+from upscale_server.errors import Interrupted, ModelInvalid
 from upscale_server.models.catalogue import available
 from upscale_server.models.choices import Candidate
 
@@ -61,9 +64,35 @@ def test_row_that_cannot_run_says_why() -> None:
     assert measured(Row("nothing", 2)).fault.startswith("there is no model 'nothing'")
 
 
-def test_row_that_takes_too_long_is_given_up() -> None:
-    """Its process is ended; the next row goes on."""
-    assert "gave no figure within 0 s" == measured(Row("bicubic", 2), limit_seconds=0.01).fault
+def test_row_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is ended in the middle of its work, the next row goes on, and what it had written is removed."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def until_it_writes(_pipe: Connection, _limit: float) -> bool:
+        killing.wait_until(lambda: any(tmp_path.rglob("*.mkv")))
+        return False  # the limit is over at this very moment
+
+    monkeypatch.setattr(Connection, "poll", until_it_writes)
+
+    outcome = measured(Row(ENCODER, 2), limit_seconds=0.5)
+
+    assert "gave no figure within 0.5 s" == outcome.fault
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_interrupted_comparison_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a row ends its process and removes what it had written."""
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(temp))
+
+    status = killing.kill_when(["bench", "--compare"], lambda: any(temp.rglob("*.mkv")), signal.SIGINT)
+
+    assert Interrupted.exit_code == status
+    assert [] == list(temp.iterdir())
 
 
 def test_alone_it_measures_what_a_job_would_take(rows: list[Row], capfd: Captured) -> None:
