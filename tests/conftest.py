@@ -51,6 +51,12 @@ def _no_state_of_the_user(monkeypatch: pytest.MonkeyPatch, _state_home: Path) ->
 
 
 @pytest.fixture(autouse=True)
+def _nobody_else_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs and pieces have a time of their own, whatever else runs beside the tests."""
+    monkeypatch.setattr("upscale_server.bystanders.spent_now", lambda: None)
+
+
+@pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
     """Undo what a test does to the log, for those that run after it in this process."""
     root, before = logging.getLogger(), structlog.get_config()

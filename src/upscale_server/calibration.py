@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from upscale_server.job_rates import Rate, rate_of_pieces, rate_of_pixels
+from upscale_server.job_rates import Rate, length_of, rate_of_pieces, rate_of_pixels, weighted
 from upscale_server.job_record import Basis, JobRecord
 from upscale_server.measured import Measured, encoder_key, estimate_key, lanes_at_work, output_megapixels, way_key
 from upscale_server.models.remembered import Remembered
@@ -33,7 +33,7 @@ was 0.83 to 0.96; a wall clock adds what else the machine does."""
 _RECENT = 60
 """Jobs of one way that are reckoned with, the newest: enough for a median, and the machine changes."""
 _FEW = 3
-"""Fewer jobs say nothing about an encoder's usual bytes."""
+"""Fewer jobs say nothing about an encoder's usual bytes: one of them may be the odd one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +92,26 @@ class Calibration:
         """Return what was measured for this work, wherever the source lay then; None where nothing was."""
         return Measured.of_record(self._file.get(f"pieces:{estimate_key(plan)}"))
 
-    def predict(self, plan: Plan, measured: Measured | None = None, picture_bytes: int | None = None) -> Timing:
+    def predict(
+        self, plan: Plan, measured: Measured | None = None, picture_bytes: int | None = None, *, lanes: int = 1
+    ) -> Timing:
         """Return how long a plan takes by its own pieces, else by finished jobs of its way; unknown without both.
 
         `picture_bytes` is what its picture will weigh, where that is expected: what is hard to encode takes longer.
+        `lanes` are those that this job may have, whatever others had.
         """
+        at_work = lanes_at_work(plan, lanes)
         known = [one for one in self.jobs() if one.seconds is not None and one.way == way_key(plan)][-_RECENT:]
         start = statistics.median([one.start_seconds or 0.0 for one in known] or [_START_SECONDS])
         piece_seconds = measured.seconds_per_frame if measured else None
         if measured and piece_seconds is not None:
-            rate = rate_of_pieces([one for one in known if one.piece_seconds], plan) or _PIECES_OVER_JOB
-            work = plan.frame_count * piece_seconds / lanes_at_work(plan, measured.lanes)
+            rate = rate_of_pieces([one for one in known if one.piece_seconds], plan, at_work) or _PIECES_OVER_JOB
+            work = plan.frame_count * piece_seconds / at_work
             return Timing(start + work * rate.value, rate.error, "measured", len(known))
-        found = rate_of_pixels(known, plan, picture_bytes)
+        found = rate_of_pixels(known, plan, at_work, picture_bytes)
         if found is None:
             return Timing()
-        work = output_megapixels(plan) / lanes_at_work(plan, known[-1].lanes)
+        work = output_megapixels(plan) / at_work
         return Timing(start + work * found.value, found.error, "calibrated", len(known))
 
     def size_factor(self, plan: Plan) -> float | None:
@@ -120,13 +124,15 @@ class Calibration:
         return statistics.median(found) if len(found) >= _FEW else None
 
     def bytes_over_source(self, plan: Plan) -> float | None:
-        """Return what pictures of this encoder weighed over their sources'; None where no job has shown it."""
-        found = [
-            (one.byte_count - one.other_bytes) / one.source_bytes
-            for one in self.jobs()
-            if one.encoder == encoder_key(plan) and one.source_bytes
-        ]
-        return statistics.median(found) if found else None
+        """Return what pictures of this encoder weighed over their sources'; None where few jobs have shown it.
+
+        A median in which a job shorter than the plan counts for its part.
+        """
+        found = [one for one in self.jobs() if one.encoder == encoder_key(plan) and one.source_bytes]
+        if len(found) < _FEW:
+            return None
+        times = [max(0, one.byte_count - one.other_bytes) / one.source_bytes for one in found]
+        return weighted(times, [length_of(one, plan) for one in found], 0.5)
 
     def errors(self) -> Errors:
         """Return how right the last jobs' predictions were, of those that were measured or calibrated."""

@@ -76,6 +76,9 @@ _BY_PIXELS = 0.6
 """The power of the number of pixels that bytes grow with: larger pictures are smoother."""
 _MOST_BITS_A_PIXEL = {"libx264": 0.7, "libx265": 0.5, "libsvtav1": 0.45}
 """Twice what the hardest of those clips took: a hardly compressed source does not make its output larger."""
+_MOST_FROM_USUAL = 3.0
+"""How far finished jobs may move a rough size: theirs may have been sources of quite another kind, tiny ones or hardly
+compressed, and how a source was compressed is not remembered."""
 _CORE_SECONDS = {"libx264": 0.10, "libx265": 0.14, "libsvtav1": 0.09}
 """For a million output pixels with the default preset, all but the network: measured on a machine with AVX-512."""
 _PRESET_STEP = 1.6
@@ -88,17 +91,18 @@ _BYTES_A_PIXEL = {"libx264": 225, "libx265": 225, "libsvtav1": 300}
 so the peak memory of twenty jobs from 404x720 to 3840x2160 is met within 15 % (HEVC, H.264) and 30 % (AV1)."""
 
 
-def estimate_of(plan: Plan, calibration: Calibration, measured: Measured | None = None) -> Estimate:
+def estimate_of(plan: Plan, calibration: Calibration, measured: Measured | None = None, *, lanes: int = 1) -> Estimate:
     """Return what a job is expected to take.
 
     Args:
         plan: of the job.
         calibration: this machine's finished jobs.
         measured: what its own pieces showed, None where none were made (`calibration.measured` may know them).
+        lanes: that this job may have.
     """
     size = _measured_size(plan, calibration, measured) if measured else _rough_size(plan, calibration)
     picture = None if size.byte_count is None else max(0, size.byte_count - plan.samples.other_bytes - plan.padding)
-    timing = calibration.predict(plan, measured, picture)
+    timing = calibration.predict(plan, measured, picture, lanes=lanes)
     if timing.seconds is None:
         timing = _rough_time(plan, Choices(calibration.path.with_name("choices.json")))
     return Estimate(
@@ -165,14 +169,14 @@ def _rough_size(plan: Plan, calibration: Calibration) -> _Weight:
     source, codec = source_picture_bytes(plan), plan.encoder.codec
     if not source:
         return _Weight(None, None, "unknown")
-    times = calibration.bytes_over_source(plan)
-    if times is not None:
-        return _Weight(_within(plan, source * times), _ROUGH_ERROR, "rough")
     finer = 2 ** ((DEFAULTS[codec][0] - plan.encoder.crf) / _CRF_STEPS)
     larger = (plan.target.pixels / plan.source.size.pixels / 4) ** _BY_PIXELS
     most = _MOST_BITS_A_PIXEL.get(codec, _MOST_BITS_A_PIXEL["libx265"]) * output_megapixels(plan) * 1e6 / 8
-    usual = _TIMES_SOURCE.get(codec, _TIMES_SOURCE["libx265"]) * larger * source
-    return _Weight(_within(plan, min(usual, most) * finer), _ROUGH_ERROR, "rough")
+    usual = min(_TIMES_SOURCE.get(codec, _TIMES_SOURCE["libx265"]) * larger * source, most) * finer
+    times = calibration.bytes_over_source(plan)
+    if times is not None:  # this machine's sources may be others than the general ones, within reason
+        usual = min(max(source * times, usual / _MOST_FROM_USUAL), usual * _MOST_FROM_USUAL)
+    return _Weight(_within(plan, usual), _ROUGH_ERROR, "rough")
 
 
 def source_picture_bytes(plan: Plan) -> int:

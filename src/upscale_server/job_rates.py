@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from upscale_server.job_record import JobRecord
-from upscale_server.measured import lanes_at_work, output_megapixels
+from upscale_server.measured import output_megapixels
 from upscale_server.plan import Plan
 
 _LEAST_ERROR = 0.1
@@ -39,13 +39,13 @@ def _rate(job: JobRecord, work: float) -> float:
     return max(1e-9, (job.seconds or 0.0) - (job.start_seconds or 0.0)) * job.at_work / work
 
 
-def rate_of_pieces(jobs: Sequence[JobRecord], plan: Plan) -> Rate | None:
+def rate_of_pieces(jobs: Sequence[JobRecord], plan: Plan, at_work: float) -> Rate | None:
     """Return what whole jobs took of what their pieces said, once they had begun; None without a job."""
     rates = [_rate(one, one.frames * (one.piece_seconds or 0.0)) for one in jobs]
-    return _typical(jobs, rates, plan, _FEW_PIECES_ERROR)
+    return _typical(jobs, rates, _weights(jobs, plan, at_work), _FEW_PIECES_ERROR)
 
 
-def rate_of_pixels(jobs: Sequence[JobRecord], plan: Plan, picture_bytes: int | None) -> Rate | None:
+def rate_of_pixels(jobs: Sequence[JobRecord], plan: Plan, at_work: float, picture_bytes: int | None) -> Rate | None:
     """Return the seconds for a million output pixels, with what bits take beside where jobs show that.
 
     Measured with x265: 0.14 core seconds for a million pixels and 0.6 for a megabit, from the easiest clip to the
@@ -60,30 +60,44 @@ def rate_of_pixels(jobs: Sequence[JobRecord], plan: Plan, picture_bytes: int | N
         slope = max(0.0, statistics.median(slopes)) if slopes else 0.0
     expected = (picture_bytes or 0) * 8 / 1e6 / output_megapixels(plan)
     at_expected = [max(rate / 3, rate + slope * (expected - its)) for rate, its in zip(rates, bits, strict=True)]
-    return _typical(jobs, at_expected, plan, _FEW_ERROR)
+    return _typical(jobs, at_expected, _weights(jobs, plan, at_work), _FEW_ERROR)
 
 
-def _typical(jobs: Sequence[JobRecord], rates: Sequence[float], plan: Plan, error_of_few: float) -> Rate | None:
-    """Return the median of the jobs' rates in which the most alike count most; None without a job.
-
-    Frames of half or double the size count half, because the network's calls and the encoder's threads fill
-    differently; and so do jobs on half or double as many lanes, which take memory and caches from each other.
-    """
+def _typical(
+    jobs: Sequence[JobRecord], rates: Sequence[float], weights: Sequence[float], error_of_few: float
+) -> Rate | None:
+    """Return the median of the jobs' rates in which the most alike count most; None without a job."""
     if not jobs:
         return None
-    at_work = lanes_at_work(plan, jobs[-1].lanes)
-    weights = [_likeness(one.pixels / plan.target.pixels) * _likeness(one.at_work / at_work) for one in jobs]
-    value = _at(rates, weights, 0.5)
+    value = weighted(rates, weights, 0.5)
     if len(jobs) < _FEW:
         return Rate(value, error_of_few)
-    return Rate(value, max(_LEAST_ERROR, _at([abs(rate / value - 1) for rate in rates], weights, _MOST)))
+    return Rate(value, max(_LEAST_ERROR, weighted([abs(rate / value - 1) for rate in rates], weights, _MOST)))
+
+
+def _weights(jobs: Sequence[JobRecord], plan: Plan, at_work: float) -> list[float]:
+    """Return how much each job says about a plan that keeps so many lanes busy.
+
+    Frames of half or double the size count half, because the network's calls and the encoder's threads fill
+    differently; and so do jobs on half or double as many lanes, which take memory and caches from each other. A job
+    shorter than the plan counts for its part: its beginning and its end are in its rate.
+    """
+    return [
+        _likeness(one.pixels / plan.target.pixels) * _likeness(one.at_work / at_work) * length_of(one, plan)
+        for one in jobs
+    ]
+
+
+def length_of(job: JobRecord, plan: Plan) -> float:
+    """Return how much of a plan's length a job has, 1 at most; never nothing."""
+    return min(1.0, job.frames / max(1, plan.frame_count))
 
 
 def _likeness(ratio: float) -> float:
     return 1 / (1 + abs(math.log2(ratio)))
 
 
-def _at(values: Sequence[float], weights: Sequence[float], part: float) -> float:
+def weighted(values: Sequence[float], weights: Sequence[float], part: float) -> float:
     """Return the value below which lies a part of the weight."""
     in_order = sorted(zip(values, weights, strict=True))
     reached = 0.0

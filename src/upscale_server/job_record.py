@@ -6,7 +6,9 @@ A value only; whoever watches jobs makes it, and `calibration` keeps it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from upscale_server.models.remembered import is_count, is_figure
 
 Basis = Literal["measured", "calibrated", "rough", "unknown"]
 """Where a figure is from; `estimate` says what each means."""
@@ -20,6 +22,12 @@ class Predicted:
     byte_count: int | None = None
     seconds_basis: Basis = "unknown"
     byte_count_basis: Basis = "unknown"
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether these are figures and words that can be judged; what is read from a file may be anything."""
+        figures, words = (self.seconds, self.byte_count), (self.seconds_basis, self.byte_count_basis)
+        return all(one is None or is_figure(one) for one in figures) and all(one in get_args(Basis) for one in words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,21 @@ class JobRecord:
         try:
             known = {name: value for name, value in record.items() if name in names}
             found = cls(**{**known, "predicted": Predicted(**known["predicted"])})
-            needed = (found.pixels, found.frames, found.megapixels, found.byte_count, found.lanes, found.at_work)
-            further = (found.source_bytes, found.other_bytes, found.seconds, found.start_seconds, found.piece_seconds)
-            said = (found.piece_bytes, found.predicted.seconds, found.predicted.byte_count)
-            holds = min(needed) > 0 and all(one is None or one >= 0 for one in (*further, *said))
         except (KeyError, TypeError):
             return None
-        return found if holds else None
+        return found if found._holds and found.predicted.holds else None
+
+    @property
+    def _holds(self) -> bool:
+        words: tuple[object, ...] = (self.way, self.encoder)
+        counts = (self.pixels, self.frames, self.byte_count, self.lanes, self.source_bytes, self.other_bytes)
+        figures = (self.megapixels, self.at_work)
+        further = (self.seconds, self.start_seconds, self.piece_seconds, self.piece_bytes)
+        divisors = (self.pixels, self.megapixels, self.frames, self.byte_count, self.lanes, self.at_work)
+        return (
+            all(isinstance(one, str) for one in words)
+            and all(map(is_count, counts))
+            and all(map(is_figure, figures))
+            and all(one is None or is_figure(one) for one in further)
+            and all(divisors)
+        )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from upscale_server.models.remembered import is_count, is_figure
 from upscale_server.plan import Plan
 
 _NOT_THE_WORK = ("lanes", "batch", "decoder", "samples", "warnings", "padding")
@@ -33,13 +34,21 @@ class MeasuredPiece:
     seconds: float = 0.0
     timed_frames: int = 0
 
+    @property
+    def holds(self) -> bool:
+        """Tell whether these are figures that can be reckoned with; what is read from a file may be anything."""
+        counts = (self.frame_count, self.byte_count, self.lead_bytes, self.source_bytes, self.timed_frames)
+        return all(map(is_count, counts)) and is_figure(self.seconds) and self.frame_count > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The pieces of one source that went through model and encoder as its plan says, on one lane of `lanes`."""
+    """The pieces of one source that went through model and encoder as its plan says, one after the other on one lane.
+
+    How many lanes its job will have is another matter, and known only when it is asked for.
+    """
 
     pieces: tuple[MeasuredPiece, ...]
-    lanes: int = 1
 
     @property
     def seconds_per_frame(self) -> float | None:
@@ -52,18 +61,16 @@ class Measured:
 
     def as_record(self) -> dict[str, Any]:  # JSON values of many types
         """Return the pieces as plain JSON values."""
-        return {"pieces": [asdict(one) for one in self.pieces], "lanes": self.lanes}
+        return {"pieces": [asdict(one) for one in self.pieces]}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Measured | None:  # JSON values of many types
         """Return what a record holds, or None where it holds none."""
         try:
             pieces = tuple(MeasuredPiece(**one) for one in record["pieces"])
-            lanes = max(1, int(record["lanes"]))
-            holds = bool(pieces) and all(one.frame_count > 0 for one in pieces)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError):
             return None
-        return cls(pieces, lanes) if holds else None
+        return cls(pieces) if pieces and all(one.holds for one in pieces) else None
 
 
 def estimate_key(plan: Plan) -> str:

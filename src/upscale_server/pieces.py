@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from upscale_server.bystanders import Bystanders
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, SegmentDone, both
@@ -54,13 +55,14 @@ def _measured(plan: Plan, executor: Executor, work_dir: Path, observer: Observer
     try:
         work = WorkDir(folder, small.digest)
         for segment in small.segments:  # one after the other: each is timed
-            clock = _Clock()
+            clock, others = _Clock(), Bystanders()
             (done,) = executor.run(small, [segment], work, both(clock, observer))
-            made.append(_weighed(done, asked[segment.index].source_bytes, clock, timed=executor.alone))
+            timed = executor.alone and not others.disturbed
+            made.append(_weighed(done, asked[segment.index].source_bytes, clock, timed=timed))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     whole = tuple(one for one in made if one.frame_count)
-    return Measured(whole, executor.at_once) if whole else None
+    return Measured(whole) if whole else None
 
 
 def _weighed(done: Done, source_bytes: int, clock: _Clock, *, timed: bool) -> MeasuredPiece:

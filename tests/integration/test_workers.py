@@ -366,7 +366,7 @@ def test_two_jobs_share_two_lanes(two_lanes: Pool, plan: Plan, tmp_path: Path) -
 
 
 def test_pieces_are_measured_on_a_lane_and_weigh_the_same_as_here(two_lanes: Pool, plan: Plan, tmp_path: Path) -> None:
-    """The server's estimate is the command line's; it knows how many lanes a job would have."""
+    """The server's estimate is the command line's; how many lanes its job would have is asked apart."""
     with InProcess(lambda _plan, one: load(one.card)) as here:
         expected = measure_pieces(plan, here, tmp_path, ignore)
 
@@ -377,7 +377,7 @@ def test_pieces_are_measured_on_a_lane_and_weigh_the_same_as_here(two_lanes: Poo
     assert [(one.frame_count, one.byte_count, one.lead_bytes) for one in expected.pieces] == [
         (one.frame_count, one.byte_count, one.lead_bytes) for one in measured.pieces
     ]
-    assert (1, 2) == (expected.lanes, measured.lanes)
+    assert 2 == two_lanes.most_lanes(None)
     assert (measured.seconds_per_frame or 0) > 0
     assert [] == list(tmp_path.iterdir())
 

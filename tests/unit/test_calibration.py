@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.finished_jobs import job_of, measured_of
 from upscale_server.calibration import MOST_JOBS, Calibration, Judged
+from upscale_server.estimate import estimate_of
 from upscale_server.job_record import JobRecord, Predicted
 from upscale_server.measured import output_megapixels
 from upscale_server.media.types import Segment
@@ -126,17 +128,75 @@ def test_a_job_on_one_lane_says_what_four_lanes_take(calibration: Calibration, p
     calibration.learn(job_of(plan, lanes=4))
     five = replace(plan, segments=tuple(Segment(place, place, place + 1, place) for place in range(5)))
 
-    assert pytest.approx(1.0 + 9.0 * 2 / 5) == calibration.predict(five).seconds
+    assert pytest.approx(1.0 + 9.0 * 2 / 5) == calibration.predict(five, lanes=4).seconds
 
 
 def test_pieces_on_one_lane_say_what_four_lanes_take(calibration: Calibration, plan: Plan) -> None:
     """The pieces are made one after the other, on one lane of those that there are."""
-    measured = replace(measured_of((25, 900, 100), seconds=2.5), lanes=4)
+    measured = measured_of((25, 900, 100), seconds=2.5)
     four = replace(plan, segments=tuple(Segment(place, place, place + 1, place) for place in range(4)))
 
-    alone, together = (calibration.predict(one, measured).seconds or 0.0 for one in (plan, four))
+    alone, together = (calibration.predict(one, measured, lanes=4).seconds or 0.0 for one in (plan, four))
 
     assert pytest.approx((alone - 0.5) / 4) == together - 0.5
+
+
+def test_a_job_on_one_lane_between_others_does_not_move_the_time_on_eight(calibration: Calibration, plan: Plan) -> None:
+    """The command line and the other tasks of a server have other lanes than this job."""
+    many = replace(plan, segments=tuple(Segment(place, place, place + 1, place) for place in range(8)))
+    for _ in range(5):
+        calibration.learn(job_of(many, lanes=8, at_work=8.0))
+    calm = calibration.predict(many, lanes=8)
+
+    calibration.learn(job_of(many, seconds=73.0, lanes=1, at_work=1.0))
+
+    assert (pytest.approx(10.0), calm.error) == (calm.seconds, calibration.predict(many, lanes=8).error)
+    assert pytest.approx(10.0) == calibration.predict(many, lanes=8).seconds
+    assert pytest.approx(73.0) == calibration.predict(many, lanes=1).seconds
+
+
+def test_short_jobs_do_not_outvote_a_long_one(calibration: Calibration, plan: Plan) -> None:
+    """Three jobs of three frames are mostly beginning and end."""
+    calibration.learn(job_of(plan))
+    for _ in range(3):
+        few = {"frames": 3, "megapixels": 3 * plan.target.pixels / 1e6}
+        calibration.learn(job_of(plan, **few))
+
+    assert pytest.approx(10.0) == calibration.predict(plan).seconds
+
+
+_DAMAGE: list[tuple[str, object]] = [
+    *(("job", (name, value)) for name in ("byte_count", "lanes", "pixels", "frames", "source_bytes", "other_bytes")
+      for value in (math.inf, "x", None, 1.5, True, -1, 10**400)),
+    *(("job", (name, value)) for name in ("seconds", "start_seconds", "piece_seconds", "piece_bytes", "at_work",
+                                                "megapixels")
+      for value in (math.inf, math.nan, "x", -1.0, 1e-300, 1e300, True, [])),
+    *(("job", (name, value)) for name in ("way", "encoder") for value in (None, 3, {})),
+    *(("job", ("predicted", {name: value})) for name in ("seconds", "byte_count", "seconds_basis")
+      for value in (math.inf, "x", [])),
+    *(("pieces", (name, value)) for name in ("frame_count", "byte_count", "lead_bytes", "source_bytes", "timed_frames")
+      for value in (math.inf, "x", None, 1.5, -1, 10**400)),
+    *(("pieces", ("seconds", value)) for value in (math.inf, math.nan, "x", None, -1.0, 1e-300, 1e300)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "damage"), _DAMAGE)
+def test_a_damaged_figure_is_passed_over(
+    calibration: Calibration, plan: Plan, kind: str, damage: tuple[str, object]
+) -> None:
+    """A wrong type, infinity, or a number that nothing measures: as if it had never been kept."""
+    calibration.learn(job_of(plan, piece_seconds=0.1, piece_bytes=1000))
+    calibration.keep_measured(plan, measured_of((25, 900, 100), seconds=2.5))
+    records = json.loads(calibration.path.read_text())
+    (record,) = (found for key, found in records.items() if key.startswith(kind))
+    (record["pieces"][0] if kind == "pieces" else record).update([damage])
+    calibration.path.write_text(json.dumps(records))
+
+    measured = calibration.measured(plan)
+
+    assert [] == calibration.jobs() if kind == "job" else measured is None
+    assert (estimate_of(plan, calibration, measured).seconds or 0.0) < 1e6
+    assert calibration.errors().seconds.count <= 1
 
 
 def test_errors_are_medians_of_earnest_predictions(calibration: Calibration, plan: Plan) -> None:

@@ -112,14 +112,46 @@ def test_without_pieces_the_size_is_rough_and_says_so(plan: Plan, calibration: C
 def test_finished_jobs_show_how_an_encoder_goes_with_this_machines_sources(
     plan: Plan, calibration: Calibration
 ) -> None:
-    """A picture weighed five times its source's; still a rough figure, but our own."""
-    calibration.learn(job_of(plan, byte_count=5000, source_bytes=1000))
+    """Pictures weighed twice what is usual from such a source; still a rough figure, but our own."""
+    before = estimate_of(plan, calibration).byte_count or 0
+    picture = plan.source.byte_count - plan.samples.other_bytes
+    for _ in range(3):
+        calibration.learn(job_of(plan, byte_count=2 * (before - plan.samples.other_bytes), source_bytes=picture))
 
     estimate = estimate_of(plan, calibration)
 
-    picture = plan.source.byte_count - plan.samples.other_bytes
-    assert 5 * picture + plan.samples.other_bytes == estimate.byte_count
+    assert 2 * (before - plan.samples.other_bytes) + plan.samples.other_bytes == pytest.approx(
+        estimate.byte_count, abs=2
+    )
     assert "rough" == estimate.basis.byte_count
+
+
+@pytest.mark.parametrize("times", [500, 1 / 500], ids=["tiny sources", "hardly compressed ones"])
+def test_odd_jobs_do_not_decide_a_rough_size(plan: Plan, calibration: Calibration, times: float) -> None:
+    """One or two say nothing; more of them move it by a factor of three at most."""
+    before = (estimate_of(plan, calibration).byte_count or 0) - plan.samples.other_bytes
+    odd = job_of(plan, byte_count=round(10**6 * times), source_bytes=10**6)
+
+    sizes = []
+    for _ in range(3):
+        calibration.learn(odd)
+        sizes.append((estimate_of(plan, calibration).byte_count or 0) - plan.samples.other_bytes)
+
+    assert [before, before] == sizes[:2]
+    assert pytest.approx(before * 3 if times > 1 else before / 3, abs=2) == sizes[2]  # whole bytes
+
+
+def test_short_odd_jobs_do_not_outvote_a_long_one(plan: Plan, calibration: Calibration) -> None:
+    """A job of three frames is one keyframe."""
+    before = (estimate_of(plan, calibration).byte_count or 0) - plan.samples.other_bytes
+    picture = plan.source.byte_count - plan.samples.other_bytes
+    calibration.learn(job_of(plan, byte_count=before, source_bytes=picture))
+    for _ in range(3):
+        calibration.learn(job_of(plan, frames=3, byte_count=10**8, source_bytes=10**6))
+
+    after = (estimate_of(plan, calibration).byte_count or 0) - plan.samples.other_bytes
+
+    assert pytest.approx(before, abs=2) == after  # whole bytes
 
 
 def test_a_network_that_was_never_timed_has_no_time(bundled_clip: Path, calibration: Calibration) -> None:

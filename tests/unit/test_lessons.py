@@ -9,9 +9,12 @@ import pytest
 
 from tests.support.finished_jobs import measured_of
 from upscale_server.audit import Audit
+from upscale_server.bystanders import Bystanders, Spent
 from upscale_server.calibration import Calibration
 from upscale_server.events import FramesDone
+from upscale_server.job_record import Predicted
 from upscale_server.lessons import Lesson
+from upscale_server.media.types import Segment
 from upscale_server.pipeline import Result
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
@@ -36,10 +39,16 @@ class Job:
     folder: Path
     calibration: Calibration = field(init=False)
     clock: Clock = field(default_factory=Clock)
+    lanes: int = 1
+    others: float = 0.0
 
     def __post_init__(self) -> None:
         self.calibration = Calibration.in_folder(self.folder)
-        self.lesson = Lesson(self.plan, self.calibration, self.clock)
+        self.lesson = Lesson(self.plan, self.calibration, self.lanes, self.clock, self.watch)
+
+    def watch(self) -> Bystanders:
+        """Watch a machine of two cores on which `others` cores are taken by others, and the rest by the job."""
+        return Bystanders(lambda: Spent(self.clock.now * (2 - self.others), self.clock.now * 2, 2), self.clock)
 
     def result(self, **values: object) -> Result:
         """Do the work."""
@@ -93,9 +102,9 @@ def test_the_report_holds_what_was_said_before(plan: Plan, tmp_path: Path) -> No
 
 def test_a_job_teaches_how_many_lanes_it_kept_busy(plan: Plan, tmp_path: Path) -> None:
     """Its one segment kept one of four."""
-    job = Job(plan, tmp_path)
+    job = Job(plan, tmp_path, lanes=4)
 
-    job.lesson.end(job.result(), alone=True, lanes=4)
+    job.lesson.end(job.result(), alone=True)
 
     (learned,) = job.calibration.jobs()
     assert (4, 1.0) == (learned.lanes, learned.at_work)
@@ -113,6 +122,52 @@ def test_a_job_that_was_disturbed_teaches_its_size_alone(job: Job, values: dict[
     (learned,) = job.calibration.jobs()
     assert (None, None, 70_000) == (learned.seconds, learned.start_seconds, learned.byte_count)
     assert 10.0 == told["actual"]["seconds"]
+
+
+@pytest.mark.parametrize(("others", "seconds"), [(0.25, 10.0), (0.35, None)], ids=["hardly busy", "busy"])
+def test_a_job_beside_other_programs_teaches_its_size_alone(
+    plan: Plan, tmp_path: Path, others: float, seconds: float | None
+) -> None:
+    """The command line shares the machine with whatever else runs there: 15 % of two cores are let pass."""
+    job = Job(plan, tmp_path, others=others)
+
+    told = job.lesson.end(job.result(), alone=True)
+
+    (learned,) = job.calibration.jobs()
+    assert (seconds, 70_000) == (learned.seconds, learned.byte_count)
+    assert 10.0 == told["actual"]["seconds"]
+
+
+def test_a_job_is_predicted_for_the_lanes_that_it_has(plan: Plan, tmp_path: Path) -> None:
+    """Two segments on two lanes take half of what they take on one."""
+    two = replace(plan, segments=tuple(Segment(place, place, place + 1, place) for place in range(2)))
+    Calibration.in_folder(tmp_path).keep_measured(two, measured_of((25, 24_000, 1000), seconds=5.0))
+
+    one_lane, two_lanes = (Job(two, tmp_path, lanes=lanes).lesson.predicted.seconds or 0.0 for lanes in (1, 2))
+
+    assert pytest.approx((one_lane - 0.5) / 2, abs=0.1) == two_lanes - 0.5  # both are told in tenths
+
+
+def test_a_prediction_that_fails_costs_no_job(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with what was remembered, the job begins, and nothing was predicted."""
+    monkeypatch.setattr(Calibration, "measured", _broken)
+
+    job = Job(plan, tmp_path)
+
+    assert Predicted() == job.lesson.predicted
+    assert 70_000 == job.lesson.end(job.result(), alone=True)["actual"]["byte_count"]
+
+
+def test_a_lesson_that_cannot_be_learned_loses_no_result(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is done by then; it is told what it took."""
+    monkeypatch.setattr(Calibration, "learn", _broken)
+
+    assert {"seconds": 10.0, "byte_count": 70_000} == job.lesson.end(job.result(), alone=True)["actual"]
+
+
+def _broken(*_given: object) -> None:
+    message = "a damaged file"
+    raise TypeError(message)
 
 
 def test_a_job_done_by_another_plan_teaches_nothing(job: Job) -> None:

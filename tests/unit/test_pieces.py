@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from upscale_server import bystanders
+from upscale_server.bystanders import Spent
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import Canceled, OutOfMemory
 from upscale_server.events import Event, FramesDone, Observer, PhaseStarted, ignore
@@ -86,6 +89,20 @@ def test_pieces_made_beside_other_work_have_no_time(plan: Plan, tmp_path: Path) 
     assert measured is not None
     assert measured.seconds_per_frame is None
     assert all(one.byte_count for one in measured.pieces)
+
+
+def test_pieces_made_on_a_busy_machine_have_no_time(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other programs, which no executor knows of, took the processor meanwhile."""
+    looks = itertools.count(step=1000)
+    monkeypatch.setattr(bystanders, "spent_now", lambda: Spent(0.0, float(next(looks)), 1))
+
+    with Here() as executor:
+        measured = measure_pieces(plan, executor, tmp_path, ignore)
+
+    assert measured is not None
+    assert measured.seconds_per_frame is None
 
 
 def test_a_stop_ends_the_measuring_and_leaves_nothing(plan: Plan, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _upscale_all(run: _Run, wish: Wish, settings: Settings) -> None:
     with InProcess(load, choices.points) as executor:
         run_each(
             jobs,
-            lambda job: _upscale(job, Lesson(plan(job), calibration), executor, run),
+            lambda job: _upscale(job, Lesson(plan(job), calibration, executor.at_once), executor, run),
             lambda job: str(job.source),
             as_json=run.as_json,
             kept=kept,
@@ -173,7 +173,7 @@ def _upscale(job: Job, lesson: Lesson, executor: InProcess, run: _Run) -> None:
         with _work_folder(root, plan.digest, root_is_ours=run.work_dir is None) as work:
             result = upscale_video(plan, executor, work, both(lesson, both(watcher, log_event)))
             seconds = time.monotonic() - started
-            learned = lesson.end(result, alone=executor.alone, lanes=executor.at_once)
+            learned = lesson.end(result, alone=executor.alone)
             move_into_place(result.path, job.output)
         try:
             quality = (

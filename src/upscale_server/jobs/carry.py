@@ -140,7 +140,8 @@ def _decide(one: Carried, source: Path, wish: Wish) -> Plan:
 def _make(one: Carried, source: Path, plan: Plan) -> Ready:
     """Upscale, join and audit; the work never outlasts the deadline when Lanczos can still keep it."""
     deadline, fallback = Deadline(one.job.asked.deadline, plan, one.turns.crowd), ""
-    lesson = Lesson(plan, Calibration.in_folder(one.parts.settings.state_dir))
+    lanes = one.parts.lanes.executor(one.job.asked.task, one.hold.stop).at_once
+    lesson = Lesson(plan, Calibration.in_folder(one.parts.settings.state_dir), lanes)
     if plan.model == FALLBACK_MODEL:  # asked for, or an earlier attempt fell back
         deadline = deadline.none()
         fallback = DEADLINE if wish_of(one.job, one.parts.settings).model != FALLBACK_MODEL else ""
@@ -188,7 +189,7 @@ def _run(one: Carried, plan: Plan, deadline: Deadline, lesson: Lesson) -> tuple[
             get_logger().info("job_made_smaller", detail=err.detail, crf=again.encoder.crf)
             plan = again
         else:
-            return plan, result, lesson.end(result, alone=executor.alone, lanes=executor.at_once)
+            return plan, result, lesson.end(result, alone=executor.alone)
         one.parts.store.keep_plan(one.hold.claim, plan.as_record())
 
 

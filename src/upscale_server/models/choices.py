@@ -12,7 +12,7 @@ from typing import Any
 
 from upscale_server.models.engine_builds import EngineBuilds
 from upscale_server.models.engine_cache import EngineCache
-from upscale_server.models.remembered import Remembered
+from upscale_server.models.remembered import Remembered, is_figure
 from upscale_server.models.working_point import WorkingPoint
 
 
@@ -52,8 +52,8 @@ class Choices:
             one["seconds"] / one["pixels"] * 1e6
             for record in self._file.all().values()
             if (record.get("model"), record.get("scale")) == (model, scale)
-            for one in record.get("measured", ())
-            if (one["engine"], one["precision"]) == (way.engine, way.precision) and not one["fault"] and one["pixels"]
+            for one in _measured_in(record)
+            if (one.get("engine"), one.get("precision")) == (way.engine, way.precision) and not one.get("fault")
         ]
         return min(found, default=None)
 
@@ -66,6 +66,14 @@ class Choices:
     def remember(self, key: str, chosen: Candidate, facts: dict[str, Any]) -> None:  # JSON values of many types
         """Keep a choice, and beside it the facts it was made from, for the person who reads the file."""
         self._file.put(key, {"engine": chosen.engine, "precision": chosen.precision, **facts})
+
+
+def _measured_in(record: dict[str, Any]) -> list[dict[str, Any]]:  # JSON values of many types
+    """Return what was measured, as far as it can be reckoned with: the file may have been written by anybody."""
+    found = record.get("measured")
+    every = found if isinstance(found, list) else []
+    known = [one for one in every if isinstance(one, dict)]
+    return [one for one in known if all(is_figure(one.get(name)) for name in ("seconds", "pixels")) and one["pixels"]]
 
 
 def builds_beside(path: Path) -> EngineBuilds:

@@ -16,6 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_LEAST, _MOST = 1e-9, 1e15
+"""Seconds, bytes and pixels lie between; what does not is a damaged file, and would make sums that cannot be held."""
+
+
+def is_figure(value: object) -> bool:
+    """Tell whether a remembered value is a number that can be reckoned with: zero, or within all that is measured."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == 0 or _LEAST <= value <= _MOST
+
+
+def is_count(value: object) -> bool:
+    """Tell whether a remembered value is a whole number that can be reckoned with."""
+    return isinstance(value, int) and is_figure(value)
+
 
 class Remembered:
     """Records by key in one file."""
@@ -77,6 +92,6 @@ class Remembered:
     def _all(self) -> dict[str, Any]:
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}

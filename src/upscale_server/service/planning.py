@@ -66,7 +66,7 @@ class Planning:
             SourceError and its kinds, BadRequest and its kinds, ModelsNotLoaded: as a job would fail with.
         """
         plan, calibration = self._planned(source, asked, stop), self._calibration
-        return self._estimated(plan, calibration.measured(plan))
+        return self._estimated(plan, calibration.measured(plan), asked.task)
 
     def measure(self, source: KeptSource, asked: Asked, stop: Stop) -> Planned:
         """Plan a job of a source and run three one-second pieces of it through model and encoder.
@@ -95,10 +95,11 @@ class Planning:
                     measured = measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
             except Canceled:
                 _check(stop)
-                return replace(self._estimated(plan, self._calibration.measured(plan)), warnings=(_LATE,))
+                known = self._calibration.measured(plan)
+                return replace(self._estimated(plan, known, asked.task), warnings=(_LATE,))
         if measured is not None:
             self._calibration.keep_measured(plan, measured)
-        return self._estimated(plan, measured)
+        return self._estimated(plan, measured, asked.task)
 
     @property
     def _calibration(self) -> Calibration:
@@ -108,8 +109,9 @@ class Planning:
         with called(source):
             return self._pool.plan(source.path, wish_for(asked, self._settings), limits_of(self._settings), stop)
 
-    def _estimated(self, plan: Plan, measured: Measured | None) -> Planned:
-        return Planned(plan, estimate_of(plan, self._calibration, measured), self._device_of(plan))
+    def _estimated(self, plan: Plan, measured: Measured | None, task: str | None) -> Planned:
+        estimate = estimate_of(plan, self._calibration, measured, lanes=self._pool.most_lanes(task))
+        return Planned(plan, estimate, self._device_of(plan))
 
     def _device_of(self, plan: Plan) -> str:
         if plan.engine in CLASSICAL:

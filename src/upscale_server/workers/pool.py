@@ -161,10 +161,11 @@ class Pool:
 
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""
-        lanes, most = (lambda: self._ready_for(stop)[0]), (lambda: self._most_lanes(task))
+        lanes, most = (lambda: self._ready_for(stop)[0]), (lambda: self.most_lanes(task))
         return JobExecutor(lanes, self._desk, most, stop, self._company)
 
-    def _most_lanes(self, task: str | None) -> int:
+    def most_lanes(self, task: str | None) -> int:
+        """Return how many lanes one job of a task may have; one before the number is known."""
         most = self.task_lanes()
         return max(1, most[task] if task in most else max(most.values()))
 

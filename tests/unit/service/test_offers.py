@@ -109,3 +109,25 @@ def test_added_models_are_told_by_their_cards(tmp_path: Path) -> None:
 def test_the_servers_own_model_is_the_default(tmp_path: Path, asked: str, default: str) -> None:
     """What an operator set is what a job without a wish gets."""
     assert [default] == [one.name for one in offered(tmp_path, model_path=asked).values() if one.default]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "a text",
+        {"openvino": 1},
+        ["a text"],
+        [{}],
+        [measured("openvino", 0.1) | {"seconds": "x"}],
+        [measured("openvino", 0.1) | {"seconds": float("inf")}],
+        [measured("openvino", 0.1) | {"pixels": 0}],
+        [measured("openvino", 0.1) | {"pixels": None}],
+    ],
+    ids=["text", "one record", "list of texts", "empty record", "text for time", "infinite", "no pixels", "no number"],
+)
+def test_a_damaged_measurement_is_passed_over(tmp_path: Path, found: object) -> None:
+    """The file may have been written by anybody; models are offered without a speed then."""
+    facts = {"model": "fast", "scale": 2, "measured": found}
+    Choices(tmp_path / "choices.json").remember("a", Candidate("openvino", "f32"), facts)
+
+    assert offered(tmp_path)["fast"].seconds_per_megapixel is None

@@ -24,6 +24,7 @@ from tests.support.killing import wait_until
 from tests.support.served import LookingPool, Served, finish_next, serving, settings_in
 from upscale_server.calibration import Calibration
 from upscale_server.errors import Canceled, DiskFull, UpscaleError
+from upscale_server.estimate import Estimate, estimate_of
 from upscale_server.events import Event, FramesDone
 from upscale_server.jobs.folder import sources_folder
 from upscale_server.jobs.turns import LAST
@@ -54,6 +55,12 @@ class MeasuringPool(LookingPool):
     plans: dict[tuple[int, Wish], Plan] = field(default_factory=dict)
     fault: UpscaleError | None = None
     asked_to_stop: Stop | None = None
+    lanes: int = 1
+
+    def most_lanes(self, task: str | None) -> int:
+        """Return as many lanes as the test wants jobs to have."""
+        del task
+        return self.lanes
 
     @property
     def is_left(self) -> bool:
@@ -177,6 +184,27 @@ def test_measuring_runs_pieces_of_this_very_source(served: Served, pool: Measuri
     folder = sources_folder(served.service.settings.state_dir / "video" / "temp") / source
     assert {"source", "source.json"} >= {path.name for path in folder.iterdir() if path.is_file()}
     assert [] == list(folder.rglob("segment*"))
+
+
+def test_the_time_is_for_the_lanes_that_the_job_will_have(
+    served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With measuring and without; pieces are made on one lane, whatever a job gets."""
+    asked: list[int] = []
+
+    def noting(*given: Any, lanes: int) -> Estimate:  # noqa: ANN401 - handed on
+        asked.append(lanes)
+        return estimate_of(*given, lanes=lanes)
+
+    monkeypatch.setattr(planning, "estimate_of", noting)
+    pool.gate.set()
+    pool.lanes = 3
+    source = source_in(served, clip)
+
+    planned(served, source_id=source, measure=True).raise_for_status()
+    planned(served, source_id=source).raise_for_status()
+
+    assert [3, 3] == asked
 
 
 def test_one_caller_measures_at_a_time(served: Served, pool: MeasuringPool, clip: bytes) -> None:
