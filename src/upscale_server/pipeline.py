@@ -166,7 +166,7 @@ def finish_video(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Obse
         report = with_subnet_rules(report, plan, path, frame_count)
     if report.only_coarse and is_squeezed(plan, path):
         raise OutputTooLarge.no_smaller(path.stat().st_size, report.faults)
-    if not report.ok:
+    if not report.ok and not (plan.profile == "preview" and report.only_coarse):  # it is for looking at, and shows it
         raise AuditFailed(f"the output does not hold what was promised: {report.faults}", hint=f"it is kept at {path}")
     return Finished(path, report)
 
@@ -200,8 +200,9 @@ def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: 
         write = spent.calling("encode", writer.write)
         for larger, again in upscaled:
             for frame in larger:
-                write(_as_encoded(plan, frame))
-                show(frame)
+                encoded = _as_encoded(plan, frame)
+                write(encoded)
+                show(encoded)
             redone += _tell_of(again, observer)
             observer(FramesDone(len(larger)))
         times = tuple(writer.finish())

@@ -69,6 +69,7 @@ class BeforeView(Shape):
     name: Literal["before"]
     url: str
     quality: QualityView | None = Field(description="of bicubic, in a self-test")
+    quality_fault: dict[str, Any] | None = Field(description="why it could not be measured")
 
 
 class ItemView(Shape):
@@ -77,11 +78,15 @@ class ItemView(Shape):
     model: str
     state: Literal["queued", "running", "succeeded", "failed"]
     url: str | None
-    fps: float | None = Field(description="frames upscaled and encoded in a second once the model is loaded")
+    fps: float | None = Field(
+        description="frames upscaled and encoded in a second once the model is loaded, of the part that is shown where "
+        "`crop` is set; on one lane, which jobs may have slowed down"
+    )
     seconds: float | None
     byte_count: int | None
-    fault: dict[str, Any] | None
+    fault: dict[str, Any] | None = Field(description="of a side that failed")
     quality: QualityView | None
+    quality_fault: dict[str, Any] | None = Field(description="why a side that is there could not be measured")
 
 
 class MadeView(Shape):

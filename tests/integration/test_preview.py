@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -20,11 +21,13 @@ from tests.support.clips import CASES
 from tests.support.inspect_media import contents_of
 from tests.support.kernels import resampled
 from tests.support.tiny_models import Form
+from upscale_server import pipeline
+from upscale_server.audit import Audit, Rule
 from upscale_server.cli.estimating import Estimating
 from upscale_server.cli.loading import load_pass
-from upscale_server.errors import BadRequest, ModelMissing, SourceError, UpscaleError
+from upscale_server.errors import AuditFailed, BadRequest, ModelMissing, SourceError, UpscaleError
 from upscale_server.estimate import Bases, Estimate
-from upscale_server.events import ignore
+from upscale_server.events import Warned, ignore
 from upscale_server.jobs.preview_studio import ServerStudio
 from upscale_server.media.types import Size
 from upscale_server.preview import Asked, Candidate, LocalStudio, Preview, make_preview, making, self_test
@@ -171,7 +174,61 @@ def test_a_model_that_cannot_be_measured_keeps_its_picture(
     found = _last(asked, studio, tmp_path / "out")
 
     assert ("succeeded", None) == (found.items[0].state, found.best)
-    assert "libvmaf" in str(found.items[0].fault)
+    assert found.items[0].fault is None
+    assert "libvmaf" in str(found.items[0].quality_fault)
+
+
+def test_a_self_test_that_cannot_begin_takes_no_side_away(
+    tmp_path: Path, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there stays, and a warning says why nothing was measured."""
+
+    def fail(*_: object) -> None:
+        raise UpscaleError("two processes died of it")
+
+    monkeypatch.setattr("upscale_server.preview.studio.write_excerpt", fail)
+    asked = Asked(_clip(tmp_path), Wish(), _models("lanczos"), 0.0, 0.2, self_test=True)
+
+    found = _last(asked, studio, tmp_path / "out")
+
+    assert ["succeeded"] * 2 == [one.state for one in (found.before, *found.items)]
+    assert (None, None) == (found.self_test, found.best)
+    assert "two processes died of it" in dict(found.warnings)["not_tested"]
+    assert ["before.mp4", "lanczos.mp4"] == sorted(one.name for one in (tmp_path / "out").iterdir())
+
+
+def test_a_preview_is_held_by_its_frames_and_not_by_its_colours(
+    tmp_path: Path, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far colours are from the source's is a promise of the job; a picture to look at shows it."""
+    far = Rule("chroma, a part of a frame", ok=False, expected="at most 24", found="29")
+    lost = Rule("frame count", ok=False, expected="5", found="4")
+    real = pipeline.audit
+    for rule in (far, lost):
+
+        def broken(*given: object, rule: Rule = rule) -> Audit:
+            report = real(*given)  # type: ignore[arg-type]
+            return replace(report, rules=(*report.rules, rule))
+
+        monkeypatch.setattr(pipeline, "audit", broken)
+        asked = Asked(_clip(tmp_path), Wish(), _models("lanczos"), 0.0, 0.2)
+        if rule is far:
+            assert "succeeded" == _last(asked, studio, tmp_path / "out").items[0].state
+        else:
+            with pytest.raises(AuditFailed):
+                _last(asked, studio, tmp_path / "lost")
+
+
+def test_warnings_are_said_by_the_preview_and_not_by_each_side(tmp_path: Path, studio: LocalStudio) -> None:
+    """Of the events that go by none is a warning: three sides would say each one three times."""
+    told: list[object] = []
+    asked = Asked(_clip(tmp_path), Wish(scale=2), _models("lanczos"), 0.0, 0.2, self_test=True)
+
+    *_, found = make_preview(asked, studio, tmp_path / "out", told.append)
+
+    assert found.before.plan is not None
+    assert found.before.plan.warnings, "there is something to say"
+    assert [] == [one for one in told if isinstance(one, Warned)]
 
 
 def test_without_models_the_one_that_the_plan_takes_is_shown(tmp_path: Path, studio: LocalStudio) -> None:
@@ -384,6 +441,18 @@ def test_command_takes_the_time_of_the_whole_from_what_this_machine_knows(
     assert 150 / new["frames_per_second"] == pytest.approx(new["whole_video"]["seconds"])
     assert {"seconds": 65.0, "basis": "calibrated", "error": 0.12} == found["whole_video"]
     assert "1:05 ± 12% (calibrated)" in shown.stdout
+
+
+def test_command_reckons_the_whole_from_the_part_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a picture of 96x64 a quarter is shown: all of it takes four times as long for each frame."""
+    monkeypatch.setattr(making, "MOST", Size(96, 64))
+    clip = _clip(tmp_path)
+
+    new = run_here("preview", clip, "-o", tmp_path / "out", "--model", "lanczos", "--seconds", "0.5",
+                   "--scale", "2", "--json").report["items"][0]  # fmt: skip
+
+    assert "preview" == new["whole_video"]["basis"]
+    assert 4 * 50 / new["frames_per_second"] == pytest.approx(new["whole_video"]["seconds"])
 
 
 def test_command_shows_a_table_with_the_winner(bundled_clip: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import cast
 
 import av
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.clip_spec import Clip, Picture
+from tests.support.clip_spec import BT709_FULL, Clip, Picture
 from tests.support.clip_writer import write_clip
 from upscale_server.checkpoint import WorkDir
 from upscale_server.errors import UpscaleError
@@ -90,6 +91,30 @@ def test_plan_knows_where_its_segments_begin_and_end(plan: Plan) -> None:
     assert plan.end_pts is not None
     assert 7 + TIMES[-1] < plan.end_pts <= 7 + TIMES[-1] + 42
     assert [one.end for one in ticks[:-1]] == [one.start for one in ticks[1:]]
+
+
+def test_copy_has_the_levels_of_what_is_encoded(tmp_path: Path) -> None:
+    """A profile that narrows the range narrows its copy, too: both files say and mean the same."""
+    picture = Picture(frame_count=4, colour=BT709_FULL)
+    source = write_clip(Clip(pictures=(picture,)), tmp_path / "clip.mp4")
+    subnet = make_plan(source, Wish(model="lanczos", profile="subnet", scale=2, preset="ultrafast", threads=1))
+    assert 1 == subnet.spec.colour.range
+
+    run(subnet, work_in(tmp_path, subnet, tmp_path / "proxies"))
+
+    work = work_in(tmp_path, subnet)
+    encoded, copy = (levels_of(path) for path in (work.segment_path(0), copy_path(tmp_path / "proxies", 0)))
+    # x264 moves single levels; 255 levels in place of 219 are sixteen apart at both ends
+    assert list(encoded) == pytest.approx(list(copy), abs=4)
+
+
+def levels_of(path: Path) -> tuple[float, float]:
+    """Return how dark and how bright a file's first frame is, a hundredth of its samples aside."""
+    with av.open(str(path)) as file:
+        luma = next(file.decode(video=0)).to_ndarray()
+    rows = luma.shape[0] * 2 // 3
+    dark, bright = np.percentile(luma[:rows], (1, 99))
+    return float(dark), float(bright)
 
 
 def test_result_has_the_same_bytes_with_and_without_copies(plan: Plan, tmp_path: Path) -> None:

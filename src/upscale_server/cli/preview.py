@@ -151,7 +151,7 @@ def _whole(asked: Asked, shown: Shown, made: Preview, settings: Settings) -> Who
     from upscale_server.plan import make_plan
     from upscale_server.preview import named
 
-    here = Whole(made.whole_frames / shown.fps if shown.fps else None, "preview")
+    here = Whole(made.whole_seconds(shown.fps) if shown.fps else None, "preview")
     if shown.plan is None:
         return here
     wish = replace(asked.wish, model=named(shown.plan))
@@ -184,6 +184,8 @@ def _tell(run: _Run, made: Preview, wholes: Mapping[str, Whole], *, as_json: boo
     for one in (made.before, *made.items):
         if one.fault is not None:
             talk.fail(one.fault, about=one.name)
+        if one.quality_fault is not None:
+            talk.warn("not_measured", f"{one.name}: {one.quality_fault}")
     if as_json:
         record = record_of(run.folder, made, wholes)
         talk.result_json({"source": str(run.asked.source), **record, "strip": str(run.folder / STRIP)})

@@ -64,6 +64,7 @@ def _side(folder: Path, one: Shown, whole: Whole | None) -> dict[str, Any]:  # J
         "frames_per_second": one.fps,
         "whole_video": record(whole),
         "quality": record(one.quality),
+        "quality_fault": None if one.quality_fault is None else one.quality_fault.as_record(),
         "fault": None if one.fault is None else one.fault.as_record(),
     }
 

@@ -99,6 +99,7 @@ def _side(one: Shown) -> dict[str, Any]:  # JSON values
         "seconds": one.seconds,
         "byte_count": one.byte_count,
         "fault": None if one.fault is None else one.fault.as_record(),
+        "quality_fault": None if one.quality_fault is None else one.quality_fault.as_record(),
         "quality": None
         if found is None
         else {"psnr_y": found.psnr_y, "ssim": found.ssim, "vmaf": found.vmaf, "flicker": found.flicker},

@@ -200,6 +200,7 @@ def _planned(
         crop=crop,
         self_test=test,
         warnings=tuple(dict.fromkeys(warnings)),
+        part=1.0 if area is None else area.size.pixels / whole.source.size.pixels,
     )
 
 

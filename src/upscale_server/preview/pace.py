@@ -27,6 +27,8 @@ class Pace:
         match event:
             case PhaseStarted(phase, _):
                 self._upscaling = phase == "upscale"
+                if self._upscaling:  # begun again in less precision: what was made and loaded before does not count
+                    self._first, self._frames = None, 0
             case FramesDone(count) if self._upscaling:
                 self._frames += count
                 self._last = self._clock()

@@ -52,18 +52,24 @@ def planned_test(first: Plan) -> tuple[SelfTest | None, list[tuple[str, str]]]:
 def run_self_test(preview: Preview, studio: Studio, folder: Path, observer: Observer) -> Iterator[Preview]:
     """Restore and measure one side after the other; yield the preview with each number, and at last with the best.
 
-    Raises:
-        SourceError and its kinds: the source no longer decodes.
+    What goes wrong here is told and takes no side away: they are there already.
     """
     test, plan = preview.self_test, preview.before.plan
     if test is None or plan is None:
         return
     reference, smaller = folder / "reference.mp4", folder / "smaller.mp4"
-    with naming_write_faults(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     whole = Excerpt(plan.source, plan.segments[0], _area(plan.source.size, test.scale), "yuv420p")
-    studio.write_excerpt(whole, reference, observer)
-    studio.write_excerpt(replace(whole, shrink=test.scale), smaller, observer)
+    try:
+        with naming_write_faults(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        studio.write_excerpt(whole, reference, observer)
+        studio.write_excerpt(replace(whole, shrink=test.scale), smaller, observer)
+    except FATAL:
+        raise
+    except UpscaleError as err:
+        warnings = (*preview.warnings, ("not_tested", f"the original could not be made smaller: {err}"))
+        yield replace(preview, self_test=None, warnings=warnings)
+        return
     for shown in (preview.before, *preview.items):
         if shown.plan is None:
             continue
@@ -76,7 +82,7 @@ def run_self_test(preview: Preview, studio: Studio, folder: Path, observer: Obse
         except FATAL:
             raise
         except UpscaleError as err:
-            preview = preview.with_shown(replace(shown, fault=err))
+            preview = preview.with_shown(replace(shown, quality_fault=err))
         else:
             preview = preview.with_shown(replace(shown, quality=quality))
         shutil.rmtree(folder / shown.name, ignore_errors=True)

@@ -79,7 +79,8 @@ class Crop:
 class Shown:
     """One side of the comparison: its file and what making it took; `quality` is against the original.
 
-    `fps` are the frames upscaled and encoded in a second once the model is loaded, None for fewer than two batches.
+    `fps` are the frames upscaled and encoded in a second once the model is loaded, None for fewer than two batches; of
+    the part that is shown. `quality_fault` says why a side that is there could not be measured.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Shown:
     byte_count: int | None = None
     fault: UpscaleError | None = None
     quality: Quality | None = None
+    quality_fault: UpscaleError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Preview:
     """A preview as far as it is; all files are of one size and show their frames at `frame_times`, from 0.
 
     `size` is that of the files, `frame_count` what is planned until the first file is there. `whole_frames` are those
-    of the whole video.
+    of the whole video, `part` is the share of each of its pictures that is shown.
     """
 
     size: Size
@@ -132,6 +134,11 @@ class Preview:
     crop: Crop | None = None
     self_test: SelfTest | None = None
     warnings: tuple[tuple[str, str], ...] = ()
+    part: float = 1.0
+
+    def whole_seconds(self, fps: float) -> float:
+        """Return how long the whole video takes at the speed of what is shown."""
+        return self.whole_frames / (fps * self.part)
 
     def with_shown(self, shown: Shown) -> Preview:
         """Return the preview with another state of one of its sides."""

@@ -46,7 +46,9 @@ def _progress(kept: KeptPreview) -> MadeView:
 
 
 def _before(kept: KeptPreview, side: Mapping[str, Any]) -> BeforeView:
-    return BeforeView(name="before", url=_url(kept, side["file"]), quality=_quality(side))
+    return BeforeView(
+        name="before", url=_url(kept, side["file"]), quality=_quality(side), quality_fault=side.get("quality_fault"),
+    )  # fmt: skip
 
 
 def _item(kept: KeptPreview, side: Mapping[str, Any]) -> ItemView:
@@ -58,6 +60,7 @@ def _item(kept: KeptPreview, side: Mapping[str, Any]) -> ItemView:
         seconds=side["seconds"],
         byte_count=side["byte_count"],
         fault=side["fault"],
+        quality_fault=side.get("quality_fault"),  # absent in notes of an earlier version
         quality=_quality(side),
     )
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from upscale_server.errors import UpscaleError
+from upscale_server.media import proxy
 from upscale_server.media.encoders import VideoSpec
 from upscale_server.media.proxy import ProxyWriter, Ticks, mime_of, proxy_size
 from upscale_server.media.types import Colour, Frame, Hdr, Plane, Size
@@ -278,3 +279,20 @@ def test_copies_are_the_same_on_every_run(tmp_path: Path) -> None:
     first.mkdir(), second.mkdir()
 
     assert written(first, spec_of()).read_bytes() == written(second, spec_of()).read_bytes()
+
+
+def test_a_copy_keeps_its_rate_and_can_be_sought(tmp_path: Path) -> None:
+    """Noise, which x264 would give many times as much: ten seconds within the bound, a keyframe every two of them."""
+    spec = VideoSpec(Size(640, 360), Fraction(1, 25), Fraction(25), None, (), BT709, Hdr())
+    chance = np.random.default_rng(7)
+    writer = ProxyWriter(tmp_path / "copy.mp4", tmp_path / "copy.jpg", spec, UNKNOWN)
+    for pts in range(250):
+        planes = tuple(chance.integers(16, 236, shape, np.uint8) for shape in ((360, 640), (180, 320), (180, 320)))
+        writer.write(Frame(planes, "yuv420p", pts, spec.time_base))
+    assert writer.finish(last_duration=1)
+
+    # x264 may use its buffer of two seconds beside the rate, and noise is at its limit of quantizers.
+    assert proxy.MOST_BITS_PER_SECOND * 12 * 1.5 >= 8 * (tmp_path / "copy.mp4").stat().st_size
+    with av.open(str(tmp_path / "copy.mp4")) as file:
+        keys = [packet.pts * packet.time_base for packet in file.demux(video=0) if packet.size and packet.is_keyframe]
+    assert [0, 2, 4, 6, 8] == keys

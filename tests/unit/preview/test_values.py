@@ -101,6 +101,21 @@ def test_speed_leaves_the_first_frames_out() -> None:
     assert 4.0 == pace.seconds
 
 
+def test_speed_is_that_of_the_try_that_was_carried_out() -> None:
+    """Ten seconds of a try that memory ended, and loading again, are none of the 10 frames a second that it makes."""
+    now = iter([0.0, 2.0, 10.0, 13.0, 14.0, 15.0])
+    pace = Pace(lambda: next(now))
+
+    for _ in range(2):
+        pace(PhaseStarted("upscale", 30))
+        for _ in range(2):
+            pace(FramesDone(10))
+    pace(FramesDone(10))
+
+    assert 10.0 == pace.frames_per_second
+    assert 15.0 == pace.seconds
+
+
 def test_speed_of_one_batch_is_not_known() -> None:
     """Where loading and working cannot be told apart, no figure is made up."""
     now = iter([0.0, 2.0])

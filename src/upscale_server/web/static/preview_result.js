@@ -38,14 +38,14 @@ function compared(side, url, view) {
     label: isBefore ? "Before (bicubic)" : side.model,
     kind: "video",
     blobUrl: url,
-    facts: facts(side),
+    facts: facts(side, view.crop),
   };
 }
 
-/** Return what is told of a side; a line that no side has stays out of the table. */
-function facts({ fps, seconds, byte_count: size, quality }) {
+/** Return what is told of a side; a line that no side has stays out of the table. A part's speed is not the whole's. */
+function facts({ fps, seconds, byte_count: size, quality }, crop) {
   const known = {};
-  if (fps) known.Speed = `${rounded(fps)} fps`;
+  if (fps && !crop) known.Speed = `${rounded(fps)} fps`;
   if (seconds) known.Time = duration(seconds);
   if (size) known.Size = bytes(size);
   return { ...known, ...qualityFacts(quality) };
@@ -62,6 +62,9 @@ function notices(view) {
   const failed = view.items.filter((item) => item.fault);
   return [
     ...failed.map((item) => el("li", { class: "notice notice--bad note" }, sentence(`${item.model}: ${item.fault.detail}`))),
+    ...view.items
+      .filter((item) => item.quality_fault)
+      .map((item) => el("li", { class: "notice notice--warning note" }, sentence(`${item.model}: ${item.quality_fault.detail}`))),
     ...view.warnings.map((one) => el("li", { class: "notice notice--warning note" }, sentence(one.detail))),
   ];
 }
