@@ -29,7 +29,9 @@ def disk_checks(settings: Settings) -> Iterator[Check]:
     yield tried("state folder", lambda: writable("state folder", settings.state_dir, "UPSCALE_STATE_DIR"))
     yield tried("permissions", lambda: permissions_check(settings.state_dir))
     yield tried("unfinished work", lambda: writable("unfinished work", folders.temp, "UPSCALE_TEMP_DIR"))
-    yield tried("free disk here", lambda: _room("free disk here", Path.cwd(), "cd /a/larger/disk"))
+    yield tried(
+        "free disk here", lambda: _room("free disk here", Path.cwd(), "begin in a folder on a larger disk"), "cd"
+    )
     yield _room_of("free disk for unfinished work", folders.temp, "UPSCALE_TEMP_DIR")
     if settings.storage.kind == "local":
         yield _room_of("free disk for results", folders.output, "UPSCALE_OUTPUT_DIR")
@@ -67,20 +69,20 @@ def writable(name: str, folder: Path, variable: str) -> Check:
             return Check(name, "ok", str(folder) if above == folder else f"{folder} (made when it is needed)")
     except OSError as err:
         reason = (err.strerror or str(err)).lower()
-        advice = f"set {variable} to a folder of yours"
+        advice = f"set {variable} to a folder of yours, also in the server's unit or container"
         return Check(
             name, "broken", f"{folder} is not writable: {reason}", advice, f'export {variable}="$HOME/upscale-server"'
         )
 
 
 def _room_of(name: str, folder: Path, variable: str) -> Check:
-    return tried(name, lambda: _room(name, folder, f"export {variable}=/a/larger/disk"))
+    return tried(name, lambda: _room(name, folder, f"set {variable} to a folder on a larger disk"))
 
 
-def _room(name: str, folder: Path, fix: str) -> Check:
+def _room(name: str, folder: Path, way_out: str) -> Check:
     above = next(path for path in (folder, *folder.parents) if path.is_dir())
     free = shutil.disk_usage(above).free / 1e9
     found = f"{free:.1f} GB in {folder}"
     if free < _LITTLE_SPACE_GB:
-        return Check(name, "warning", found, "long videos may not fit", fix)
+        return Check(name, "warning", found, f"long videos may not fit; {way_out}", "df -h")
     return Check(name, "ok", found)

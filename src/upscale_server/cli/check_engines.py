@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from upscale_server.cli.checks import Check, tried
+from upscale_server.cli.checks import REINSTALL, Check, tried
 
 if TYPE_CHECKING:
     from upscale_server.models.select import Measured
@@ -25,7 +25,7 @@ def engine_checks() -> Iterator[Check]:
     yield tried("OpenVINO and device", _openvino, "pip install --force-reinstall openvino")
     yield tried("ONNX Runtime", onnxruntime_check, "pip install --force-reinstall 'upscale-server[onnxruntime]'")
     yield tried("torch", torch_check, "pip install --force-reinstall 'upscale-server[torch]'")
-    yield tried("default model", _default_model)
+    yield tried("default model", _default_model, REINSTALL)
     yield from _each_engine()
 
 

@@ -5,7 +5,7 @@ A server of ours that runs is asked how it is; nothing is started, and what is s
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Iterator
 
 from upscale_server.cli.check_database import database_check
@@ -14,8 +14,6 @@ from upscale_server.cli.check_ports import PORTS, port_check
 from upscale_server.cli.checks import Check, tried
 from upscale_server.errors import StorageError
 from upscale_server.settings import Settings
-
-_VARIABLE = re.compile(r"UPSCALE_STORAGE__[A-Z0-9_]+")
 
 
 def server_checks(settings: Settings) -> Iterator[Check]:
@@ -27,7 +25,7 @@ def server_checks(settings: Settings) -> Iterator[Check]:
 
 
 def store_check(settings: Settings) -> Check:
-    """Write, read and remove a small object; of a bucket, fetch it by a signed link, too."""
+    """Write, read and remove a small object; of a bucket, try a signed link to it, too."""
     name = "store of results"
     from upscale_server.service import folders_of
 
@@ -41,20 +39,20 @@ def store_check(settings: Settings) -> Check:
         S3Store(settings.storage).check()
     except StorageError as err:
         return Check(name, "broken", err.detail, err.hint or "", _mended(settings, err))
-    return Check(
-        name, "ok", f"bucket {s3.bucket} at {s3.endpoint or 'AWS'}: written, fetched by a signed link, removed"
-    )
+    where = f"bucket {s3.bucket} at {s3.endpoint or 'AWS'}"
+    return Check(name, "ok", f"{where}: written, read and removed; a signed link is not refused")
 
 
 def _mended(settings: Settings, error: StorageError) -> str:
-    """Return the command for what a store answered; most often it is a setting that the hint names."""
+    """Return the command for what a store answered; where a setting is wrong, one that shows what it should be."""
     hint, s3 = error.hint or "", settings.storage.s3
+    bucket, at = shlex.quote(s3.bucket), f" --endpoint-url {shlex.quote(s3.endpoint)}" if s3.endpoint else ""
     if "NoSuchBucket" in error.detail:
-        at = f" --endpoint-url {s3.endpoint}" if s3.endpoint else ""
-        return f"aws s3 mb s3://{s3.bucket}{at}"
+        return f"aws s3 mb s3://{bucket}{at}"
     if "NTP" in hint:
         return "sudo timedatectl set-ntp true"
     if "AWS_CA_BUNDLE" in hint:
-        return "export AWS_CA_BUNDLE=/etc/ssl/certs/your-authority.pem"
-    named = _VARIABLE.search(hint)
-    return f"export {named[0] if named else 'UPSCALE_STORAGE__S3__ENDPOINT'}=..."
+        return "export AWS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt"
+    if "UPSCALE_STORAGE__S3__REGION" in hint:
+        return f"aws s3api get-bucket-location --bucket {bucket}{at}"
+    return f"aws s3 ls s3://{bucket}{at}"

@@ -20,7 +20,10 @@ REINSTALL = "pip install --force-reinstall upscale-server"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was tried; `advice` says what to know of it, `fix` is a command for a shell."""
+    """One thing that was tried; `advice` says what to know of it, `fix` is a command for a shell.
+
+    Where nothing is known that mends it, `fix` is a command that shows more, or empty: a wrong one is worse than none.
+    """
 
     name: str
     verdict: Verdict
@@ -29,19 +32,21 @@ class Check:
     fix: str = ""
 
 
-def tried(name: str, check: Callable[[], Check], fix: str = REINSTALL) -> Check:
+def tried(name: str, check: Callable[[], Check], fix: str = "") -> Check:
     """Run a check; one that fails is a finding, not the end.
 
     Args:
         name: of the check, for one that fails.
         check: gives the finding.
-        fix: mends a failure that does not say itself how.
+        fix: mends a failure that does not say itself how; what cannot be imported is installed again in any case.
     """
     try:
         return check()
     except UpscaleError as err:
         hint = err.hint or ""
         return Check(name, "broken", err.detail, hint, hint if hint.startswith("pip install ") else fix)
+    except ImportError as err:
+        return Check(name, "broken", f"{type(err).__name__}: {err}", fix=fix or REINSTALL)
     except Exception as err:  # noqa: BLE001 - whatever a broken machine does, the other checks are told of
         return Check(name, "broken", f"{type(err).__name__}: {err}", fix=fix)
 

@@ -1,6 +1,6 @@
 """`upscale doctor`: what this machine can really do, found by trying it.
 
-Nothing is repaired; each thing that is wrong comes with the one command that mends it. What is tried stands in the
+Nothing is repaired; each thing that is wrong comes with a command. What is tried stands in the
 modules `check_...`.
 """
 
@@ -29,27 +29,33 @@ from upscale_server.settings import Settings
 if TYPE_CHECKING:
     from upscale_server.calibration import Judged
 
+_JUDGED_AFTER, _MOST_OFF = 10, 0.15
+"""Estimates are promised to be within this part of the truth, in the median, once so many jobs were finished."""
+_NAME_WIDTH = 30
+"""As long as the longest name; engines of others may be longer."""
+
 
 def doctor(context: typer.Context, as_json: options.Json = False) -> None:
     """Try what this machine can do: codecs, engines, disks, ports, the store and the database.
 
-    Each thing that is wrong comes with one command that mends it.
+    Each thing that is wrong comes with one command that mends it, or that shows more where a person must choose.
     """
-    checks = list(_checks(session_of(context).settings))
+    checks = []
+    for check in _checks(session_of(context).settings):
+        checks.append(check)
+        if not as_json:  # at once: what hangs, or takes the process with it, is what comes after the last line
+            _tell(check)
+    sound = all(check.verdict != "broken" for check in checks)
     if as_json:
-        ok = all(check.verdict != "broken" for check in checks)
-        talk.result_json({"ok": ok, "checks": [asdict(check) for check in checks]})
-    else:
-        talk.result_table("", ("", "check", "found"), [(one.verdict, one.name, one.found) for one in checks])
-        for one in checks:
-            _advise(one)
-    if any(check.verdict == "broken" for check in checks):
+        talk.result_json({"ok": sound, "checks": [asdict(check) for check in checks]})
+    if not sound:
         raise typer.Exit(ModelMissing.exit_code)  # what is wrong is this machine, not the request and not the program
 
 
-def _advise(check: Check) -> None:
+def _tell(check: Check) -> None:
+    talk.result(f"{check.verdict:<8} {check.name:<{_NAME_WIDTH}} {check.found}")
     if check.advice or check.fix:
-        talk.say(f"{check.name}: {check.advice or check.found}")
+        talk.say(f"  {check.name}: {check.advice or check.found}")
     if check.fix:
         talk.say(f"  fix: {check.fix}")
 
@@ -72,7 +78,15 @@ def _estimates(state_dir: Path) -> Check:
     found = Calibration.in_folder(state_dir).errors()
     if not found.seconds.count and not found.byte_count.count:
         return Check("estimates", "ok", "no finished job yet had a measured or calibrated prediction")
-    return Check("estimates", "ok", f"time {_judged_text(found.seconds)}, size {_judged_text(found.byte_count)}")
+    told = f"time {_judged_text(found.seconds)}, size {_judged_text(found.byte_count)}"
+    if _is_off(found.seconds) or _is_off(found.byte_count):
+        advice = "others at work make times uncertain; `upscale plan --measure VIDEO` measures the video itself"
+        return Check("estimates", "warning", told, advice)
+    return Check("estimates", "ok", told)
+
+
+def _is_off(judged: Judged) -> bool:
+    return judged.median is not None and judged.count >= _JUDGED_AFTER and judged.median > _MOST_OFF
 
 
 def _judged_text(judged: Judged) -> str:

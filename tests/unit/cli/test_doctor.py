@@ -13,7 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.served import settings_in
-from upscale_server.cli import check_codecs, check_disks, check_engines, check_servers
+from upscale_server.calibration import Calibration, Errors, Judged
+from upscale_server.cli import check_codecs, check_disks, check_engines, check_servers, doctor
 from upscale_server.cli.checks import Check, tried
 from upscale_server.cli.main import run
 from upscale_server.errors import MissingExtra, StorageError
@@ -77,6 +78,26 @@ def test_people_are_told_one_command(
     assert '  fix: export UPSCALE_STATE_DIR="$HOME/upscale-server"' in said.err.splitlines()
 
 
+def test_each_check_is_told_before_the_next_one_begins(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one hangs or takes the process with it, what was found before is on the screen."""
+    seen: list[str] = []
+
+    def two_checks(_settings: Settings) -> Iterator[Check]:
+        yield Check("first", "warning", "a finding", fix="a command")
+        said = capfd.readouterr()
+        seen.extend([said.out, said.err])
+        yield Check("second", "ok", "")
+
+    monkeypatch.setattr(doctor, "_checks", two_checks)
+
+    run(["doctor"])
+
+    assert ["warning", "first", "a", "finding"] == seen[0].split()
+    assert "  fix: a command" in seen[1].splitlines()
+
+
 def test_check_that_fails_itself_is_a_finding() -> None:
     """Whatever a broken machine does, the other checks are told of; an extra's own command counts more than ours."""
 
@@ -92,6 +113,34 @@ def test_check_that_fails_itself_is_a_finding() -> None:
         one.verdict, one.found, one.fix
     )  # fmt: skip
     assert ("broken", "pip install 'upscale-server[s3]'") == (other.verdict, other.fix)
+
+
+@pytest.mark.parametrize(
+    ("fault", "fix"),
+    [
+        (ImportError("no module"), "pip install --force-reinstall upscale-server"),
+        (FileNotFoundError(2, "the working directory is gone"), ""),
+        (StorageError("the database is away"), ""),
+    ],
+)
+def test_what_an_installation_does_not_mend_is_not_told_to_be_installed(fault: Exception, fix: str) -> None:
+    """A wrong command costs more than none: the machine is the same after it, and the hour is gone."""
+
+    def fails() -> Check:
+        raise fault
+
+    assert ("broken", fix) == ((found := tried("anything", fails)).verdict, found.fix)
+
+
+@pytest.mark.parametrize(("count", "off", "verdict"), [(10, 0.16, "warning"), (9, 3.0, "ok"), (50, 0.15, "ok")])
+def test_estimates_that_are_far_off_are_found(
+    count: int, off: float, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ten jobs the median is within 15 %, or something is wrong with this machine's quiet."""
+    errors = Errors(seconds=Judged(off, count), byte_count=Judged(None, 0))
+    monkeypatch.setattr(Calibration, "errors", lambda _self: errors)
+
+    assert verdict == doctor._estimates(tmp_path).verdict
 
 
 # ----------------------------------------------------------------------------------------------- codecs and engines
@@ -174,11 +223,14 @@ def test_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     checks = {one.name: one for one in check_disks.disk_checks(settings_in(tmp_path / "state"))}
 
-    assert {"free disk for unfinished work": "export UPSCALE_TEMP_DIR=/a/larger/disk",
-            "free disk for results": "export UPSCALE_OUTPUT_DIR=/a/larger/disk",
-            "free disk here": "cd /a/larger/disk"} == {
-        name: one.fix for name, one in checks.items() if one.verdict == "warning"
-    }  # fmt: skip
+    low = {
+        name: one.advice.removeprefix("long videos may not fit; ")
+        for name, one in checks.items()
+        if (one.verdict, one.fix) == ("warning", "df -h")
+    }
+    assert {"free disk for unfinished work": "set UPSCALE_TEMP_DIR to a folder on a larger disk",
+            "free disk for results": "set UPSCALE_OUTPUT_DIR to a folder on a larger disk",
+            "free disk here": "begin in a folder on a larger disk"} == low  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -234,10 +286,14 @@ def test_folder_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.Mon
             "create the bucket",
             "aws s3 mb s3://films --endpoint-url http://127.0.0.1:9",
         ),
-        ("the store answered 403", "look at UPSCALE_STORAGE__S3__REGION: it", "export UPSCALE_STORAGE__S3__REGION=..."),
+        (
+            "the store answered 403",
+            "look at UPSCALE_STORAGE__S3__REGION: it",
+            "aws s3api get-bucket-location --bucket films --endpoint-url http://127.0.0.1:9",
+        ),
         ("the store answered RequestTimeTooSkewed", "set them by NTP", "sudo timedatectl set-ntp true"),
-        ("no valid certificate", "set AWS_CA_BUNDLE to it", "export AWS_CA_BUNDLE=/etc/ssl/certs/your-authority.pem"),
-        ("it does not give back what was written", None, "export UPSCALE_STORAGE__S3__ENDPOINT=..."),
+        ("no valid certificate", "set AWS_CA_BUNDLE to it", "export AWS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt"),
+        ("it does not give back what was written", None, "aws s3 ls s3://films --endpoint-url http://127.0.0.1:9"),
     ],
 )
 def test_store_that_refuses_is_found(
@@ -262,5 +318,5 @@ def test_store_that_is_away_is_found(tmp_path: Path) -> None:
 
     found = check_servers.store_check(with_s3(settings_in(tmp_path)))
 
-    assert ("broken", "export UPSCALE_STORAGE__S3__ENDPOINT=...") == (found.verdict, found.fix)
+    assert ("broken", "aws s3 ls s3://films --endpoint-url http://127.0.0.1:9") == (found.verdict, found.fix)
     assert "cannot be reached" in found.found
