@@ -166,7 +166,8 @@ class Janitor:
         taken = {Path(job.asked.source.location).name for job in self._wanting()} if old else set()
         # Asked again: a job that changed its state while the pages were read may have been on none of them.
         taken |= {Path(job.asked.source.location).name for job in self._wanting()} if old else set()
-        untaken = [path for path in old if path.name not in taken]
+        # A job that cannot be read, perhaps by this release alone, may want any of them.
+        untaken = [path for path in old if path.name not in taken and not self._parts.store.has_unreadable]
         for path in untaken:
             path.unlink(missing_ok=True)
         return len(untaken)

@@ -51,6 +51,17 @@ class JobReader:
         self._database = database
         self._unreadable: set[str] = set()
 
+    @property
+    def has_unreadable(self) -> bool:
+        """Tell whether a job was left out since the start: who removes what no job wants knows that too little then."""
+        return bool(self._unreadable)
+
+    def submitted(self, key_id: str, idempotency_key: str) -> Job | None:
+        """Return the job that was stored for a key and an Idempotency-Key."""
+        same = (jobs.c.key_id == key_id, jobs.c.idempotency_key == idempotency_key)
+        with self._database.reading() as connection:
+            return next(iter(self._readable(connection.execute(select(jobs).where(*same)))), None)
+
     def close(self) -> None:
         """Close the database; safe to call twice."""
         self._database.close()

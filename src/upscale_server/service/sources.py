@@ -136,7 +136,7 @@ class Sources:
             DiskFull, StorageError: it lies on another disk than uploads and cannot be copied.
         """
         source = self._kept.get(source_id, owner)
-        path = self._uploads / secrets.token_hex(16)
+        path = self._uploads / f"{source.id}-{secrets.token_hex(16)}"  # so that a job tells what it was made from
         self._kept.lend(source, path)
         try:
             yield Lent(path, source)
@@ -174,6 +174,11 @@ class Sources:
             raise
         get_logger().info("source_kept", source_id=source.id, bytes=source.byte_count, codec=source.facts["codec"])
         return source
+
+
+def is_from_source(location: str, source_id: str) -> bool:
+    """Tell whether a path was lent from a source, which may have gone since."""
+    return Path(location).name.startswith(f"{source_id}-")
 
 
 @contextmanager

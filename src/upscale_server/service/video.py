@@ -171,6 +171,10 @@ class VideoService:
         self._runner.wake()
         return taken
 
+    def submitted(self, owner: str, idempotency_key: str) -> Job | None:
+        """Return the job that was handed in with an Idempotency-Key, None where none was."""
+        return self._store.submitted(owner, idempotency_key)
+
     def job(self, job_id: str, owner: str = "") -> Job:
         """Return a job.
 

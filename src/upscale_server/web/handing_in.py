@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from upscale_server.errors import BadRequest, WrongContentType
-from upscale_server.jobs.codec import digest_of_asked
+from upscale_server.errors import BadRequest, Conflict, NotFound, WrongContentType
+from upscale_server.jobs.codec import digest_of_asked, untold
 from upscale_server.jobs.job import Asked, Job, Source
 from upscale_server.service import VideoService
+from upscale_server.service.sources import is_from_source
 from upscale_server.web.asking import asked_by_body, asked_by_fields, check_one_source, idempotent, result_name
 from upscale_server.web.bodies import checked, json_in
 from upscale_server.web.faults import checked_by, shorten
@@ -64,6 +65,32 @@ def _of_address(request: Request, service: VideoService, body: NewJobBody) -> Jo
 
 
 def _of_source(request: Request, service: VideoService, body: NewJobBody) -> Job:
+    try:
+        return _of_kept_source(request, service, body)
+    except NotFound:
+        known = _handed_in_before(request, service, body)
+        if known is None:
+            raise
+        return known
+
+
+def _handed_in_before(request: Request, service: VideoService, body: NewJobBody) -> Job | None:
+    """Return the job of the same request, whose source has gone since: its sender may never have got an answer."""
+    key, owner = request.headers.get("idempotency-key"), owner_of(request)
+    known = None if key is None else service.submitted(owner, key)
+    if known is None or not is_from_source(known.asked.source.location, body.source_id or ""):
+        return None
+    again = asked_by_fields(body, service.model_names(), known.asked.source, known.asked.file_name)
+    # The deadline counts from the moment of asking, and of a receiver's address not all is kept for ever.
+    if untold(replace(again, deadline=known.asked.deadline)) != untold(known.asked):
+        raise Conflict(
+            f"Idempotency-Key was used for another request, which became job {known.id}",
+            hint="use a new key for a new request",
+        )
+    return known
+
+
+def _of_kept_source(request: Request, service: VideoService, body: NewJobBody) -> Job:
     with service.sources.lent(body.source_id or "", owner_of(request)) as lent:
         place, name = Source("upload", str(lent.path)), result_name(lent.source.file_name)
         asked = asked_by_fields(body, service.model_names(), place, name)

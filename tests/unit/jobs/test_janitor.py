@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.job_parts import LocalLanes, Shelf, asked_of, parts_in
 from upscale_server.errors import StorageError
@@ -21,6 +22,7 @@ from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Asked, Job, NewJob, Outcome, Source, State
 from upscale_server.jobs.kept_sources import KeptSources, Known
 from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.tables import jobs
 from upscale_server.server_settings import Jobs, Storage
 
 DAY = 86_400
@@ -238,6 +240,21 @@ def test_uploads_that_no_job_took_go(parts: Parts) -> None:
     sweep(parts)
 
     assert (False, True, True) == (untaken.exists(), taken.exists(), young.exists())
+
+
+def test_an_upload_stays_where_a_job_cannot_be_read(parts: Parts) -> None:
+    """The job may be another release's, which still wants it."""
+    upload = uploads_folder(parts.temp_dir) / "sent"
+    upload.parent.mkdir(parents=True)
+    upload.write_bytes(b"x")
+    os.utime(upload, (1, 1))
+    job = parts.store.add(NewJob(Asked(Source("upload", str(upload)))), 100)
+    with parts.store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(asked=["no job"]))
+
+    sweep(parts)
+
+    assert upload.exists()
 
 
 def test_a_source_that_was_just_lent_is_a_young_upload(parts: Parts, tmp_path: Path) -> None:

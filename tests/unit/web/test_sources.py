@@ -12,14 +12,17 @@ import httpx
 import pytest
 from PIL import Image
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from tests.support.bad_source import BadSource
 from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
 from tests.support.killing import wait_until
 from tests.support.served import LookingPool, Served, finish_next, serving, settings_in
+from upscale_server.jobs.codec import to_record, untold
 from upscale_server.jobs.folder import sources_folder
-from upscale_server.server_settings import Fetch, Sources
+from upscale_server.jobs.tables import jobs
+from upscale_server.server_settings import Fetch, Sources, Webhooks
 from upscale_server.service import VideoService
 from upscale_server.web import uploads
 
@@ -330,6 +333,29 @@ def test_a_repeated_job_of_a_source_is_one_job(served: Served, clip: bytes) -> N
     assert [202, 202, 409, 202] == [reply.status_code for reply in (*replies, upload)]
     assert 1 == len({reply.json()["id"] for reply in (*replies[:2], upload)})
     assert 1 == len(waiting(served))
+
+
+def test_a_repeated_job_is_found_when_its_source_has_gone(tmp_path: Path, clip: bytes) -> None:
+    """Who lost the first answer hands nothing in twice; another request under the same key is refused."""
+    settings = settings_in(tmp_path, webhooks=Webhooks(secret=SecretStr("a shared secret")))
+    with serving(VideoService(settings, LookingPool())) as served:
+        source = sent(served, clip).json()["id"]
+        key = {"Idempotency-Key": "once"}
+        body = {"source_id": source, "scale": 4, "webhook_url": "http://127.0.0.1/told?token=1"}
+        first = served.client.post("/v1/jobs", json=body, headers=key).json()["id"]
+        served.client.delete(f"/v1/sources/{source}")
+        with served.service._store._database.writing() as connection:  # as when its receiver has been told
+            asked = to_record(untold(served.service.job(first).asked))
+            connection.execute(update(jobs).where(jobs.c.id == first).values(asked=asked))
+
+        again = served.client.post("/v1/jobs", json=body, headers=key)
+        other = [
+            served.client.post("/v1/jobs", json=changed, headers=headers).status_code
+            for changed, headers in (({**body, "scale": 2}, key), ({**body, "source_id": "0" * 32}, key), (body, {}))
+        ]
+
+    assert (202, first) == (again.status_code, again.json()["id"])
+    assert [409, 404, 404] == other
 
 
 @pytest.mark.parametrize(
