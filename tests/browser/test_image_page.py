@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from pydantic import SecretStr
 
 from tests.browser.conftest import Visits
@@ -31,6 +31,39 @@ PASTE = """([name, kind, content]) => {
   carried.items.add(new File([bytes], name, { type: kind }));
   document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: carried, bubbles: true }));
 }"""
+SLOW_BEFORE = """import { beforeOf as made } from "./image_before.js?itself";
+let isFirst = true;
+export async function beforeOf(source, factor, signal) {
+  if (isFirst) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  isFirst = false;
+  return made(source, factor, signal);
+}"""
+"""JavaScript: the module that enlarges the source, which at first takes until it is canceled."""
+LIVING = """
+window.living = { addresses: new Set(), bitmaps: 0, decoded: 0 };
+const { createObjectURL, revokeObjectURL } = URL;
+URL.createObjectURL = (blob) => {
+  const address = createObjectURL.call(URL, blob);
+  window.living.addresses.add(address);
+  return address;
+};
+URL.revokeObjectURL = (address) => {
+  window.living.addresses.delete(address);
+  revokeObjectURL.call(URL, address);
+};
+const decode = window.createImageBitmap;
+window.createImageBitmap = async (...given) => {
+  const bitmap = await decode(...given);
+  window.living.bitmaps += 1;
+  window.living.decoded += 1;
+  return bitmap;
+};
+const { close } = ImageBitmap.prototype;
+ImageBitmap.prototype.close = function () {
+  window.living.bitmaps -= 1;
+  close.call(this);
+};"""
+"""JavaScript: counts the addresses of blobs and the decoded pictures that nobody has let go."""
 LAYER = """async (view, place) => {
   const layer = view.shadowRoot.querySelectorAll("img.layer")[place];
   await layer.decode();
@@ -64,9 +97,26 @@ def give(page: Page, *pictures: tuple[str, bytes]) -> None:
 
 def card(page: Page, name: str) -> Locator:
     """Return a picture's card when it has ended."""
-    found = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name, exact=True))
-    expect(found.get_by_role("button", name="Remove")).to_be_visible()
+    found = listed(page, name)
+    expect(found.get_by_role("button", name="Again", exact=True)).to_be_visible()
     return found
+
+
+def listed(page: Page, name: str) -> Locator:
+    """Return a picture's card, however far it is."""
+    return page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
+def prepared(visits: Visits, server: ImagesServed) -> Page:
+    """Return a page that has not been opened yet, so that its scripts can be watched."""
+    page = visits.open("about:blank")
+    visits.hosts.add(server.url.removeprefix("http://"))
+    return page
+
+
+def offered(found: Locator) -> list[str]:
+    """Return what a card offers now."""
+    return found.locator(".picture-actions > :not([hidden])").all_inner_texts()
 
 
 def seen(view: Locator, place: int) -> Image.Image:
@@ -316,6 +366,124 @@ def test_a_picture_on_its_way_is_canceled(visits: Visits, server: ImagesServed) 
     page.get_by_role("button", name="Again").click()
 
     expect(card(page, "cat.png")).to_contain_text("32 × 24 → 64 × 48")
+
+
+def test_waiting_pictures_that_are_canceled_or_removed_are_never_sent(visits: Visits, server: ImagesServed) -> None:
+    """Two run at once; of the three behind them only the one that was left alone is sent, though all others ended."""
+    page = visited(visits, server)
+    held: list[Route] = []
+    page.route("**/upscale?*", lambda route: held.append(route), times=2)  # noqa: PLW0108 - playwright takes no builtin
+    sent = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+
+    give(page, *((f"{number}.png", picture_file()) for number in range(1, 6)))
+    canceled, removed, left = (listed(page, f"{number}.png") for number in (3, 4, 5))
+    waiting = [offered(one) for one in (canceled, removed, left)]
+    for _ in range(2):
+        canceled.get_by_role("button", name="Cancel").click()
+        canceled.get_by_role("button", name="Again").click()
+    canceled.get_by_role("button", name="Cancel").click()
+    removed.get_by_role("button", name="Remove").click()
+    for route in held:
+        route.continue_()
+    for number in (1, 2, 5):
+        expect(card(page, f"{number}.png")).to_contain_text("32 × 24 → 64 × 48")
+
+    assert [["Cancel", "Remove"]] * 3 == waiting
+    assert ["Again", "Remove"] == offered(card(page, "3.png"))
+    expect(canceled).to_contain_text("Canceled")
+    expect(removed).to_have_count(0)
+    assert 3 == len(sent)
+
+
+def test_a_result_stays_when_its_repetition_is_canceled_while_it_waits(visits: Visits, server: ImagesServed) -> None:
+    """Who changes their mind before anything was sent has lost nothing."""
+    page = visited(visits, server)
+    give(page, ("first.png", picture_file(40, 30)))
+    first = card(page, "first.png")
+    expect(first.get_by_text("Before, bicubic", exact=True)).to_be_attached()
+    page.route("**/upscale?*", lambda _route: None)
+
+    give(page, ("one.png", picture_file()), ("two.png", picture_file()))
+    first.get_by_role("button", name="Again").click()
+    expect(first).to_contain_text("waiting")
+    first.get_by_role("button", name="Cancel").click()
+
+    expect(first).to_contain_text("40 × 30 → 80 × 60")
+    assert ["Download", "Compare", "Again", "Remove"] == offered(first)
+
+
+def test_a_canceled_comparison_can_be_opened_again(visits: Visits, server: ImagesServed) -> None:
+    """Cancel shuts it and keeps the result; Compare makes it anew."""
+    page = prepared(visits, server)
+    page.route(
+        "**/static/image_before.js", lambda route: route.fulfill(body=SLOW_BEFORE, content_type="text/javascript")
+    )
+    page.goto(f"{server.url}/")
+
+    give(page, ("cat.png", picture_file()))
+    found = listed(page, "cat.png")
+    expect(found).to_contain_text("Enlarging the source the plain way, to compare")
+    found.get_by_role("button", name="Cancel").click()
+    expect(found.locator("compare-view")).to_be_hidden()
+    expect(found).to_contain_text("32 × 24 → 64 × 48")
+    found.get_by_role("button", name="Compare").click()
+
+    expect(found.get_by_text("Before, bicubic", exact=True)).to_be_attached()
+    assert (64, 48) == seen(found.locator("compare-view"), 0).size
+
+
+def test_decoded_pictures_and_their_addresses_are_let_go(visits: Visits, server: ImagesServed) -> None:
+    """A decoded photo takes 200 MB: none is kept; and a removed card keeps no file alive."""
+    page = prepared(visits, server)
+    page.add_init_script(LIVING)
+    page.goto(f"{server.url}/")
+
+    give(page, ("one.png", picture_file()), ("two.png", picture_file()))
+    expect(page.get_by_text("Before, bicubic", exact=True)).to_be_attached()
+    for name in ("one.png", "two.png"):
+        card(page, name).get_by_role("button", name="Again").click()
+        card(page, name)
+    assert 3 <= page.evaluate("living.decoded")  # the sizes of two, and a comparison
+    assert 0 == page.evaluate("living.bitmaps")
+    assert 4 <= page.evaluate("living.addresses.size")  # two small pictures and two results
+    for name in ("one.png", "two.png"):
+        card(page, name).get_by_role("button", name="Remove").click()
+
+    assert 0 == page.evaluate("living.addresses.size")
+
+
+@pytest.mark.parametrize("way", ["Later", "Escape"])
+def test_who_gives_no_key_now_is_not_asked_again_by_the_page_itself(visits: Visits, tmp_path: Path, way: str) -> None:
+    """The page looks after the server and leaves the person alone, until they press the button for the key."""
+    visits.allowed.append("status of 401")
+    settings = image_settings(tmp_path, api_keys=SecretStr(KEY))
+    with serving_images(settings, Authorization=f"Bearer {KEY}") as locked:
+        page = prepared(visits, locked)
+        page.clock.install()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/info") else None)
+        page.goto(f"{locked.url}/")
+        dialog = page.get_by_role("dialog", name="This server needs a key")
+        expect(dialog).to_be_visible()
+
+        if way == "Later":
+            page.get_by_role("button", name="Later").click()
+        else:
+            page.keyboard.press("Escape")
+        expect(page.locator("#server-words")).to_have_text("Ready, and needs a key")
+        for _ in range(3):
+            with page.expect_response("**/health"):
+                page.clock.fast_forward(10_000)
+        expect(dialog).to_be_hidden()
+        assert 1 == len(asked)
+        page.get_by_role("button", name="Enter key").click()
+        page.get_by_label("API key").fill(KEY)
+        page.get_by_role("button", name="Go on").click()
+        page.clock.fast_forward(10_000)
+
+        expect(page.locator("#limits")).to_contain_text("megapixels")
+        page.context.close()
 
 
 def test_a_server_that_is_gone_is_said_in_words(visits: Visits, server: ImagesServed) -> None:

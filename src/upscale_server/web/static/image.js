@@ -1,6 +1,6 @@
 // Puts the image server's page together: pictures are dropped, pasted or chosen, sent two at a time, and compared.
 
-import { byId, el, say, show } from "./dom.js";
+import { byId, say, show } from "./dom.js";
 import { PictureCard } from "./image_card.js";
 import { lookAfterServer } from "./image_system.js";
 import { limitsWords } from "./image_words.js";
@@ -10,7 +10,7 @@ import { setUpKey } from "./key.js";
 const AT_ONCE = 2;
 
 const cards = new Set();
-const waiting = [];
+const waiting = new Set();
 let working = 0;
 let info = null;
 
@@ -43,7 +43,7 @@ function asked() {
 /** Take pictures from wherever they came. */
 function take(files) {
   if (!files.length || !byId("choices").reportValidity()) return;
-  const told = { info: () => info, again, removed };
+  const told = { info: () => info, again, left: (card) => waiting.delete(card), removed };
   const added = [...files].map((file) => new PictureCard(file, asked(), told));
   byId("pictures").prepend(...added.map((card) => card.root));
   for (const card of added) {
@@ -55,21 +55,25 @@ function take(files) {
 }
 
 function queue(card, words) {
-  waiting.push([card, words]);
+  card.wait(words);
+  waiting.add(card);
   next();
 }
 
 function next() {
-  while (working < AT_ONCE && waiting.length) {
-    const [card, words] = waiting.shift();
+  for (const card of waiting) {
+    if (working === AT_ONCE) return;
+    waiting.delete(card);
     working += 1;
-    card.run(words).then(() => {
-      working -= 1;
-      if (![...cards].some((one) => one.isOpen)) card.open(); // the first one; a long list would be too much at once
-      say(byId("spoken"), `${card.name}: ${card.root.querySelector(".picture-words p").textContent}`);
-      next();
-    });
+    card.run().then(() => ended(card));
   }
+}
+
+function ended(card) {
+  working -= 1;
+  if (![...cards].some((one) => one.isOpen)) card.open(); // the first one; a long list would be too much at once
+  say(byId("spoken"), `${card.name}: ${card.root.querySelector(".picture-words p").textContent}`);
+  next();
 }
 
 function again(card) {
@@ -77,6 +81,7 @@ function again(card) {
 }
 
 function removed(card) {
+  waiting.delete(card);
   cards.delete(card);
   card.root.remove();
   show(byId("empty"), cards.size === 0);

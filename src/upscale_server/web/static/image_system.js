@@ -1,11 +1,12 @@
 // Tells how the image server is: whether a picture would be enlarged now, by what, and how many wait.
 
-import { ask, askJson } from "./api.js";
+import { askJson } from "./api.js";
 import { byId, say, show } from "./dom.js";
 import { sentence } from "./fault.js";
 
 const LOOK_MS = 8000;
 const SOON_MS = 1500;
+const NEEDS_KEY = "Ready, and needs a key";
 
 /**
  * Begin to look, as long as somebody looks at the page.
@@ -14,14 +15,25 @@ const SOON_MS = 1500;
 export function lookAfterServer(onInfo) {
   let timer = 0;
   let isKnown = false;
+  let isRefused = false; // a person gave no key: nobody is asked again before they give one
 
   async function look() {
     const { state, words } = await healthNow();
     byId("server").dataset.state = state;
-    say(byId("server-words"), words);
+    say(byId("server-words"), state === "ready" && isRefused ? NEEDS_KEY : words);
     show(byId("offline"), state === "lost");
-    if (state === "ready" && !isKnown) isKnown = await details(onInfo);
+    if (state === "ready" && !isKnown && !isRefused) await learn();
     schedule(state === "ready" ? LOOK_MS : SOON_MS);
+  }
+
+  async function learn() {
+    try {
+      onInfo(await details());
+      isKnown = true;
+    } catch (problem) {
+      isRefused = problem.status === 401;
+      if (isRefused) say(byId("server-words"), NEEDS_KEY);
+    }
   }
 
   function schedule(milliseconds) {
@@ -30,7 +42,10 @@ export function lookAfterServer(onInfo) {
   }
 
   window.addEventListener("online", () => schedule(0));
-  window.addEventListener("upscale-key", () => schedule(0));
+  window.addEventListener("upscale-key", () => {
+    isRefused = false;
+    schedule(0);
+  });
   look();
 }
 
@@ -46,18 +61,13 @@ async function healthNow() {
   }
 }
 
-/** Say by what pictures are enlarged; this needs the key, and without it stays unsaid. */
-async function details(onInfo) {
-  try {
-    const info = await (await ask("/info")).json();
-    const place = info.details.device ?? info.gpu ?? info.device;
-    const processes = info.workers > 1 ? `${info.workers} processes` : "";
-    const proof = [info.model && `${info.model} on ${info.engine}`, place, processes];
-    say(byId("machine"), proof.filter(Boolean).join(" · "));
-    say(byId("version"), `upscale-server ${info.version}`);
-    onInfo(info);
-    return true;
-  } catch {
-    return false; // said elsewhere: the next question that a person asks tells it
-  }
+/** Say by what pictures are enlarged; a person is asked for the key where one is needed. */
+async function details() {
+  const info = await askJson("/info");
+  const place = info.details.device ?? info.gpu ?? info.device;
+  const processes = info.workers > 1 ? `${info.workers} processes` : "";
+  const proof = [info.model && `${info.model} on ${info.engine}`, place, processes];
+  say(byId("machine"), proof.filter(Boolean).join(" · "));
+  say(byId("version"), `upscale-server ${info.version}`);
+  return info;
 }
