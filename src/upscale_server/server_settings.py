@@ -129,7 +129,7 @@ class Sources(BaseModel):
 
     keep_seconds: int = Field(86_400, ge=60, description="how long a source waits; a job keeps its own")
     budget_bytes: int = Field(
-        20 << 30, ge=0, description="most bytes of sources that wait, oldest removed first; 0 means no bound"
+        20 << 30, ge=0, description="most bytes of sources that wait; who holds most gives way; 0 means no bound"
     )
 
 

@@ -11,14 +11,16 @@ import secrets
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from upscale_server.disk import link_or_copy, naming_write_faults
-from upscale_server.errors import NotFound
+from upscale_server.errors import NotFound, RateLimited, SourceTooLarge
 from upscale_server.jobs.folder import JOB_ID, sources_folder, sync
+from upscale_server.logs import get_logger
 from upscale_server.server_settings import Sources
 
 BEGUN_SECONDS = 3600.0
@@ -75,10 +77,20 @@ class KeptSources:
     def keep(self, path: Path, known: Known) -> KeptSource:
         """Note what is known of a file that has come to its path; from here on it is a source.
 
-        The oldest others go where all together are over the budget.
+        Where all together are over the budget, the oldest go of the key that holds most: nobody's are pushed out by a
+        key that holds more.
+
+        Raises:
+            SourceTooLarge: it is larger than the budget.
+            RateLimited: the budget is full, and nobody else holds as much as its key would.
         """
         note = path.with_name("source.json")
         byte_count = path.stat().st_size
+        if 0 < self._settings.budget_bytes < byte_count:
+            raise SourceTooLarge(
+                f"the source has {byte_count} bytes; the room for all sources is {self._settings.budget_bytes}",
+                hint="set UPSCALE_SOURCES__BUDGET_BYTES, or hand it in with POST /v1/jobs",
+            )
         record = {"format": _FORMAT, "created_at": self._clock(), "byte_count": byte_count, **asdict(known)}
         part = note.with_suffix(".part")
         with naming_write_faults(note):
@@ -89,7 +101,12 @@ class KeptSources:
         source = self._read(path.parent)
         if source is None:
             raise NotFound(f"source {path.parent.name} was removed while it came")
-        self._over_budget(source.id)
+        self._over_budget(source)
+        if not note.exists():
+            raise RateLimited(
+                "the room for sources is full, and no other key holds as much of it",
+                hint="send it again when some have expired, or set UPSCALE_SOURCES__BUDGET_BYTES",
+            )
         return source
 
     def discard(self, path: Path) -> None:
@@ -133,22 +150,20 @@ class KeptSources:
             useless = [folder for folder in self._folders() if self._is_over(folder)]
             for folder in useless:
                 self._drop(folder)
-        return len(useless) + self._over_budget("")
+        return len(useless) + self._over_budget()
 
-    def _over_budget(self, newest: str) -> int:
+    def _over_budget(self, newest: KeptSource | None = None) -> int:
         if not self._settings.budget_bytes:
             return 0
         with self._sweeping:
             found = [source for folder in self._folders() if (source := self._read(folder)) is not None]
-            over = sum(source.byte_count for source in found) - self._settings.budget_bytes
-            removed = 0
-            for source in sorted(found, key=lambda one: one.created_at):
-                if over <= 0 or source.id == newest:
-                    break
+            useless = _useless(found, self._settings.budget_bytes, newest)
+            if newest in useless:  # it is refused; what was there before had room
+                useless = [newest]
+            for source in useless:
                 self._drop(source.path.parent)
-                over -= source.byte_count
-                removed += 1
-        return removed
+                get_logger().info("source_removed", source_id=source.id, bytes=source.byte_count, reason="budget")
+        return len(useless)
 
     def _is_over(self, folder: Path) -> bool:
         source = self._read(folder)
@@ -181,3 +196,19 @@ class KeptSources:
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _useless(found: list[KeptSource], budget_bytes: int, newest: KeptSource | None) -> list[KeptSource]:
+    """Return what must go for the rest to be within the budget: of who holds most, the oldest, and the newest last."""
+    left = sorted(found, key=lambda one: (newest is not None and one.id == newest.id, one.created_at))
+    useless: list[KeptSource] = []
+    while sum(one.byte_count for one in left) > budget_bytes:
+        held = Counter[str]()
+        for one in left:
+            held[one.owner] += one.byte_count
+        # Of two that hold the same, who came now gives way.
+        most = max(held, key=lambda owner: (held[owner], newest is not None and owner == newest.owner))
+        goes = next(one for one in left if one.owner == most)
+        left.remove(goes)
+        useless.append(goes)
+    return useless

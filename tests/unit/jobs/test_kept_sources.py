@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from upscale_server.errors import NotFound
+from upscale_server.errors import NotFound, RateLimited, SourceTooLarge
 from upscale_server.jobs.folder import sources_folder
 from upscale_server.jobs.kept_sources import BEGUN_SECONDS, KeptSource, KeptSources, Known
 from upscale_server.server_settings import Sources
@@ -79,14 +80,42 @@ def test_what_was_begun_and_left_goes_after_an_hour(tmp_path: Path, sources: Kep
 
 
 def test_the_oldest_go_where_all_are_over_the_budget(sources: KeptSources, clock: Clock) -> None:
-    """Twenty-five bytes hold two of ten; the newest is never the one that goes."""
+    """Twenty-five bytes hold two of ten; one that is larger than all of them is refused and takes none along."""
     found = []
     for _ in range(3):
         found.append(kept(sources))
         clock.now += 1
-    large = kept(sources, b"x" * 100)
+    with pytest.raises(SourceTooLarge, match="26 bytes"):
+        kept(sources, b"x" * 26)
 
-    assert [False, False, False, True] == [one.path.exists() for one in (*found, large)]
+    assert [False, True, True] == [one.path.exists() for one in found]
+
+
+def test_a_key_pushes_out_its_own_sources_first(sources: KeptSources, clock: Clock) -> None:
+    """Whoever holds most gives way; where that is who comes, it is refused, and said."""
+    annas = kept(sources, owner="anna")
+    found = []
+    for _ in range(3):
+        clock.now += 1
+        with capture_logs() as logged:
+            found.append(kept(sources, owner="bert"))
+    for owner in ("bert", "carl"):
+        with pytest.raises(RateLimited):
+            kept(sources, b"x" * 20, owner=owner)
+
+    assert [True, False, False, True] == [one.path.exists() for one in (annas, *found)]
+    assert [("source_removed", found[1].id)] == [(one["event"], one["source_id"]) for one in logged]
+
+
+def test_a_key_that_fills_the_room_gives_way_to_others(sources: KeptSources, clock: Clock) -> None:
+    """Who came first does not keep everybody else out until its sources expire."""
+    annas = []
+    for _ in range(2):
+        annas.append(kept(sources, owner="anna"))
+        clock.now += 1
+    berts = kept(sources, owner="bert")
+
+    assert [False, True, True] == [one.path.exists() for one in (*annas, berts)]
 
 
 @pytest.mark.parametrize("note", ["", "{}", "[]", '{"format": 99}'])
