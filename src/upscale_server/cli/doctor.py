@@ -17,6 +17,7 @@ import typer
 
 from upscale_server import __version__
 from upscale_server.cli import options, talk
+from upscale_server.cli.apart import apart
 from upscale_server.cli.check_codecs import codec_checks
 from upscale_server.cli.check_disks import disk_checks
 from upscale_server.cli.check_engines import engine_checks
@@ -64,8 +65,8 @@ def _checks(settings: Settings) -> Iterator[Check]:
     yield Check("upscale-server", "ok", __version__)
     yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Check("cores", "ok", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}")
-    yield from codec_checks()
-    yield from engine_checks()
+    yield from apart("codecs", codec_checks)
+    yield from apart("engines", engine_checks)
     yield from disk_checks(settings)
     yield from server_checks(settings)
     yield tried("estimates", lambda: _estimates(settings.state_dir))
