@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from tests.support.served import settings_in
 from upscale_server.cli.check_database import database_check
 from upscale_server.jobs import glance
+from upscale_server.jobs.database import as_url
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.tables import OLDEST_VERSION, SCHEMA_VERSION
 from upscale_server.settings import Settings
@@ -175,3 +176,20 @@ def test_database_server_that_is_away_is_found(tmp_path: Path) -> None:
 
     assert ("broken", "pg_isready -h 127.0.0.1 -p 9") == (found.verdict, found.fix)
     assert "secret" not in f"{found.found}{found.advice}{found.fix}"
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [(SCHEMA_VERSION, "sound"), (OLDEST_VERSION, "older"), (SCHEMA_VERSION + 1, "newer")]
+)
+def test_database_server_is_asked_for_its_version_alone(version: int, state: str, file: Path) -> None:
+    """No table is made in an empty one, and none is brought up; SQLite stands in for the server here."""
+    sqlite3.connect(file).close()
+    url = as_url(f"sqlite:///{file}")
+    empty = glance._of_server(url)
+    tables = file.stat().st_size if file.exists() else 0
+    made(file, version)
+
+    found = glance._of_server(url)
+
+    assert ("empty", 0) == (empty.state, tables)
+    assert (state, version) == (found.state, found.version)
