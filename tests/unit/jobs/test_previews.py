@@ -19,6 +19,7 @@ from tests.support.preview_pool import PreviewPool
 from upscale_server.errors import Canceled, Draining, NotFound, QueueFull
 from upscale_server.events import FramesDone, PhaseStarted
 from upscale_server.jobs import preview_shelf
+from upscale_server.jobs import previews as previews_module
 from upscale_server.jobs.folder import previews_folder
 from upscale_server.jobs.preview_counter import FrameCounter
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, hidden
@@ -286,6 +287,18 @@ def test_previews_are_swept_while_one_is_made(tmp_path: Path, bundled_clip: Path
 
     wait_until(lambda: preview_shelf.MOST_KEPT + 1 >= len(list(previews_folder(tmp_path).iterdir())))
     go.set()
+    previews.stop()
+
+
+def test_an_idle_server_sweeps_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What expires goes though nothing is asked, made or ended."""
+    monkeypatch.setattr(previews_module, "SWEEP_SECONDS", 0.01)
+    previews = _previews(tmp_path)
+    previews.start()
+    stray = previews_folder(tmp_path) / ("c" * 32)
+    stray.mkdir(parents=True)
+
+    wait_until(lambda: not stray.exists())
     previews.stop()
 
 
