@@ -288,7 +288,7 @@ def test_one_step_shows_the_same_next_frame_in_every_video(
     expected = [1, 2, 3, 8, 7, FRAMES - 1, FRAMES - 2, 0]
     assert expected == said
     assert [[number] * 3 for number in expected] == read
-    assert f"1 / {FRAMES}" == view.locator("output").inner_text()
+    assert f"1 / {FRAMES}" == view.locator(".number").inner_text()
 
 
 def test_keys_step_and_the_slider_scrubs(visits: Visits, server: ImagesServed, films: dict[str, bytes]) -> None:
@@ -354,6 +354,31 @@ def test_a_video_that_fell_behind_is_brought_back_while_the_other_plays_on(
 
     assert off <= 0.25
     assert playing
+
+
+def test_frames_that_pass_are_not_spoken(visits: Visits, server: ImagesServed, films: dict[str, bytes]) -> None:
+    """A screen reader hears the place when it stands still or was chosen, and never "1, 2, 3" all through a film."""
+    _page, view = shown(visits, server, films, "video")
+    scrub = view.get_by_role("slider", name="Frame")
+    view.evaluate("(view) => view.step(0)")
+    assert f"Frame 1 of {FRAMES}" == scrub.get_attribute("aria-valuetext")
+
+    spoken = view.evaluate("""async (view) => {
+      const scrub = view.shadowRoot.querySelector(".scrub");
+      const words = new Set();
+      new MutationObserver(() => words.add(scrub.getAttribute("aria-valuetext"))).observe(scrub, { attributes: true });
+      await view.play();
+      while (view.frame < 8) await new Promise(requestAnimationFrame);
+      const whilePlaying = [...words];
+      await view.pause();
+      return whilePlaying;
+    }""")
+
+    assert [] == [words for words in spoken if words != f"Frame 1 of {FRAMES}"]
+    assert re.fullmatch(rf"Frame \d+ of {FRAMES}", scrub.get_attribute("aria-valuetext") or "")
+    assert f"Frame 1 of {FRAMES}" != scrub.get_attribute("aria-valuetext")
+    assert 1 == view.locator("[role=status], [aria-live], output").count()  # what is compared, in words
+    assert "true" == view.locator(".number").get_attribute("aria-hidden")
 
 
 @pytest.mark.parametrize("mode", ["wipe", "side", "hold", "switch"])
@@ -482,14 +507,14 @@ def test_full_screen_is_entered_and_left_and_the_picture_fills_it(visits: Visits
     page, view = with_pictures(visits, server)
 
     view.get_by_role("button", name="Full screen").click()
-    page.wait_for_function("document.fullscreenElement?.localName === 'compare-view'")
+    page.wait_for_function("() => document.fullscreenElement?.localName === 'compare-view'")
     page.wait_for_function("""() => {
       const stage = document.querySelector("compare-view").shadowRoot.querySelector(".stage");
       return stage.clientHeight > innerHeight * 0.7;
     }""")
     expect(view.get_by_role("button", name="Side by side")).to_be_visible()
     page.keyboard.press("f")
-    page.wait_for_function("!document.fullscreenElement")
+    page.wait_for_function("() => !document.fullscreenElement")
 
 
 def test_what_cannot_be_shown_is_said(visits: Visits, server: ImagesServed) -> None:
@@ -546,5 +571,5 @@ def test_every_control_has_a_name_and_can_be_reached_by_tab(
     assert [
         "Wipe", "Side by side", "Hold", "Switch", "B Fast", "C Fine", "Fit", "1:1", "2:1", "4:1", "Full screen",
         "Before and Fast", "Place of the line", "Play", "One frame back (key ,)", "One frame on (key .)", "Frame",
-        "Begin again at the end", "Keys",
+        "Begin again at the end", "Keys", "Facts",
     ] == names  # fmt: skip

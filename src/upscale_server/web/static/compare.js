@@ -150,13 +150,18 @@ export class CompareView extends HTMLElement {
       choose: (place) => this.#choose(place),
       play: () => (this.#clock.playing ? this.pause() : this.play()),
       step: (frames) => this.step(frames),
-      scrub: (value) => (this.#times.length ? this.#clock.seekFrame(value) : this.#clock.seekTime(value)),
+      scrub: (value) => this.#scrub(value),
       loop: () => {
         this.#clock.loop = !this.#clock.loop;
         this.#tick();
       },
       full: () => this.#full(),
     };
+  }
+
+  #scrub(value) {
+    this.#tellPlace(this.#times.length ? this.#frameWords(value) : secondsWords(value));
+    return this.#times.length ? this.#clock.seekFrame(value) : this.#clock.seekTime(value);
   }
 
   #see(change) {
@@ -254,12 +259,24 @@ export class CompareView extends HTMLElement {
     parts.scrub.max = known ? clock.frames - 1 : clock.duration;
     parts.scrub.step = known ? 1 : "any";
     parts.scrub.value = known ? clock.frame : clock.time;
-    const seconds = `${clock.time.toFixed(2)} s`;
-    const words = known ? `Frame ${clock.frame + 1} of ${clock.frames}` : seconds;
+    const seconds = secondsWords(clock.time);
+    const words = known ? this.#frameWords(clock.frame) : seconds;
     parts.number.textContent = known ? `${clock.frame + 1} / ${clock.frames}` : seconds;
     parts.number.title = known ? `${words}, ${seconds}` : words;
-    parts.scrub.setAttribute("aria-valuetext", words);
+    if (!clock.playing) this.#tellPlace(words); // a slider that says every frame lets nobody hear anything else
   }
+
+  #tellPlace(words) {
+    this.#parts.scrub.setAttribute("aria-valuetext", words);
+  }
+
+  #frameWords(place) {
+    return `Frame ${place + 1} of ${this.#clock.frames}`;
+  }
+}
+
+function secondsWords(seconds) {
+  return `${seconds.toFixed(2)} s`;
 }
 
 function press(group, is) {

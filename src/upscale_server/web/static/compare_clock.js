@@ -232,6 +232,7 @@ function seeked(video, seconds) {
     const over = ["seeked", "error", "emptied"];
     const done = () => {
       over.forEach((name) => video.removeEventListener(name, done));
+      video.removeEventListener("loadedmetadata", go);
       resolve();
     };
     const go = () => (video.currentTime = seconds);

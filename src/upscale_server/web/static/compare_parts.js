@@ -46,7 +46,7 @@ export function build(wishes) {
     ...stage(wishes),
     ...player(wishes),
     said: el("p", { class: "said", role: "status" }),
-    facts: el("div", { class: "facts", hidden: true }),
+    facts: el("div", { class: "facts", role: "group", "aria-label": "Facts", tabindex: "0", hidden: true }), // it scrolls
   };
   const keys = el("details", { class: "keys" }, el("summary", {}, "Keys"), keyList());
   const foot = el("div", { class: "foot" }, parts.said, keys);
@@ -73,7 +73,8 @@ export function choices(items, choose) {
  * @param {{label: string, facts: Object<string, *>}[]} items what is compared.
  */
 export function factTable(items) {
-  const names = [...new Set(items.flatMap((item) => Object.keys(item.facts ?? {})))];
+  const named = items.map((item) => Object.keys(item.facts ?? {}));
+  const names = [...new Set(named.toSorted((one, other) => other.length - one.length).flat())]; // of the fullest: in order
   if (!names.length) return null;
   const head = items.map((item) => el("th", { scope: "col" }, item.label));
   const rows = names.map((name) => {
@@ -116,7 +117,8 @@ function player(wishes) {
     type: "range", class: "scrub", min: "0", "aria-label": "Frame",
     oninput: (event) => wishes.scrub(Number(event.target.value)),
   });
-  const frame = el("output", { class: "number" });
+  // Not <output>: that is a live region, which would speak at every frame. The slider tells the place to who cannot see.
+  const frame = el("span", { class: "number", "aria-hidden": "true" });
   const row = el("div", { class: "player", role: "group", "aria-label": "Player", hidden: true });
   row.append(play, back, forward, scrub, frame, loop);
   return { player: row, play, back, forward, loop, scrub, number: frame };

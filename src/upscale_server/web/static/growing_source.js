@@ -15,6 +15,8 @@ export class GrowingSource {
   #last = Promise.resolve();
   #buffer = null;
   #opened;
+  #closed;
+  #giveUp;
   #video;
   #url;
 
@@ -37,6 +39,9 @@ export class GrowingSource {
       this.#buffer = this.#media.addSourceBuffer(mime);
       if (seconds) this.#media.duration = seconds;
     });
+    // What is closed neither opens nor ends what it began, and says so to nobody: whoever waits is let go by this.
+    this.#closed = new Promise((_, reject) => (this.#giveUp = () => reject(new DOMException("closed", "AbortError"))));
+    this.#closed.catch(() => {});
     video.src = this.#url;
   }
 
@@ -63,7 +68,7 @@ export class GrowingSource {
    * @param {ArrayBuffer} bytes its file.
    */
   add(piece, bytes) {
-    const added = this.#last.then(() => this.#append(piece, bytes));
+    const added = Promise.race([this.#last.then(() => this.#append(piece, bytes)), this.#closed]);
     this.#last = added.catch(() => {}); // one that is broken does not stop those after it
     return added;
   }
@@ -75,7 +80,9 @@ export class GrowingSource {
     });
   }
 
+  /** Let go: what has not been added by now is not added. */
   close() {
+    this.#giveUp();
     URL.revokeObjectURL(this.#url);
   }
 

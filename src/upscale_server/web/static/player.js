@@ -7,7 +7,7 @@ import { ask, askJson, blobUrl } from "./api.js";
 import { el, say } from "./dom.js";
 import { GrowingSource } from "./growing_source.js";
 import { build, copyWords, drawPieces, emptyWords, gapWords, isOver } from "./player_parts.js";
-import { showResult } from "./real_result.js";
+import { openResult } from "./real_result.js";
 
 const STYLE = new URL("player.css", import.meta.url);
 const LOOK_MS = 2500;
@@ -22,7 +22,6 @@ export class GrowingPlayer extends HTMLElement {
   #stop = null;
   #kind = "";
   #why = "";
-  #loading = false;
   #isPlaced = false;
   #broken = new Set();
   #parts = build({ placed: () => this.#placed(), skip: () => this.#skip(), newest: () => this.#newest() });
@@ -31,6 +30,7 @@ export class GrowingPlayer extends HTMLElement {
     super();
     const style = el("link", { rel: "stylesheet", href: STYLE });
     this.attachShadow({ mode: "open" }).append(style, this.#parts.root);
+    this.#parts.video.addEventListener("error", () => this.#whileWhole());
   }
 
   get job() {
@@ -117,17 +117,12 @@ export class GrowingPlayer extends HTMLElement {
   async #showWhole(signal) {
     const { video } = this.#parts;
     const [seconds, played] = [video.currentTime, !video.paused];
-    const trial = el("video", { preload: "metadata" });
-    trial.muted = true;
-    this.#why = await showResult(trial, this.#job, signal);
-    const address = trial.src;
-    trial.removeAttribute("src");
-    trial.load();
-    if (this.#why || signal.aborted) return;
+    const { url, why } = await openResult(this.#job, signal);
+    this.#why = why;
+    if (why) return;
     this.#empty();
     this.#kind = "whole";
-    video.addEventListener("error", () => this.#whileWhole(), { once: true });
-    video.src = address;
+    video.src = url;
     video.currentTime = seconds;
     if (played) video.play().catch(() => {}); // a browser may forbid sound without a press
   }
@@ -164,18 +159,20 @@ export class GrowingPlayer extends HTMLElement {
   /** A browser that plays no pieces shows a picture of the newest one. */
   async #showPicture(signal) {
     const { video } = this.#parts;
+    const picture = await blobUrl(`/v1/jobs/${this.#job.id}/thumbnail.jpg`, signal);
     if (video.poster) URL.revokeObjectURL(video.poster);
-    video.poster = await blobUrl(`/v1/jobs/${this.#job.id}/thumbnail.jpg`, signal);
+    video.poster = picture;
   }
 
   /** Fetch what is missing around the place that is seen: first what comes after it. */
   async #load(signal) {
-    if (this.#loading) return;
-    this.#loading = true;
+    const stop = this.#stop;
+    if (stop.loading) return;
+    stop.loading = true;
     try {
       for (let next = this.#next(); next && !signal.aborted; next = this.#next()) await this.#fetch(next, signal);
     } finally {
-      this.#loading = false;
+      stop.loading = false;
     }
     const all = this.#pieces.length === this.#view.total && this.#pieces.every((one) => this.#source?.has(one));
     if (all && isOver(this.#job)) this.#source.finish();
