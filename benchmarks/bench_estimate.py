@@ -109,7 +109,7 @@ def _row(plan: Plan, machine: Machine, work: Path) -> dict[str, Any]:
     """Predict a clip, do it, and return both."""
     by_jobs = estimate_of(plan, machine.calibration)
     wall, busy, own = time.monotonic(), busy_seconds(), time.process_time()
-    measured = pieces.measure_pieces(plan, machine.executor, work, ignore)
+    plan, measured = pieces.measure_pieces(plan, machine.executor, work, ignore)
     if measured is not None:
         machine.calibration.keep_measured(plan, measured)
     took = time.monotonic() - wall

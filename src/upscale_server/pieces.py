@@ -20,10 +20,11 @@ from upscale_server.pipeline import Executor
 from upscale_server.plan import Plan
 
 
-def measure_pieces(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> Measured | None:
+def measure_pieces(plan: Plan, executor: Executor, work_dir: Path, observer: Observer) -> tuple[Plan, Measured | None]:
     """Make a plan's pieces, weigh and time them, and remove them again; None where the plan has none.
 
-    A precision in which memory does not suffice is left for the next lower one, as the job would.
+    A precision in which memory does not suffice is left for the next lower one, as the job would: the plan that worked
+    is returned with them, because the figures are that one's.
 
     Args:
         plan: of the job.
@@ -36,11 +37,11 @@ def measure_pieces(plan: Plan, executor: Executor, work_dir: Path, observer: Obs
         SourceError and its kinds, DiskFull, OutOfMemory: as the job would.
     """
     if not plan.samples.pieces:
-        return None
+        return plan, None
     observer(PhaseStarted("measure", sum(one.frame_count for one in plan.samples.pieces)))
     while True:
         try:
-            return _measured(plan, executor, work_dir, observer)
+            return plan, _measured(plan, executor, work_dir, observer)
         except OutOfMemory:
             if not plan.lower_precisions:
                 raise

@@ -368,9 +368,9 @@ def test_two_jobs_share_two_lanes(two_lanes: Pool, plan: Plan, tmp_path: Path) -
 def test_pieces_are_measured_on_a_lane_and_weigh_the_same_as_here(two_lanes: Pool, plan: Plan, tmp_path: Path) -> None:
     """The server's estimate is the command line's; how many lanes its job would have is asked apart."""
     with InProcess(lambda _plan, one: load(one.card)) as here:
-        expected = measure_pieces(plan, here, tmp_path, ignore)
+        _, expected = measure_pieces(plan, here, tmp_path, ignore)
 
-    measured = measure_pieces(plan, two_lanes.executor(None, go_on), tmp_path, ignore)
+    _, measured = measure_pieces(plan, two_lanes.executor(None, go_on), tmp_path, ignore)
 
     assert expected is not None
     assert measured is not None

@@ -51,7 +51,7 @@ class Here(InProcess):
 def test_three_seconds_are_made_and_weighed(plan: Plan, tmp_path: Path) -> None:
     """Three pieces of a second, each with its keyframe, its other packets and its time."""
     with Here() as executor:
-        measured = measure_pieces(plan, executor, tmp_path, ignore)
+        _, measured = measure_pieces(plan, executor, tmp_path, ignore)
 
     assert measured is not None
     assert [30, 30, 30] == [one.frame_count for one in measured.pieces]
@@ -84,7 +84,7 @@ def test_progress_is_told(plan: Plan, tmp_path: Path) -> None:
 def test_pieces_made_beside_other_work_have_no_time(plan: Plan, tmp_path: Path) -> None:
     """Their size is as right as ever."""
     with Here(alone=False) as executor:
-        measured = measure_pieces(plan, executor, tmp_path, ignore)
+        _, measured = measure_pieces(plan, executor, tmp_path, ignore)
 
     assert measured is not None
     assert measured.seconds_per_frame is None
@@ -99,7 +99,7 @@ def test_pieces_made_on_a_busy_machine_have_no_time(
     monkeypatch.setattr(bystanders, "spent_now", lambda: Spent(0.0, float(next(looks)), 1))
 
     with Here() as executor:
-        measured = measure_pieces(plan, executor, tmp_path, ignore)
+        _, measured = measure_pieces(plan, executor, tmp_path, ignore)
 
     assert measured is not None
     assert measured.seconds_per_frame is None
@@ -121,7 +121,7 @@ def test_a_stop_ends_the_measuring_and_leaves_nothing(plan: Plan, tmp_path: Path
 def test_a_source_that_cannot_be_cut_is_not_measured(plan: Plan, tmp_path: Path) -> None:
     """None, and the estimate says rough."""
     with Here() as executor:
-        assert measure_pieces(replace(plan, samples=Samples()), executor, tmp_path, ignore) is None
+        assert measure_pieces(replace(plan, samples=Samples()), executor, tmp_path, ignore)[1] is None
 
     assert [] == executor.plans
 
@@ -137,7 +137,8 @@ def test_memory_that_does_not_suffice_is_answered_as_the_job_would(plan: Plan, t
             yield from super().run(plan, segments, work, observer)
 
     with Short() as executor:
-        measured = measure_pieces(replace(plan, lower_precisions=("integer",)), executor, tmp_path, ignore)
+        worked, measured = measure_pieces(replace(plan, lower_precisions=("integer",)), executor, tmp_path, ignore)
 
     assert measured is not None
+    assert ("integer", ()) == (worked.precision, worked.lower_precisions)
     assert [1, 0, 0, 0] == [len(one.lower_precisions) for one in executor.plans]

@@ -33,8 +33,10 @@ class Estimating:
         self._stack = ExitStack()
         self._executor: InProcess | None = None
 
-    def of(self, plan: Plan) -> Estimate:
+    def of(self, plan: Plan) -> tuple[Plan, Estimate]:
         """Return what a plan will take; without measuring now, what was measured of the same work before counts.
+
+        The plan comes back as it can be done: where memory did not suffice for measuring, in a lower precision.
 
         Raises:
             UpscaleError and its kinds: a piece cannot be made, and so could not the whole.
@@ -44,19 +46,20 @@ class Estimating:
 
         calibration = Calibration.in_folder(self.settings.state_dir)
         if self._measure:
-            self._make_pieces(plan, calibration)
-        return estimate_of(plan, calibration, calibration.measured(plan))
+            plan = self._with_pieces(plan, calibration)
+        return plan, estimate_of(plan, calibration, calibration.measured(plan))
 
-    def _make_pieces(self, plan: Plan, calibration: Calibration) -> None:
+    def _with_pieces(self, plan: Plan, calibration: Calibration) -> Plan:
         from upscale_server.pieces import measure_pieces
 
         with (
             tempfile.TemporaryDirectory(prefix="upscale-pieces-") as folder,
             Watcher(Path(plan.source.path).name) as seen,
         ):
-            measured = measure_pieces(plan, self._pieces_executor(), Path(folder), seen)
+            plan, measured = measure_pieces(plan, self._pieces_executor(), Path(folder), seen)
         if measured is not None:
             calibration.keep_measured(plan, measured)
+        return plan
 
     def _pieces_executor(self) -> InProcess:
         from upscale_server.workers.in_process import InProcess

@@ -118,7 +118,7 @@ def _plan(job: Job, wish: Wish, estimating: Estimating, *, as_json: bool) -> Non
 
     wished = replace(wish, container=muxer_of(job.output))
     made = make_plan(job.source, wished, limits_of(estimating.settings), choices_of(estimating.settings))
-    estimate = estimating.of(made)
+    made, estimate = estimating.of(made)
     if as_json:
         facts = {"digest": made.digest, "output": str(job.output), "estimate": estimate.as_record()}
         talk.result_json({**made.as_record(), **facts})

@@ -158,7 +158,7 @@ def _whole(asked: Asked, shown: Shown, made: Preview, settings: Settings) -> Who
     try:
         plan = make_plan(asked.source, wish, limits_of(settings), choices_of(settings))
         with Estimating(settings, measure=False) as estimating:
-            estimate = estimating.of(plan)
+            _, estimate = estimating.of(plan)
     except UpscaleError:  # what the preview shows in 8 bits may not be possible as a job; its command says why
         return here
     known = estimate.basis.seconds in ("measured", "calibrated")

@@ -92,7 +92,7 @@ class Planning:
             try:
                 with self._turns.taken(LAST, lambda: _check(limited)), called(source):
                     executor = self._pool.executor(asked.task, limited)
-                    measured = measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
+                    plan, measured = measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
             except Canceled:
                 _check(stop)
                 known = self._calibration.measured(plan)

@@ -25,7 +25,7 @@ from upscale_server.plan import Plan
 from upscale_server.quality import Quality
 from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
-from upscale_server.workers.company import Company
+from upscale_server.workers.company import Company, Guest
 from upscale_server.workers.crew import Crew, DiedTwice, Seat
 from upscale_server.workers.desk import Desk
 from upscale_server.workers.job_executor import JobExecutor
@@ -148,7 +148,8 @@ class Pool:
             Canceled: `stop` gave a reason.
             SourceError and its kinds, DiskFull, StorageError: as `media.excerpt`.
         """
-        self._desk.do(WriteExcerpt(excerpt, path), object(), observer, stop)
+        with self._company.joined(Guest()):  # it takes cores from whatever is timed meanwhile
+            self._desk.do(WriteExcerpt(excerpt, path), object(), observer, stop)
 
     def compare(self, reference: Path, distorted: Path, observer: Observer, stop: Stopping) -> Quality:
         """Measure how near one video is to another, beside the desk.
@@ -157,7 +158,8 @@ class Pool:
             Canceled: `stop` gave a reason.
             UpscaleError and its kinds: as `quality.measure`.
         """
-        return self._desk.measure(CompareVideos(reference, distorted), object(), observer, stop)
+        with self._company.joined(Guest()):
+            return self._desk.measure(CompareVideos(reference, distorted), object(), observer, stop)
 
     def executor(self, task: str | None, stop: Stopping) -> JobExecutor:
         """Return what runs one job's segments, on as many lanes as its task gets, and finishes it at the desk."""

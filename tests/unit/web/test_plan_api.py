@@ -28,6 +28,7 @@ from upscale_server.estimate import Estimate, estimate_of
 from upscale_server.events import Event, FramesDone
 from upscale_server.jobs.folder import sources_folder
 from upscale_server.jobs.turns import LAST
+from upscale_server.measured import Measured
 from upscale_server.models.load import load
 from upscale_server.pipeline import Executor
 from upscale_server.plan import Plan, make_plan
@@ -205,6 +206,29 @@ def test_the_time_is_for_the_lanes_that_the_job_will_have(
     planned(served, source_id=source).raise_for_status()
 
     assert [3, 3] == asked
+
+
+def test_where_memory_does_not_suffice_the_plan_that_worked_is_told(
+    served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures are of its precision, and not of the one that was tried first."""
+    make = MeasuringPool.plan
+    monkeypatch.setattr(
+        MeasuringPool, "plan", lambda *given: replace(make(*given), precision="f32", lower_precisions=("bf16",))
+    )
+    measure = planning.measure_pieces
+
+    def short(plan: Plan, *given: Any) -> tuple[Plan, Measured | None]:  # noqa: ANN401 - handed on
+        return measure(plan.in_precision("bf16"), *given)
+
+    monkeypatch.setattr(planning, "measure_pieces", short)
+    pool.gate.set()
+
+    told = planned(served, source_id=source_in(served, clip), measure=True).json()
+
+    assert ("bf16", "bf16", "measured") == (
+        told["precision"], told["plan"]["precision"], told["estimate"]["basis"]["byte_count"]
+    )  # fmt: skip
 
 
 def test_one_caller_measures_at_a_time(served: Served, pool: MeasuringPool, clip: bytes) -> None:
