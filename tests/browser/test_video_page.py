@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import re
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import av
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Error, Locator, Page, Route, expect
 from pydantic import SecretStr
 
 from tests.browser.conftest import Visits
@@ -208,7 +209,7 @@ def test_two_models_are_compared_before_the_whole_is_started(visits: Visits, ser
     for name in ("fast", "balanced"):
         page.locator(f"#preview-models input[value='{name}']").check()
 
-    page.get_by_role("button", name="Show three seconds").click()
+    page.get_by_role("button", name="Show all of it").click()
     view = page.locator("compare-view")
     expect(page.locator("#preview-result")).to_be_focused(timeout=LONG)
 
@@ -225,6 +226,10 @@ def test_two_models_are_compared_before_the_whole_is_started(visits: Visits, ser
     )
     page.reload()
     expect(page.locator("#preview-result")).to_be_visible(timeout=LONG)
+    expect(page.locator("#preview-verdict")).to_contain_text(re.compile(r"^0\.\d+ s at"))
+    expect(page.locator("#preview-old")).to_be_hidden()
+    page.locator("input[name=size][value='4']").check()
+    expect(page.locator("#preview-old")).to_contain_text("× 2")
 
 
 def test_a_job_survives_a_reload_and_is_cancelled_by_its_button(
@@ -251,8 +256,18 @@ def test_a_job_survives_a_reload_and_is_cancelled_by_its_button(
     expect(again.get_by_role("button", name="Try again")).to_be_visible()
     expect(again).to_be_focused()  # the button that was pressed has gone
     assert "canceled" == server.client.get(f"/v1/jobs/{job_id}").json()["state"]
+    rows = page.locator(".job").count()
+    again.get_by_role("button", name="Try again").click()
+    expect(page.locator(".job")).to_have_count(rows + 1)  # what it was made from is still there, its own copy is not
+    anew = page.locator(".job").first
+    expect(anew).to_be_focused()
+    expect(anew.locator(".job-main")).to_contain_text("× 4")
+    anew.get_by_role("button", name="Cancel").click()
+    ends(anew, "canceled")
     again.get_by_role("button", name="Remove").click()
+    again.get_by_role("button", name="Really remove?").click()
     expect(again).to_have_count(0)
+    assert page.evaluate("document.activeElement.matches('.job, #queue-title')")
 
 
 def test_the_whole_way_can_be_gone_with_the_keyboard(visits: Visits, server: Served, clip: Path) -> None:
@@ -388,6 +403,126 @@ def test_a_key_is_asked_for_once_and_kept_out_of_every_address(visits: Visits, t
         page.reload()
         expect(page.locator(".job h3")).to_have_text("film")
         assert [] == [one for one in addresses if KEY in one]
+
+
+def test_who_gives_no_key_is_left_alone_until_something_is_done(visits: Visits, tmp_path: Path, clip: Path) -> None:
+    """After "Later" no dialog comes by itself; a dropped video asks, again after a wrong key, and is sent then."""
+    settings = settings_in(tmp_path, api_keys=SecretStr(KEY))
+    with serving(VideoService(settings, IdlePool()), Authorization=f"Bearer {KEY}") as locked:
+        visits.allowed += ["401", "415"]
+        page = visits.open("about:blank")
+        page.clock.install()
+        visits.hosts.add(urlsplit(locked.url).netloc)
+        page.route("**/v1/sources?*", lambda route: route.fulfill(status=415, json={"detail": "it has arrived"}))
+        page.goto(locked.url)
+        dialog = page.locator("#key-dialog")
+        expect(dialog).to_be_visible()
+        page.get_by_role("button", name="Later").click()
+        with page.expect_response("**/queue"):
+            page.clock.fast_forward(9_000)
+        expect(page.locator("#server-words")).to_have_text("Needs a key")
+        expect(dialog).to_be_hidden()
+
+        dropped(page, "eva.mp4", clip.read_bytes())
+        expect(dialog).to_be_visible()
+        page.locator("#key-input").fill("guessed")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-said")).to_contain_text("not one of")
+        page.locator("#key-input").fill(KEY)
+        with page.expect_request("**/v1/sources?*") as sent:
+            page.keyboard.press("Enter")
+        assert f"Bearer {KEY}" == sent.value.headers["authorization"]
+        expect(page.locator("#source-fault")).to_contain_text("It has arrived")
+        page.close()  # before the server ends, which it would tell the console
+
+
+def test_nothing_can_be_started_that_was_not_shown(visits: Visits, server: Served, clip: Path) -> None:
+    """With another size, or another video, Start is shut at once and stays so until the plan for that is there."""
+    page = visits.open(server.url)
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#start")).to_be_enabled(timeout=LONG)
+
+    shut = """() => { document.querySelector("input[name=size][value='4']").click();
+      return document.getElementById("start").disabled; }"""
+    assert page.evaluate(shut)
+    expect(page.locator("#start")).to_be_enabled(timeout=LONG)
+    expect(page.locator("#plan-target")).to_have_text("1920 × 1080")
+    page.get_by_role("button", name="Another video").click()
+    expect(page.locator("#start")).to_be_disabled()
+    expect(page.locator("#plan-body")).to_be_hidden()
+
+
+def test_the_picture_of_a_video_that_was_put_away_is_not_shown(visits: Visits, server: Served, clip: Path) -> None:
+    """It may arrive after the next video's own."""
+    page = visits.open(server.url)
+    held: list[Route] = []
+    page.route("**/poster.jpg", lambda route: held.append(route) if not held else route.continue_())
+    dropped(page, "first.mp4", clip.read_bytes())
+    expect(page.locator("#probe-name")).to_have_text("first.mp4", timeout=LONG)
+    page.get_by_role("button", name="Another video").click()
+    dropped(page, "second.mp4", clip.read_bytes())
+    expect(page.locator("#probe-name")).to_have_text("second.mp4", timeout=LONG)
+    expect(page.locator("#probe-poster")).to_be_visible(timeout=LONG)
+    own = page.locator("#probe-poster").get_attribute("src")
+
+    with contextlib.suppress(Error):  # nobody waits for it any more
+        held[0].continue_()
+    page.evaluate("async () => (await fetch('/queue')).text()")  # a whole question later
+    expect(page.locator("#probe-poster")).to_have_attribute("src", own or "")
+
+
+def test_what_was_chosen_is_previewed_and_outlives_a_reload(visits: Visits, server: Served, clip: Path) -> None:
+    """The preview is of the model that the plan has, until a person picks others; answers are not asked for twice."""
+    page = visits.open(server.url)
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#start")).to_be_enabled(timeout=LONG)
+
+    page.locator("input[name=size][value='4']").check()
+    page.locator("input[name=model][value='balanced']").check()
+    expect(page.locator("#preview-models input[value='balanced']")).to_be_checked(timeout=LONG)
+    expect(page.locator("#preview-models input[value='fast']")).not_to_be_checked()
+    page.reload()
+
+    expect(page.locator("input[name=size][value='4']")).to_be_checked(timeout=LONG)
+    expect(page.locator("input[name=model][value='balanced']")).to_be_checked(timeout=LONG)
+
+
+def test_a_job_is_run_again_in_a_tab_that_knows_nothing_of_it(visits: Visits, server: Served, clip: Path) -> None:
+    """Its video is asked for in words that are seen; its settings wait for it, also those that the form cannot say."""
+    asked = {"target": "720p", "model": "fast"}
+    made = server.client.post("/v1/jobs", files={"file": ("eva.mp4", clip.read_bytes())}, data=asked).json()
+    page = visits.open(server.url)
+    row = page.locator(f"[data-job='{made['id']}']")
+    ends(row)
+    dropped(page, "other.mp4", clip.read_bytes())
+    expect(page.locator("#start")).to_be_enabled(timeout=LONG)
+
+    row.get_by_role("button", name="Result").click()
+    row.get_by_role("button", name="Run again with…").click()
+    expect(page.locator("#source-note")).to_contain_text("again")
+    expect(page.locator("#workbench")).to_be_hidden()
+    dropped(page, "eva.mp4", clip.read_bytes())
+
+    expect(page.locator("input[name=size][value='asked']")).to_be_checked(timeout=LONG)
+    expect(page.locator("input[name=model][value='fast']")).to_be_checked()
+    expect(page.locator("#plan-target")).to_have_text("1280 × 720", timeout=LONG)
+
+
+def test_figures_are_said_as_exactly_as_people_know_them(visits: Visits, server: Served) -> None:
+    """29.97 frames a second are not 30, and nothing is rounded up into a number that has a name of its own."""
+    page = visits.open_bare(server.url)
+
+    said = page.evaluate(
+        """async () => { const words = await import("/static/words.js");
+        return [[30000 / 1001, 24000 / 1001, 25, 60000 / 1001].map(words.rate),
+          [999, 1000, 999_999, 1_500_000].map(words.bytes), [59.6, 86_399].map(words.duration)]; }"""
+    )
+
+    assert [
+        ["29.97", "23.976", "25", "59.94"],
+        ["999 bytes", "1 kB", "1 MB", "1.5 MB"],
+        ["1 min", "1 day"],
+    ] == said
 
 
 def test_every_control_has_a_name_and_ids_are_given_once(visits: Visits, server: Served, clip: Path) -> None:

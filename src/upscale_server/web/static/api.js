@@ -54,8 +54,11 @@ function keptKey() {
   return memory || kept(KEY) || "";
 }
 
-/** Ask and return the reply where it is a success. Throws a `Problem`, or an `AbortError` where `signal` ends it. */
-export async function ask(path, options = {}) {
+/**
+ * Ask and return the reply where it is a success. Throws a `Problem`, or an `AbortError` where `signal` ends it.
+ * `asksForKey: false` is for what the page asks by itself, again and again: nobody wants a dialog for that.
+ */
+export async function ask(path, { asksForKey = true, ...options } = {}) {
   for (;;) {
     const key = keptKey();
     const reply = await answered(path, options);
@@ -63,7 +66,7 @@ export async function ask(path, options = {}) {
     const problem = await problemOf(reply);
     const isRefused = problem.status === 401;
     if (isRefused && key !== keptKey()) continue; // one was given meanwhile
-    if (!isRefused || !(await keyGiven(problem))) throw problem;
+    if (!isRefused || !asksForKey || !(await keyGiven(problem))) throw problem;
   }
 }
 
@@ -86,7 +89,8 @@ export async function blobUrl(path, signal) {
 }
 
 /** Send a file as the body and tell how far it is; fetch cannot tell that, so this is the older way of asking. */
-export function upload(path, file, { onProgress, signal }) {
+export async function upload(path, file, { onProgress, signal }) {
+  await ask("/queue", { signal }); // a key that is missing or wrong is told before a long file is sent, not after
   const attempt = () =>
     new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
@@ -102,10 +106,13 @@ export function upload(path, file, { onProgress, signal }) {
       for (const [name, value] of Object.entries(keyHeaders())) request.setRequestHeader(name, value);
       request.send(file);
     });
-  return attempt().catch(async (problem) => {
-    if (problem.status === 401 && (await keyGiven(problem))) return attempt();
-    throw problem;
-  });
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (problem) {
+      if (problem.status !== 401 || !(await keyGiven(problem))) throw problem;
+    }
+  }
 }
 
 function settle(request, resolve, reject) {

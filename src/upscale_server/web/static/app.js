@@ -3,9 +3,10 @@
 import { Problem, askJson, send, upload } from "./api.js";
 import { byId, say, show } from "./dom.js";
 import { setUpDrop } from "./drop.js";
-import { clearFault, showFault } from "./fault.js";
+import { clearFault, clearSilence, showFault } from "./fault.js";
 import { goalForm } from "./goal.js";
 import { setUpKey } from "./key.js";
+import { bodyOf, keepBody } from "./origin.js";
 import { planStrip } from "./plan_strip.js";
 import { previewPanel } from "./preview_panel.js";
 import { showProbe } from "./probe_card.js";
@@ -13,18 +14,20 @@ import { jobQueue } from "./queue.js";
 import { keep, kept } from "./session.js";
 import { systemBar } from "./system_bar.js";
 import { uploadBar } from "./upload_bar.js";
+import { nameOf } from "./words.js";
 
-/** Which source a job of this tab was made from. */
-const FROM = "source-of-";
+/** What a person chose for a source: a reload does not ask again. */
+const GOAL_OF = "goal-of-";
 
-const state = { source: null, models: [], plan: null, isLoading: false };
+/** `wish` is what the next video is to become, where an earlier job is to be run again. */
+const state = { source: null, models: [], plan: null, isLoading: false, opening: "", wish: null };
 
 setUpKey();
 const bar = uploadBar();
-const goal = goalForm(() => plan.refresh());
+const goal = goalForm(chosen);
 const plan = planStrip(asked, planned);
 const preview = previewPanel(asked);
-const queue = jobQueue({ onState: streamState, onAgain: again });
+const queue = jobQueue({ onState: streamState, onAgain: again, onHandedIn: handedIn });
 const server = systemBar(ready);
 setUpDrop({ onFile, onAddress });
 byId("another").addEventListener("click", another);
@@ -40,10 +43,21 @@ function asked() {
   return state.source && { source_id: state.source.id, ...goal.fields() };
 }
 
-function onFile(file, together = 1) {
-  const words = together > 1 ? `One video at a time: of ${together} files the first is taken.` : "";
+/** Say beside the place for a video what is to be known of it; nothing takes it away. */
+function note(words) {
   say(byId("source-note"), words);
-  show(byId("source-note"), together > 1);
+  show(byId("source-note"), Boolean(words));
+}
+
+/** An answer of the form has changed. */
+function chosen() {
+  if (state.source) keep(GOAL_OF + state.source.id, JSON.stringify(goal.fields()));
+  plan.refresh();
+  preview.changed();
+}
+
+function onFile(file, together = 1) {
+  if (!state.isLoading) note(together > 1 ? `One video at a time: of ${together} files the first is taken.` : "");
   const path = `/v1/sources?file_name=${encodeURIComponent(file.name)}`;
   return take(file.name, (signal) => upload(path, file, { signal, onProgress: bar.progress }), file);
 }
@@ -54,14 +68,16 @@ function onAddress(address) {
 
 /** Bring a source to the server; `bring` does it, `file` is there where it lies on this side. */
 async function take(name, bring, file) {
-  if (state.isLoading) return;
+  if (state.isLoading) return note("One video at a time: wait until that one is here, or cancel it.");
   state.isLoading = true;
   const fault = byId("source-fault");
   clearFault(fault);
   show(byId("drop"), false);
   try {
     const signal = bar.begin(name, file ? "Sending…" : "The server fetches it and looks into it…");
-    open(await bring(signal), file);
+    const source = await bring(signal);
+    note("");
+    open(source, file);
     byId("probe").focus();
   } catch (problem) {
     show(byId("drop"), !state.source);
@@ -83,6 +99,9 @@ function open(source, file = null) {
   show(byId("workbench"));
   showProbe(source);
   goal.suggest(source.probe);
+  const wish = state.wish ?? JSON.parse(kept(GOAL_OF + source.id) ?? "null");
+  if (wish) goal.take(wish);
+  state.wish = null;
   preview.open(source, file);
   plan.refresh();
 }
@@ -90,7 +109,9 @@ function open(source, file = null) {
 /** Put the source away; a job that was made from it has its own. */
 function another() {
   state.source = null;
-  state.plan = null;
+  plan.close();
+  preview.close();
+  note("");
   history.replaceState(null, "", location.pathname);
   for (const id of ["probe", "workbench"]) show(byId(id), false);
   show(byId("drop"));
@@ -102,9 +123,12 @@ function another() {
 /** Come back to the source that the address names, after a reload. */
 async function reopen() {
   const [, id] = /^#source=([\w-]+)$/.exec(location.hash) ?? [];
-  if (!id || state.source?.id === id) return;
+  if (!id || state.source?.id === id || state.opening === id || state.isLoading) return;
+  state.opening = id;
   try {
-    open(await askJson(`/v1/sources/${id}`));
+    const source = await askJson(`/v1/sources/${id}`);
+    clearFault(byId("source-fault"));
+    if (location.hash === `#source=${id}`) open(source);
   } catch (problem) {
     if (problem.status !== 404) {
       showFault(byId("source-fault"), problem, reopen);
@@ -116,6 +140,8 @@ async function reopen() {
       detail: "the server has removed it, as it does with videos that wait too long",
       hint: "Choose it again. Jobs that were started from it are not touched.",
     }), null, { takesFocus: false });
+  } finally {
+    state.opening = "";
   }
 }
 
@@ -135,38 +161,47 @@ async function start() {
   try {
     const body = asked();
     const job = await send("/v1/jobs", body);
-    keep(FROM + job.id, body.source_id);
-    queue.handedIn(job);
-    server.lookSoon();
+    handedIn(job, body);
   } catch (problem) {
     showFault(fault, problem, problem.retryable ? start : null);
   }
   button.disabled = !state.plan;
 }
 
+function handedIn(job, body) {
+  keepBody(job.id, body);
+  queue.handedIn(job);
+  server.lookSoon();
+}
+
 /** Fill the form with what a job was asked for; its video is opened again where it is still here. */
 async function again(job) {
-  const id = kept(FROM + job.id);
+  const id = bodyOf(job.id)?.source_id;
+  let source = state.source;
   try {
-    if (id && state.source?.id !== id) open(await askJson(`/v1/sources/${id}`));
+    if (!id || source?.id !== id) source = id ? await askJson(`/v1/sources/${id}`) : null;
   } catch {
-    // gone by now: the person is asked for it below
+    source = null; // gone by now: the person is asked for it below
   }
-  goal.take(job.asked);
-  if (state.source) {
-    plan.refresh();
-    byId("goal").scrollIntoView();
-    byId("goal").focus();
+  if (!source) {
+    another(); // another video that happens to be open is not the one that was meant
+    state.wish = job.asked;
+    note(`Choose “${nameOf(job)}” again, or another video: the settings of that job are filled in then.`);
     return;
   }
-  byId("choose").focus();
-  say(byId("spoken"), "Choose the video again; the settings of that job are filled in.");
+  if (source === state.source) goal.take(job.asked);
+  else state.wish = job.asked;
+  if (source !== state.source) open(source);
+  chosen();
+  byId("goal").scrollIntoView();
+  byId("goal").focus();
 }
 
 // ---------------------------------------------------------------------------------------------------- the server
 
 /** Ask for what only a server that is ready can tell. */
 async function ready() {
+  clearSilence();
   try {
     state.models = (await askJson("/v1/models")).models;
     goal.showModels(state.models);

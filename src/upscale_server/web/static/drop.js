@@ -25,8 +25,15 @@ export function setUpDrop(told) {
 /** The whole page takes a drop: who misses the zone would otherwise leave the page for the file. */
 function listen(zone, told) {
   let inside = 0;
+  let isOurs = false; // a link of this very page that is dragged is no video
+  window.addEventListener("dragstart", () => {
+    isOurs = true;
+  });
+  window.addEventListener("dragend", () => {
+    isOurs = false;
+  });
   const mark = (isOver) => zone.classList.toggle("drop--over", isOver);
-  const takes = (event) => [...event.dataTransfer.types].some((type) => type === "Files" || type === "text/uri-list");
+  const takes = (event) => !isOurs && [...event.dataTransfer.types].some((type) => type === "Files" || type === "text/uri-list");
   window.addEventListener("dragenter", (event) => {
     if (!takes(event)) return;
     inside += 1;

@@ -12,7 +12,7 @@ import { el } from "./dom.js";
 export function showFault(place, problem, again = null, { takesFocus = true } = {}) {
   const box = el(
     "div",
-    { class: "notice notice--bad", role: "alert", tabindex: "-1" },
+    { class: "notice notice--bad", role: "alert", tabindex: "-1", "data-code": problem.code || null },
     el("strong", {}, problem.title || "That did not work"),
     el("span", {}, sentence(problem.message)),
     problem.hint && el("span", { class: "soft" }, sentence(problem.hint)),
@@ -28,6 +28,11 @@ export function showFault(place, problem, again = null, { takesFocus = true } = 
 export function clearFault(place) {
   place.replaceChildren();
   place.hidden = true;
+}
+
+/** Take away what said that the server does not answer: it does again. */
+export function clearSilence() {
+  for (const box of document.querySelectorAll('.notice[data-code="offline"]')) clearFault(box.parentElement);
 }
 
 /** Return a text that begins with a capital and ends with a full stop. */

@@ -14,17 +14,23 @@ const BOXES = {
 /** Return the part of the form that asks for the goal; `onChange` is told whenever an answer changes. */
 export function goalForm(onChange) {
   const form = byId("workbench");
+  let wishedModel = ""; // the models may be told later than what was asked for
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", (event) => {
     if (!event.target.closest("[data-goal]")) return;
+    wishedModel = "";
     byId("custom").hidden = sizeOf(form) !== "custom";
     onChange();
   });
   return {
     fields: () => fieldsOf(form),
     suggest: (probe) => suggest(form, probe),
-    showModels: (models) => showModels(models, modelOf(form)),
-    take: (asked) => take(form, asked),
+    showModels: (models) => showModels(models, modelOf(form) || wishedModel),
+    /** Fill the form with what an earlier job was asked for, or with what `fields` gave. */
+    take(asked) {
+      wishedModel = asked.model ?? "";
+      take(form, asked);
+    },
   };
 }
 
@@ -50,6 +56,7 @@ function fieldsOf(form) {
 function sizeFields(form) {
   const chosen = sizeOf(form);
   if (chosen === "custom") return { target: `${form.elements.width.value}x${form.elements.height.value}` };
+  if (chosen === "asked") return JSON.parse(form.elements.asked.value);
   return chosen in BOXES ? { task_type: chosen } : { scale: Number(chosen) };
 }
 
@@ -59,6 +66,7 @@ function suggest(form, probe) {
   const long = Math.max(width, height);
   const choice = long < 640 ? "2" : long <= 1024 ? "SD2HD" : long <= 2048 ? "HD24K" : long <= 4096 ? "4K28K" : "2";
   form.elements.size.value = choice;
+  byId("size-asked").hidden = true;
   byId("custom").hidden = true;
   for (const factor of [2, 4]) {
     byId(`size-${factor}-words`).textContent = `${width * factor} × ${height * factor}`;
@@ -107,14 +115,29 @@ function take(form, asked) {
   const put = (name, value) => {
     form.elements[name].value = value ?? "";
   };
-  put("size", asked.task ?? (asked.to ? "custom" : String(asked.scale ?? 2)));
-  const [, width, height] = /^(\d+)x(\d+)$/.exec(asked.to ?? "") ?? [];
-  if (width) put("width", width);
-  if (height) put("height", height);
-  byId("custom").hidden = sizeOf(form) !== "custom";
-  if (form.elements.model) put("model", asked.model);
+  takeSize(form, { task_type: asked.task ?? asked.task_type, target: asked.to ?? asked.target, scale: asked.scale });
+  if (form.elements.model) {
+    put("model", "");
+    put("model", asked.model); // one that is not there any more leaves the choice to the server
+  }
   for (const name of ["fit", "codec", "crf"]) put(name, asked[name]);
-  put("most", asked.maximum_mb);
+  if (!form.elements.codec.value) put("codec", "hevc");
+  put("most", asked.maximum_mb ?? asked.maximum_optimized_size_mb);
   form.elements.quality.checked = Boolean(asked.quality);
   form.elements.partial.checked = Boolean(asked.allow_partial);
+}
+
+/** Choose a size as it was asked for; what the form has no words for is one choice more, as it was. */
+function takeSize(form, { task_type, target, scale }) {
+  const [, width, height] = /^(\d+)x(\d+)$/.exec(target ?? "") ?? [];
+  const known = [...form.elements.size].map((one) => one.value).filter((value) => value !== "asked");
+  const wanted = task_type ?? (width ? "custom" : target ? "" : String(scale ?? 2));
+  const isKnown = known.includes(wanted);
+  if (width) form.elements.width.value = width;
+  if (height) form.elements.height.value = height;
+  form.elements.asked.value = JSON.stringify(target ? { target } : task_type ? { task_type } : { scale });
+  byId("size-asked-words").textContent = target ?? task_type ?? `× ${scale}`;
+  byId("size-asked").hidden = isKnown;
+  form.elements.size.value = isKnown ? wanted : "asked";
+  byId("custom").hidden = sizeOf(form) !== "custom";
 }

@@ -1,8 +1,9 @@
 // One job in the list: its picture, what it is doing in words, its progress, and what can be done with it.
 
-import { ask, askJson } from "./api.js";
+import { Problem, ask, askJson, send } from "./api.js";
 import { el, say, show } from "./dom.js";
 import { clearFault, sentence, showFault } from "./fault.js";
+import { bodyOf } from "./origin.js";
 import { resultCard } from "./result_card.js";
 import { bytes, count, duration, goal, nameOf, phase, rounded } from "./words.js";
 
@@ -10,10 +11,13 @@ import { bytes, count, duration, goal, nameOf, phase, rounded } from "./words.js
 const LOOK_MS = 4000;
 
 const WORDS = { pause: "Pause", resume: "Resume", cancel: "Cancel", retry: "Try again", remove: "Remove" };
+const UNDONE = { pause: "Not paused", resume: "Not resumed", cancel: "Not canceled", retry: "Not begun", remove: "Not removed" };
+/** "Really remove?" is asked for so long. */
+const DOUBT_MS = 6000;
 const FINISHED = ["succeeded", "failed", "canceled"];
 
-/** Return the row of a job; `onAgain` is asked to run its video again. */
-export function jobRow(first, onAgain) {
+/** Return the row of a job; `told` is asked to run its video again, and hears what was handed in or removed here. */
+export function jobRow(first, told) {
   let job = first;
   let picture = null;
   let looked = Number.NEGATIVE_INFINITY;
@@ -25,12 +29,47 @@ export function jobRow(first, onAgain) {
   parts.watch.addEventListener("click", toggle);
 
   async function act(verb) {
+    if (verb === "remove" && !isSure()) return;
     clearFault(fault);
     try {
-      if (verb === "remove") await ask(`/v1/jobs/${job.id}`, { method: "DELETE" });
+      if (verb === "remove") await removed();
+      else if (verb === "retry" && !isKept(job)) await handInAgain();
       else update(await askJson(`/v1/jobs/${job.id}/${verb}`, { method: "POST" }));
     } catch (problem) {
-      showFault(fault, problem);
+      showFault(fault, problem.code === "offline" ? undone(verb) : problem);
+    }
+  }
+
+  /** A result is gone for good: the first press asks, the second does it. */
+  function isSure() {
+    const button = parts.buttons.remove;
+    const words = (text) => {
+      say(button, text);
+      button.setAttribute("aria-label", `${text}: ${nameOf(job)}`);
+    };
+    if (button.textContent !== WORDS.remove) return true;
+    words("Really remove?");
+    setTimeout(() => words(WORDS.remove), DOUBT_MS);
+    return false;
+  }
+
+  async function removed() {
+    await ask(`/v1/jobs/${job.id}`, { method: "DELETE" });
+    told.onRemoved(job.id);
+  }
+
+  /** The server has tidied the job's copy away; the video itself may still be there. */
+  async function handInAgain() {
+    const body = bodyOf(job.id);
+    try {
+      told.onHandedIn(await send("/v1/jobs", body), body);
+    } catch (problem) {
+      if (problem.status !== 404) throw problem;
+      throw new Problem({
+        title: "That video is no longer here",
+        detail: "the server removes videos that wait too long",
+        hint: "Choose it again above, and start.",
+      });
     }
   }
 
@@ -39,7 +78,7 @@ export function jobRow(first, onAgain) {
     parts.watch.setAttribute("aria-expanded", String(open));
     show(parts.result, open);
     if (open) {
-      card ??= resultCard(parts.result, onAgain);
+      card ??= resultCard(parts.result, told.onAgain);
       card.show(job);
     } else {
       card?.hide();
@@ -47,8 +86,9 @@ export function jobRow(first, onAgain) {
   }
 
   function update(news) {
-    job = news;
+    job = counted(news, job);
     draw(parts, job);
+    if (parts.watch.hidden && parts.watch.getAttribute("aria-expanded") === "true") toggle();
     if (!parts.result.hidden) card?.show(job);
     look();
   }
@@ -94,6 +134,29 @@ export function jobRow(first, onAgain) {
       parts.row.remove();
     },
   };
+}
+
+/** Return news without a count that falls back: after a pause the finished pieces are counted only by and by. */
+function counted(news, known) {
+  const { frames_done: before, frames_total: total } = known.progress;
+  const isAnew = FINISHED.includes(known.state) && !FINISHED.includes(news.state);
+  if (isAnew || news.progress.frames_done >= before) return news;
+  return { ...news, progress: { ...news.progress, frames_done: before, frames_total: news.progress.frames_total || total } };
+}
+
+/** Tell whether the server still has what it would need to try a job again: of an upload only after what may pass. */
+function isKept(job) {
+  return job.asked.source !== "upload" || (job.state === "failed" && Boolean(job.fault?.retryable));
+}
+
+/** The failure of a button while the server does not answer: nobody presses it again but the person. */
+function undone(verb) {
+  return new Problem({
+    title: UNDONE[verb],
+    detail: "the server does not answer",
+    hint: "Press again when it does; jobs that were started go on.",
+    code: "offline",
+  });
 }
 
 function built(job) {
@@ -171,12 +234,13 @@ function drawButtons(parts, job) {
     pause: ["queued", "running"].includes(job.state) && !job.wanted,
     resume: job.state === "paused" || job.wanted === "paused",
     cancel: ["queued", "running", "paused"].includes(job.state) && job.wanted !== "canceled",
-    retry: ["failed", "canceled"].includes(job.state),
+    retry: ["failed", "canceled"].includes(job.state) && (isKept(job) || bodyOf(job.id) !== null),
     remove: FINISHED.includes(job.state),
   };
   const hadFocus = document.activeElement;
   for (const [verb, button] of Object.entries(parts.buttons)) show(button, can[verb]);
-  const watches = job.state === "succeeded" || (job.state === "running" && job.progress.frames_done > 0);
+  const hasPieces = ["running", "paused", "queued"].includes(job.state) && job.progress.frames_done > 0;
+  const watches = job.state === "succeeded" || hasPieces;
   show(parts.watch, watches);
   say(parts.watch, job.state === "succeeded" ? "Result" : "Watch");
   // A button that has gone would leave the keyboard at the top of the page.

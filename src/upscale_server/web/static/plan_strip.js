@@ -25,9 +25,13 @@ export function planStrip(asked, onPlan) {
   let timer = 0;
   let running = null;
 
-  async function plan(measure) {
+  function stop() {
     clearTimeout(timer);
     running?.abort();
+  }
+
+  async function plan(measure) {
+    stop();
     const body = asked();
     if (!body) return;
     running = new AbortController();
@@ -49,10 +53,20 @@ export function planStrip(asked, onPlan) {
 
   byId("measure").addEventListener("click", () => plan(true));
   return {
-    /** Ask again soon. */
+    /** Ask again soon; what was said until now is of something else, and nothing can be started with it. */
     refresh() {
-      clearTimeout(timer);
+      stop();
+      onPlan(null);
+      busy(true, false);
       timer = setTimeout(() => plan(false), PATIENCE_MS);
+    },
+    /** Say nothing any more: there is no source. */
+    close() {
+      stop();
+      onPlan(null);
+      busy(false, false);
+      show(byId("plan-body"), false);
+      clearFault(place);
     },
   };
 }

@@ -6,12 +6,14 @@ import { clearFault, showFault } from "./fault.js";
 import { modelFacts } from "./goal.js";
 import { hidePreview, showPreview } from "./preview_result.js";
 import { forget, keep, kept } from "./session.js";
-import { clock, count } from "./words.js";
+import { clock, count, duration, goal } from "./words.js";
 
 const LOOK_MS = 700;
 const SECONDS = 3;
 const FINISHED = ["succeeded", "failed", "canceled"];
 const OF = "preview-of-";
+/** Between two tries while the server does not answer. */
+const AGAIN_MS = 2000;
 
 /**
  * Return the panel.
@@ -24,6 +26,12 @@ export function previewPanel(asked) {
   let length = 0;
   let stop = new AbortController();
   let running = "";
+  let made = null; // what was asked for when the preview was made
+  let isPicked = false; // by a person, and not by the plan
+
+  byId("preview-models").addEventListener("change", () => {
+    isPicked = true;
+  });
 
   scrub.addEventListener("input", () => {
     sayPlace();
@@ -44,9 +52,11 @@ export function previewPanel(asked) {
     if (!body) return;
     await shownWhenDone(async () => {
       const view = await send("/v1/previews", bodyOf(body, Number(scrub.value)), { signal: stop.signal });
-      keep(OF + body.source_id, view.id);
+      made = body;
+      keep(OF + body.source_id, JSON.stringify({ id: view.id, body }));
       return view;
     }, run);
+    changed();
     if (!byId("preview-result").hidden) byId("preview-result").focus();
   }
 
@@ -63,25 +73,38 @@ export function previewPanel(asked) {
     if (!signal.aborted) busy(false);
   }
 
+  /** Say of a shown preview that it is of something else than what is asked for by now. */
+  function changed() {
+    const now = asked();
+    const isOld = Boolean(made && now) && JSON.stringify(bare(made)) !== JSON.stringify(bare(now));
+    show(byId("preview-old"), isOld);
+    if (isOld) say(byId("preview-old"), `This was made for other settings: ${goal(wordsOf(made))}.`);
+  }
+
   async function watched(first, signal) {
     let view = first;
     running = first.id;
-    while (!FINISHED.includes(view.state)) {
-      progress(view);
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-      view = await askJson(`/v1/previews/${first.id}`, { signal });
+    try {
+      while (!FINISHED.includes(view.state)) {
+        progress(view);
+        await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+        view = await newsOf(first.id, signal);
+      }
+    } finally {
+      running = "";
     }
-    running = "";
     if (view.state === "failed") throw new Problem(view.fault ?? { detail: "the preview failed" });
     if (view.state === "succeeded") await showPreview(view, signal);
   }
 
   /** Show the preview that was asked for before a reload, where the server still has it. */
-  async function comeBack(name, id) {
+  async function comeBack(name, { id, body }) {
     const { signal } = stop;
+    made = body;
     try {
       const view = await askJson(`/v1/previews/${id}`, { signal });
       await shownWhenDone(() => view, null);
+      changed();
     } catch (problem) {
       if (problem.status === 404) forget(name);
     }
@@ -97,31 +120,47 @@ export function previewPanel(asked) {
     }
   }
 
+  /** Let go of what runs and of what is shown. */
+  function close() {
+    if (running) ask(`/v1/previews/${running}/cancel`, { method: "POST" }).catch(() => {}); // it ends by itself then
+    stop.abort();
+    stop = new AbortController();
+    running = "";
+    made = null;
+    hidePreview();
+    show(byId("preview-old"), false);
+    busy(false);
+    clearFault(fault);
+    eye.open(null);
+  }
+
   return {
+    changed,
+    close,
     /** Begin anew with a source; `chosen` is its file where it was chosen here, so that the place can be seen. */
     open(source, chosen) {
-      stop.abort();
-      stop = new AbortController();
-      hidePreview();
-      busy(false);
-      clearFault(fault);
+      close();
+      isPicked = false;
       length = source.probe.duration_seconds ?? 0;
       const last = Math.max(0, length - SECONDS);
       scrub.max = String(Math.floor(last * 10) / 10);
       scrub.value = String(last / 2);
       scrub.disabled = last === 0;
+      show(byId("preview-place"), last > 0);
+      const isShort = length > 0 && last === 0;
+      say(byId("preview-title"), isShort ? "Look at all of it first" : "Look at three seconds first");
+      say(byId("preview-run"), isShort ? `Show all of it (${duration(length)})` : "Show three seconds");
       sayPlace();
       eye.open(chosen);
       const before = kept(OF + source.id);
-      if (before) comeBack(OF + source.id, before);
+      if (before?.startsWith("{")) comeBack(OF + source.id, JSON.parse(before));
     },
-    /** Offer models; the planned one is ticked where a person has ticked none. */
+    /** Offer models; the planned one is ticked until a person has ticked others. */
     offer(models, planned) {
       const place = byId("preview-models");
       const boxes = [...place.querySelectorAll("input")];
       const isNew = boxes.map((box) => box.value).join() !== models.map((one) => one.name).join();
-      const ticked = new Set(tickedModels());
-      if (!ticked.size) ticked.add(planned);
+      const ticked = new Set(isPicked ? tickedModels() : [planned]);
       if (isNew) place.replaceChildren(...models.map((one) => choice(one, ticked.has(one.name))));
       else for (const box of boxes) box.checked = ticked.has(box.value); // what has the focus stays
     },
@@ -129,6 +168,26 @@ export function previewPanel(asked) {
 }
 
 const tickedModels = () => [...document.querySelectorAll("#preview-models input:checked")].map((one) => one.value);
+
+/** Ask how a preview is, for as long as it takes: an outage is no reason to lose it. */
+async function newsOf(id, signal) {
+  for (;;) {
+    try {
+      return await askJson(`/v1/previews/${id}`, { signal });
+    } catch (problem) {
+      const passes = problem instanceof Problem && (problem.status === 0 || problem.status >= 500);
+      if (signal.aborted || !passes) throw problem;
+      say(byId("preview-words"), "The server does not answer. This goes on when it is back.");
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
+}
+
+/** Return what of a job's fields a preview depends on. */
+const bare = ({ model, quality, allow_partial, codec, crf, maximum_optimized_size_mb, ...seen }) => seen;
+
+/** Return fields as `goal` says those of a job. */
+const wordsOf = (fields) => ({ task: fields.task_type, to: fields.target, scale: fields.scale });
 
 /** Return what is asked of a preview: the job's size, and what belongs to the preview alone. */
 function bodyOf({ model, quality, allow_partial, ...fields }, start) {

@@ -52,10 +52,16 @@ function facts({ fps, seconds, byte_count: size, quality }, crop) {
 }
 
 function verdict(view) {
-  const parts = [`${duration(view.seconds)} at ${view.width} × ${view.height}.`];
+  const parts = [`${duration(lengthOf(view))} at ${view.width} × ${view.height}.`];
   if (view.crop) parts.push("The result is larger than browsers play: its middle is shown, pixel for pixel.");
   if (view.best_because) parts.push(sentence(view.best_because));
   return parts.join(" ");
+}
+
+/** Return how long it is: the last frame lasts as long as the one before it. A short video gives less than was asked. */
+function lengthOf({ frame_times: times, seconds }) {
+  if (!(times?.length > 1)) return seconds;
+  return 2 * times.at(-1) - times.at(-2) - times[0];
 }
 
 function notices(view) {

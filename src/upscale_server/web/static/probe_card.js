@@ -3,9 +3,10 @@
 import { ask } from "./api.js";
 import { byId, el, say } from "./dom.js";
 import { sentence } from "./fault.js";
-import { bytes, clock, codec, container, count, rounded, several } from "./words.js";
+import { bytes, clock, codec, container, count, rate, several } from "./words.js";
 
 let poster = null;
+let looking = new AbortController();
 
 /** Show a source. */
 export function showProbe(source) {
@@ -29,12 +30,12 @@ export function shownSize({ width, height, rotation }) {
 function facts(source, probe) {
   const { width, height } = shownSize(probe);
   const sides = [`${width} × ${height}`, probe.display_aspect].filter(Boolean).join(", ");
-  const rate = probe.average_rate ? `${rounded(probe.average_rate)} fps${probe.variable_rate ? ", varying" : ""}` : "";
+  const speed = probe.average_rate ? `${rate(probe.average_rate)} fps${probe.variable_rate ? ", varying" : ""}` : "";
   const frames = probe.frames ? several(probe.frames, "frame", "frames") : "";
   return [
     ["Picture", sides],
     ["Length", [clock(probe.duration_seconds ?? 0, 1), frames].filter(Boolean).join(", ")],
-    ["Rate", rate],
+    ["Rate", speed],
     ["Codec", [codec(probe.codec), container(probe.container, source.file_name)].filter(Boolean).join(" in ")],
     ["Depth", probe.bit_depth ? `${probe.bit_depth} bit${probe.hdr ? `, ${probe.hdr}` : ""}` : ""],
     ["Colour", probe.colour],
@@ -69,12 +70,17 @@ function label(code) {
 
 async function showPoster(source) {
   const picture = byId("probe-poster");
+  looking.abort(); // the picture of another video may still be on its way
+  looking = new AbortController();
+  const { signal } = looking;
   picture.hidden = true;
   if (poster) URL.revokeObjectURL(poster);
   poster = null;
   try {
-    const reply = await ask(`/v1/sources/${source.id}/poster.jpg`);
-    poster = URL.createObjectURL(await reply.blob());
+    const reply = await ask(`/v1/sources/${source.id}/poster.jpg`, { signal });
+    const bytesOfIt = await reply.blob();
+    if (signal.aborted) return;
+    poster = URL.createObjectURL(bytesOfIt);
     picture.src = poster;
     picture.hidden = false;
   } catch {

@@ -9,7 +9,8 @@ const TITLE = document.title;
 
 /**
  * Follow the jobs.
- * @param {{onState: function("open"|"lost"|"locked"): void, onAgain: function(object): void}} told
+ * @param {{onState: function("open"|"lost"|"locked"): void, onAgain: function(object): void,
+ *   onHandedIn: function(object, object): void}} told
  */
 export function jobQueue(told) {
   const list = byId("queue");
@@ -26,7 +27,7 @@ export function jobQueue(told) {
   }
 
   function add(job) {
-    const row = jobRow(job, told.onAgain);
+    const row = jobRow(job, { ...told, onRemoved: remove });
     rows.set(job.id, row);
     const after = [...rows.values()].filter((other) => other.createdAt < job.created_at);
     const next = after.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1))[0];
@@ -34,9 +35,14 @@ export function jobQueue(told) {
     count();
   }
 
+  /** Take a row away; the next one, or the heading, has the keyboard then where this one had it. */
   function remove(id) {
+    const element = rows.get(id)?.element;
+    const near = element?.nextElementSibling ?? element?.previousElementSibling ?? byId("queue-title");
+    const hadFocus = element?.contains(document.activeElement);
     rows.get(id)?.close();
     rows.delete(id);
+    if (hadFocus) near.focus();
     count();
     title();
   }

@@ -52,8 +52,9 @@ async function healthNow() {
 
 /** Say by what jobs are done and how many there are; this needs the key, and without it stays unsaid. */
 async function details() {
+  const quietly = { asksForKey: false };
   try {
-    const [stats, queue] = await Promise.all([askJson("/stats"), askJson("/queue")]);
+    const [stats, queue] = await Promise.all([askJson("/stats", quietly), askJson("/queue", quietly)]);
     const waiting = queue.queued_tasks ? `, ${queue.queued_tasks} waiting` : "";
     const running = queue.active_tasks ? `${several(queue.active_tasks, "job", "jobs")} running` : "Ready";
     say(byId("server-words"), queue.active_tasks || queue.queued_tasks ? `${running}${waiting}` : "Ready");
@@ -61,7 +62,9 @@ async function details() {
     const lanes = several(stats.workers_ready, "lane", "lanes");
     say(byId("machine"), [...proof.filter(Boolean), `${lanes} loaded`].join(" · "));
     if (stats.version) say(byId("version"), `upscale-server ${stats.version}`);
-  } catch {
-    // said elsewhere: the next question that a person asks tells it
+  } catch (problem) {
+    if (problem.status !== 401) return; // said elsewhere: the next question that a person asks tells it
+    byId("server").dataset.state = "refused";
+    say(byId("server-words"), "Needs a key");
   }
 }

@@ -7,7 +7,7 @@ export function bytes(count) {
   if (count === null || count === undefined) return "unknown";
   let value = count;
   let unit = 0;
-  while (value >= 1000 && unit < UNITS.length - 1) {
+  while (Number(rounded(value)) >= 1000 && unit < UNITS.length - 1) {
     value /= 1000;
     unit += 1;
   }
@@ -21,8 +21,9 @@ export function duration(seconds) {
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return parts(whole, 60, "min", "s");
-  if (whole < 86400) return parts(Math.round(whole / 60), 60, "h", "min");
-  return parts(Math.round(whole / 3600), 24, "days", "h");
+  if (Math.round(whole / 60) < 24 * 60) return parts(Math.round(whole / 60), 60, "h", "min");
+  const hours = Math.round(whole / 3600);
+  return parts(hours, 24, hours < 48 ? "day" : "days", "h");
 }
 
 function parts(small, per, bigUnit, smallUnit) {
@@ -45,6 +46,11 @@ export function clock(seconds, digits = 0) {
 export function rounded(value) {
   if (Number.isInteger(value) || Math.abs(value) >= 100) return value.toFixed(0);
   return value.toFixed(Math.abs(value) >= 10 ? 1 : 2).replace(/\.?0+$/, "");
+}
+
+/** Return frames a second of a film, as exactly as people know it: 29.97 is not 30. */
+export function rate(value) {
+  return String(Number(value.toFixed(3)));
 }
 
 /** Return a whole number with thin spaces between its thousands. */
@@ -124,5 +130,5 @@ export function nameOf(job) {
 /** Return what was asked of a job. */
 export function goal(asked) {
   const wanted = TASKS[asked.task] ?? (asked.to ? `to ${size(asked.to)}` : asked.scale ? `× ${asked.scale}` : "");
-  return [wanted, asked.model && `model ${asked.model}`, codec(asked.codec)].filter(Boolean).join(" · ");
+  return [wanted, asked.model && `model ${asked.model}`, asked.codec && codec(asked.codec)].filter(Boolean).join(" · ");
 }
