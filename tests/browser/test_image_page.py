@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from pydantic import SecretStr
 
 from tests.browser.conftest import Visits
+from tests.browser.looks import fits, readable
 from tests.support.image_served import ImagesServed, image_settings, opened, picture_file, serving_images
 
 KEY = "a-long-key-of-somebody"
@@ -540,4 +541,18 @@ def test_nothing_is_cut_off_on_a_phone_or_at_twice_the_size(
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     expect(page.get_by_text("Before, bicubic", exact=True)).to_be_attached()
 
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    fits(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_that_is_written_can_be_read(visits: Visits, server: ImagesServed, scheme: str) -> None:
+    """In light and in dark, against what is really behind it, inside of the comparison too."""
+    page = visited(visits, server, color_scheme=scheme)
+    visits.allowed.append("status of 4")
+
+    give(page, ("cat.png", picture_file(mode="RGBA")), ("none.png", b"no picture"))
+    expect(page.get_by_text("Before, bicubic", exact=True)).to_be_attached()
+    card(page, "none.png")
+    card(page, "cat.png").get_by_text("Keys", exact=True).click()
+
+    readable(page, least=40)

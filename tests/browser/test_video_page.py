@@ -17,7 +17,9 @@ from playwright.sync_api import Error, Locator, Page, Route, expect
 from pydantic import SecretStr
 
 from tests.browser.conftest import Visits
+from tests.browser.looks import fits, readable
 from tests.support.fault_proxy import FaultProxy
+from tests.support.film_bytes import READ_NUMBER, film
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, serving, settings_in
 from tests.support.server import serving as serving_files
@@ -88,17 +90,6 @@ def started(page: Page, size: str) -> Locator:
 def ends(row: Locator, state: str = "succeeded") -> None:
     """Wait until a row's job has ended in a state."""
     expect(row).to_have_attribute("data-state", state, timeout=LONG)
-
-
-def fits(page: Page) -> None:
-    """Check that nothing of a page reaches out of its side."""
-    wide = page.evaluate(
-        """() => [...document.querySelectorAll("body *")].filter((one) => one.checkVisibility() &&
-        !one.closest(".only-heard, .table-frame") && one.getBoundingClientRect().right > innerWidth + 1)
-        .map((one) => one.outerHTML.slice(0, 80))"""
-    )
-    assert [] == wide
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_video_goes_from_the_drop_to_an_audited_file(
@@ -200,10 +191,10 @@ def test_what_the_server_says_is_text_whatever_it_says(visits: Visits, server: S
     assert 0 == page.locator("#probe [onerror]").count()
 
 
-def test_two_models_are_compared_before_the_whole_is_started(visits: Visits, server: Served, clip: Path) -> None:
+def test_two_models_are_compared_before_the_whole_is_started(visits: Visits, server: Served, tmp_path: Path) -> None:
     """A few seconds through two models and bicubic: wiped with a key, stepped frame by frame, all on one frame."""
     page = visits.open(server.url)
-    dropped(page, "eva.mp4", clip.read_bytes())
+    dropped(page, "numbers.mp4", film(tmp_path, "numbers"))
     expect(page.locator("#plan-body")).to_be_visible(timeout=LONG)
     page.locator("input[name=size][value='2']").check()
     for name in ("fast", "balanced"):
@@ -214,7 +205,7 @@ def test_two_models_are_compared_before_the_whole_is_started(visits: Visits, ser
     expect(page.locator("#preview-result")).to_be_focused(timeout=LONG)
 
     assert {"before", "balanced", "fast"} == set(view.evaluate("(view) => view.items.map((one) => one.name)"))
-    expect(page.locator("#preview-verdict")).to_contain_text("960 × 540")
+    expect(page.locator("#preview-verdict")).to_contain_text("640 × 360")
     view.get_by_role("slider").first.focus()
     before = view.evaluate("(view) => view.position")
     page.keyboard.press("ArrowRight")
@@ -224,6 +215,9 @@ def test_two_models_are_compared_before_the_whole_is_started(visits: Visits, ser
     page.wait_for_function(
         "(frame) => document.querySelector('compare-view').frame === frame + 1", arg=frame, timeout=LONG
     )
+    view.evaluate("(view) => { view.mode = 'switch'; return view.step(0); }")
+    numbers = view.evaluate(f"""(view) => [...view.shadowRoot.querySelectorAll("video")].map({READ_NUMBER})""")
+    assert [frame + 1] * 3 == numbers
     page.reload()
     expect(page.locator("#preview-result")).to_be_visible(timeout=LONG)
     expect(page.locator("#preview-verdict")).to_contain_text(re.compile(r"^0\.\d+ s at"))
@@ -366,14 +360,19 @@ def test_a_tab_that_nobody_sees_lets_its_connection_go(visits: Visits, server: S
         page.evaluate(HIDDEN, arg=False)
 
 
-def test_light_and_dark_follow_the_system_until_a_person_chooses(visits: Visits, server: Served) -> None:
-    """The choice outlives a reload; what is written can be read in both."""
+def test_light_and_dark_follow_the_system_until_a_person_chooses(visits: Visits, server: Served, clip: Path) -> None:
+    """The choice outlives a reload; what is written can be read in both, against what is really behind it."""
     page = visits.open(server.url, color_scheme="dark")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     dark = page.evaluate(ground)
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#plan-body")).to_be_visible(timeout=LONG)
+    page.locator("#advanced summary").click()
+    readable(page, least=40)
 
     page.locator("#theme").click()
     light = page.evaluate(ground)
+    readable(page, least=40)
     page.reload()
 
     assert "rgb(15, 20, 18)" == dark
