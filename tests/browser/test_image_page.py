@@ -515,6 +515,7 @@ def test_a_huge_before_is_left_to_the_browser_and_labelled_so(visits: Visits, se
 def test_everything_is_done_by_keys_alone(visits: Visits, server: ImagesServed) -> None:
     """Tab, arrows and Space reach the factor, the format and the button; the file window is the browser's own."""
     page = visited(visits, server)
+    page.on("filechooser", lambda _window: None)  # the browser must know before the press that somebody waits for it
 
     page.keyboard.press("Tab")
     skip = page.evaluate("document.activeElement.textContent")
