@@ -245,6 +245,16 @@ def test_a_job_survives_a_reload_and_is_cancelled_by_its_button(
     again.get_by_role("button", name="Pause").click()
     again.get_by_role("button", name="Resume").click()  # takes the pause back
     expect(again.get_by_role("button", name="Pause")).to_be_visible()
+    again.get_by_role("button", name="Pause").click()
+    ends(again, "paused")
+    expect(again.locator(".number")).to_contain_text("frames")
+    done = int(again.locator(".number").inner_text().split(" of ")[0].replace("\u202f", ""))
+    if done:  # what is finished of a paused job can be looked at, and be shut again
+        again.get_by_role("button", name="Watch").click()
+        again.get_by_role("button", name="Hide").click()
+    again.get_by_role("button", name="Resume").click()
+    expect(again).to_have_attribute("data-state", "running", timeout=LONG)
+    assert done <= int(again.locator(".number").inner_text().split(" of ")[0].replace("\u202f", ""))
     again.get_by_role("button", name="Cancel").click()
     ends(again, "canceled")
     expect(again.get_by_role("button", name="Try again")).to_be_visible()
@@ -505,6 +515,23 @@ def test_a_job_is_run_again_in_a_tab_that_knows_nothing_of_it(visits: Visits, se
     expect(page.locator("input[name=size][value='asked']")).to_be_checked(timeout=LONG)
     expect(page.locator("input[name=model][value='fast']")).to_be_checked()
     expect(page.locator("#plan-target")).to_have_text("1280 × 720", timeout=LONG)
+
+
+def test_measuring_and_a_self_test_give_numbers(visits: Visits, server: Served, clip: Path) -> None:
+    """Measured figures say so; a self-test's table has the quality of each side."""
+    page = visits.open(server.url)
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#start")).to_be_enabled(timeout=LONG)
+
+    page.get_by_role("button", name="Measure exactly").click()
+    expect(page.locator("#plan-figures")).to_contain_text("measured on pieces of this video", timeout=LONG)
+    page.locator("#preview-self").check()
+    page.get_by_role("button", name="Show all of it").click()
+    expect(page.locator("#preview-result")).to_be_focused(timeout=LONG)
+
+    facts = page.locator("compare-view").get_by_role("table")
+    expect(facts).to_contain_text("PSNR")
+    expect(facts).to_contain_text("dB")
 
 
 def test_figures_are_said_as_exactly_as_people_know_them(visits: Visits, server: Served) -> None:

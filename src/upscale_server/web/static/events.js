@@ -124,29 +124,35 @@ function whenUnseen(end) {
 
 /** Wait until somebody sees the page. */
 function seen(stopped) {
-  return new Promise((resolve) => {
+  return until(stopped, (resolve, signal) => {
     const look = () => !document.hidden && resolve();
-    document.addEventListener("visibilitychange", look, { signal: stopped });
-    stopped.addEventListener("abort", resolve, { once: true });
+    document.addEventListener("visibilitychange", look, { signal });
     look();
   });
 }
 
 function pause(milliseconds, stopped) {
-  return new Promise((resolve) => {
+  return until(stopped, (resolve, signal) => {
     const timer = setTimeout(resolve, milliseconds);
-    const now = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-    stopped.addEventListener("abort", now, { once: true });
-    window.addEventListener("online", now, { once: true });
+    signal.addEventListener("abort", () => clearTimeout(timer));
+    window.addEventListener("online", resolve, { signal });
   });
 }
 
 function keyGiven(stopped) {
+  return until(stopped, (resolve, signal) => window.addEventListener("upscale-key", resolve, { signal }));
+}
+
+/** Wait for what `begin` waits for, or for the end; nobody listens any more then, however often it is waited. */
+function until(stopped, begin) {
   return new Promise((resolve) => {
-    stopped.addEventListener("abort", resolve, { once: true });
-    window.addEventListener("upscale-key", resolve, { once: true });
+    const over = new AbortController();
+    const end = () => {
+      stopped.removeEventListener("abort", end);
+      over.abort();
+      resolve();
+    };
+    stopped.addEventListener("abort", end);
+    begin(end, over.signal);
   });
 }

@@ -77,6 +77,7 @@ export function jobRow(first, told) {
     const open = parts.watch.getAttribute("aria-expanded") !== "true";
     parts.watch.setAttribute("aria-expanded", String(open));
     show(parts.result, open);
+    sayWatch(parts, job);
     if (open) {
       card ??= resultCard(parts.result, told.onAgain);
       card.show(job);
@@ -229,6 +230,11 @@ function numbers(job) {
   return said.join(" · ");
 }
 
+function sayWatch(parts, job) {
+  const isOpen = parts.watch.getAttribute("aria-expanded") === "true";
+  say(parts.watch, isOpen ? "Hide" : job.state === "succeeded" ? "Result" : "Watch");
+}
+
 function drawButtons(parts, job) {
   const can = {
     pause: ["queued", "running"].includes(job.state) && !job.wanted,
@@ -242,7 +248,7 @@ function drawButtons(parts, job) {
   const hasPieces = ["running", "paused", "queued"].includes(job.state) && job.progress.frames_done > 0;
   const watches = job.state === "succeeded" || hasPieces;
   show(parts.watch, watches);
-  say(parts.watch, job.state === "succeeded" ? "Result" : "Watch");
+  sayWatch(parts, job);
   // A button that has gone would leave the keyboard at the top of the page.
   if (hadFocus instanceof HTMLElement && parts.row.contains(hadFocus) && hadFocus.hidden) parts.row.focus();
 }

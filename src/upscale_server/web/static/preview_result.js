@@ -45,8 +45,8 @@ function compared(side, url, view) {
 /** Return what is told of a side; a line that no side has stays out of the table. A part's speed is not the whole's. */
 function facts({ fps, seconds, byte_count: size, quality }, crop) {
   const known = {};
-  if (fps && !crop) known.Speed = `${rounded(fps)} fps`;
-  if (seconds) known.Time = duration(seconds);
+  if (seconds && !crop) known.Speed = fps ? `${rounded(fps)} fps once loaded` : "too short to tell";
+  if (seconds) known.Time = `${duration(seconds)} with loading`;
   if (size) known.Size = bytes(size);
   return { ...known, ...qualityFacts(quality) };
 }

@@ -5,7 +5,7 @@ import { el } from "./dom.js";
 import { sentence, showFault } from "./fault.js";
 import "./player.js";
 import { qualityFacts } from "./quality_words.js";
-import { bytes, duration, error, size } from "./words.js";
+import { bytes, duration, rounded, size } from "./words.js";
 
 const STAGES = { decode: "Decoding", upscale: "Upscaling", encode: "Encoding" };
 
@@ -57,7 +57,7 @@ function facts(job, report) {
     { class: "figures" },
     figure("Picture", size(report.size), `from ${size(report.source_size)}`),
     figure("Size", bytes(job.result.byte_count)),
-    figure("Time", duration(job.result.seconds)),
+    figure("Time", duration(job.result.seconds), "from its start to the stored result"),
     figure("Model", report.model, [report.engine, report.precision].filter(Boolean).join(" · ")),
   );
 }
@@ -118,10 +118,9 @@ function forecast(report) {
   const row = (name, said, key) => {
     const [before, after] = [predicted[key], actual[key]];
     if (typeof before !== "number" || typeof after !== "number") return null;
-    const off = after ? error(Math.abs(before - after) / after).replace("±", "off by") : "";
-    return el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, said(before)), el("td", {}, said(after)), el("td", {}, off));
+    return el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, said(before)), el("td", {}, said(after)), el("td", {}, difference(before, after, key)));
   };
-  const rows = [row("Time", duration, "seconds"), row("Size", bytes, "byte_count")].filter(Boolean);
+  const rows = [row("Upscaling and joining", duration, "seconds"), row("Size", bytes, "byte_count")].filter(Boolean);
   if (!rows.length) return null;
   const head = ["", "Predicted", "Found", "Difference"].map((name) => el(name ? "th" : "td", name ? { scope: "col" } : {}, name));
   return el(
@@ -130,6 +129,17 @@ function forecast(report) {
     el("h4", {}, "Predicted and found"),
     el("div", { class: "table-frame" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))),
   );
+}
+
+/** Return how far a prediction was off, as people say it: far off is so many times. */
+function difference(before, after, key) {
+  if (!(before > 0 && after > 0)) return "";
+  const [more, less] = key === "seconds" ? ["slower", "faster"] : ["larger", "smaller"];
+  const times = Math.max(before / after, after / before);
+  const way = after > before ? more : less;
+  if (times >= 2) return `${rounded(Number(times.toFixed(1)))} times ${way}`;
+  const percent = Math.round((100 * Math.abs(after - before)) / before);
+  return percent ? `${percent} % ${way}` : "as said";
 }
 
 function timings(report) {
@@ -146,7 +156,7 @@ function timings(report) {
     { class: "stack stack--tight" },
     el("h4", {}, "Where the time went"),
     el("dl", { class: "timings" }, rows),
-    el("p", { class: "note" }, "The stages work side by side, so that together they may be longer than the whole."),
+    el("p", { class: "note" }, "The work on the frames. Stages work side by side, so that together they may be longer than the whole; planning, joining, comparing and storing come on top."),
   );
 }
 
