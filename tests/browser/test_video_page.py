@@ -534,6 +534,22 @@ def test_measuring_and_a_self_test_give_numbers(visits: Visits, server: Served, 
     expect(facts).to_contain_text("dB")
 
 
+def test_a_preview_is_waited_for_through_an_outage(visits: Visits, server: Served, clip: Path) -> None:
+    """Nobody has to press again: the page asks until the server answers, and shows what was made meanwhile."""
+    page = visits.open(server.url)
+    visits.allowed.append("net::ERR_FAILED")
+    dropped(page, "eva.mp4", clip.read_bytes())
+    expect(page.locator("#start")).to_be_enabled(timeout=LONG)
+    lost = iter(range(2))
+    page.route("**/v1/previews/*", lambda one: one.continue_() if next(lost, None) is None else one.abort())
+
+    page.get_by_role("button", name="Show all of it").click()
+    expect(page.locator("#preview-words")).to_contain_text("does not answer", timeout=LONG)
+
+    expect(page.locator("#preview-result")).to_be_visible(timeout=LONG)
+    expect(page.locator("#preview-fault")).to_be_hidden()
+
+
 def test_figures_are_said_as_exactly_as_people_know_them(visits: Visits, server: Served) -> None:
     """29.97 frames a second are not 30, and nothing is rounded up into a number that has a name of its own."""
     page = visits.open_bare(server.url)
