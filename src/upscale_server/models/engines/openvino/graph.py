@@ -22,6 +22,7 @@ import openvino.opset13 as op
 from upscale_server.errors import ModelInvalid, ModelMissing
 from upscale_server.models.card import ModelCard
 from upscale_server.models.engines.openvino.blocks import BLOCK, in_blocks
+from upscale_server.models.engines.openvino.core import core
 
 # OpenVINO has stubs for a part of itself only: nodes and outputs are named for the reader.
 Node = Any
@@ -67,7 +68,7 @@ def read(path: str) -> ov.Model:
     if not Path(path).is_file():
         raise ModelMissing(f"there is no model file {path}")
     try:
-        return ov.Core().read_model(path)
+        return core().read_model(path)
     except RuntimeError as err:
         raise ModelInvalid(f"{path} is no readable ONNX model: {_first_line(err)}") from err
 

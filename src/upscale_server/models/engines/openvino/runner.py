@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from upscale_server.errors import ModelInvalid, OutOfMemory
 from upscale_server.models.base import EngineOptions
+from upscale_server.models.engines.openvino.core import core
 
 _OUT_OF_MEMORY = ("bad_alloc", "out of memory", "cannot allocate", "failed to allocate", "could not create a memory")
 _PRECISIONS = {"bfloat16": "bf16", "bf16": "bf16", "float32": "f32", "f32": "f32", "fp32": "f32"}
@@ -25,13 +26,13 @@ _HEAVY = ("Convolution", "Deconvolution", "MatMul", "FullyConnected", "GroupConv
 
 def device_precisions() -> tuple[str, ...]:
     """Return what the CPU computes fast, as OpenVINO says: f32 and, with AMX or AVX512-BF16, bf16."""
-    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "f32") if "BF16" in capabilities else ("f32",)
 
 
 def device_name() -> str:
     """Return the name of the processor."""
-    return str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+    return str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
 class Runner:
@@ -39,7 +40,7 @@ class Runner:
 
     def __init__(self, model: ov.Model, precision: str, options: EngineOptions) -> None:
         with _out_of_memory_is_named():
-            self._compiled = ov.Core().compile_model(model, "CPU", _settings(precision, options))
+            self._compiled = core().compile_model(model, "CPU", _settings(precision, options))
             requests = [self._compiled.create_infer_request() for _ in range(options.lanes)]
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         for request in requests:
