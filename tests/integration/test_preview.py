@@ -432,7 +432,7 @@ def test_command_takes_the_time_of_the_whole_from_what_this_machine_knows(
     command = ("preview", bundled_clip, "-o", tmp_path / "out", "--model", "lanczos", "--seconds", "0.5", "-y")
     new = run_here(*command, "--json").report["items"][0]
     known = Estimate(65.0, 0.12, None, None, None, None, Bases("calibrated", "unknown"), 10)
-    monkeypatch.setattr(Estimating, "of", lambda _self, _plan: known)
+    monkeypatch.setattr(Estimating, "of", lambda _self, plan: (plan, known))
 
     found = run_here(*command, "--json").report["items"][0]
     shown = run_here(*command)
