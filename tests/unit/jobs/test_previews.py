@@ -346,8 +346,8 @@ def test_a_thread_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_paths_of_ours_are_not_told(tmp_path: Path) -> None:
     """Wherever a text says them, in faults of sides, too."""
-    told = {"items": [{"fault": {"detail": f"source {tmp_path}/source is torn; see {tmp_path}/work/x"}}], "frames": 3}
+    told = {"items": [{"fault": {"detail": f"source {tmp_path}/source is torn; see {tmp_path}/side/x"}}], "frames": 3}
 
     found = hidden(told, tmp_path, "holiday.mp4")
 
-    assert {"items": [{"fault": {"detail": "source holiday.mp4 is torn; see work/x"}}], "frames": 3} == found
+    assert {"items": [{"fault": {"detail": "source holiday.mp4 is torn; see side/x"}}], "frames": 3} == found
