@@ -81,7 +81,7 @@ def measure(folder: Path, listeners: int, rounds: int) -> dict[str, Any]:
         "events_a_second_of_each": round(statistics.median(events) / seconds, 2),
         "kib_a_second_of_all": round(heard.byte_count / seconds / 1024, 1),
         "job_ran_on": ran_on,
-        "held": _p99(beside) < ALLOWED_MS and ran_on and min(events) > 0,
+        "held": max(_p99({path: times}) for path, times in beside.items()) < ALLOWED_MS and ran_on and min(events) > 0,
     }
 
 
