@@ -46,10 +46,10 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     return asked
 
 
-@pytest.mark.parametrize("model", ["bicubic", ENCODER])
-def test_row_is_measured_through_the_real_path(model: str) -> None:
+@pytest.mark.parametrize("row", [Row("bicubic", 2), Row(ENCODER, 2, "")], ids=["kernel", "encoder"])
+def test_row_is_measured_through_the_real_path(row: Row) -> None:
     """The bundled clip is decoded, enlarged and encoded, in runs that are told one by one, with a peak of memory."""
-    outcome = measured(Row(model, 2))
+    outcome = measured(row)
 
     assert "" == outcome.fault
     assert ("480x270", "960x540", "libx265 fast crf 20") == (outcome.source, outcome.target, outcome.encoder)
