@@ -84,7 +84,7 @@ def _compared(settings: Settings, scale: int) -> Iterator[tuple[Row, str]]:
     from upscale_server.models.choices import Candidate
     from upscale_server.models.select import candidates
 
-    yield Row(ENCODER, scale, ""), ""
+    yield Row(ENCODER, scale, "", ""), ""
     for kernel in reversed(CLASSICAL):
         yield Row(kernel, scale), ""
     default = family(None).get(scale)

@@ -138,7 +138,7 @@ def _encoder_alone(row: Row, folder: Path) -> Outcome:
     from upscale_server.models.load import load
     from upscale_server.models.luma import FrameUpscaler
 
-    plan = _shortened(_plan(replace(row, model="bicubic", engine="auto")), MOST_FRAMES)
+    plan = _shortened(_plan(replace(row, model="bicubic", engine="auto", precision="auto")), MOST_FRAMES)
     with closing(load(plan.passes[0].card)) as upscaler:
         upscale = FrameUpscaler((upscaler,), plan.picture, plan.target, plan.source.colour)
         decoded = decode_segment(plan.source, plan.segments[0], Tally())

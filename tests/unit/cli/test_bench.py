@@ -46,7 +46,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     return asked
 
 
-@pytest.mark.parametrize("row", [Row("bicubic", 2), Row(ENCODER, 2, "")], ids=["kernel", "encoder"])
+@pytest.mark.parametrize("row", [Row("bicubic", 2), Row(ENCODER, 2, "", "")], ids=["kernel", "encoder"])
 def test_row_is_measured_through_the_real_path(row: Row) -> None:
     """The bundled clip is decoded, enlarged and encoded, in runs that are told one by one, with a peak of memory."""
     outcome = measured(row)
