@@ -98,6 +98,16 @@ def test_no_module_makes_markup_of_text() -> None:
         assert [] == found, name
 
 
+def test_what_both_pages_show_is_styled_once() -> None:
+    """The sheets of the two pages have no selector in common: what both need stands in the sheet that both load."""
+    begins = re.compile(r"^([^\s@}/][^{}]*?)\s*\{", re.MULTILINE)
+
+    video, image = (set(begins.findall(static_files()[f"{name}.css"].content.decode())) for name in ("video", "image"))
+
+    assert min(len(video), len(image)) > 10
+    assert set() == video & image
+
+
 PAIRS = [
     ("ink", "paper", 4.5), ("ink", "card", 4.5), ("ink-soft", "paper", 4.5), ("ink-soft", "card", 4.5),
     ("ink-soft", "sunken", 4.5), ("ink-soft", "accent-soft", 4.5), ("ink-soft", "bad-soft", 4.5),
