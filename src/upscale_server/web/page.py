@@ -1,12 +1,13 @@
 """The page that a person sees at `/`, and the files it is made of under `/static/`; none comes from outside.
 
 What a page does stands in its own files; the documentation at `/docs` is `api_page`'s. The files are read once, so that
-no name from outside is ever turned into a path.
+no name from outside is ever turned into a path; what all pages have (`page_parts`) is put into them then.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -29,6 +30,8 @@ _KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_PART = re.compile(rb" *<!-- part: (\w+) -->\n")
+"""A line of a page in whose place one of the shared parts is put."""
 _LINKS = {"documentation": "/docs", "openapi": "/openapi.json", "health": "/health", "statistics": "/stats"}
 
 
@@ -45,12 +48,21 @@ class StaticFile:
 def static_files() -> MappingProxyType[str, StaticFile]:
     """Return the files of the package's folder `static` by name; those of kinds that a page has no use for stay out."""
     found = {}
+    parts = _parts()
     for one in (resources.files("upscale_server.web") / "static").iterdir():
         kind = _KINDS.get(f".{one.name.rpartition('.')[2]}")
         if kind and one.is_file():
             content = one.read_bytes()
+            if one.name.endswith(".html"):
+                content = _PART.sub(lambda line: parts[line[1].decode()], content)
             found[one.name] = StaticFile(content, kind, hashlib.sha256(content).hexdigest()[:32])
     return MappingProxyType(found)
+
+
+def _parts() -> dict[str, bytes]:
+    """Return what all pages have, by name: the head, what stands above a page and what stands below it."""
+    folder = resources.files("upscale_server.web") / "page_parts"
+    return {one.name.removesuffix(".html"): one.read_bytes() for one in folder.iterdir() if one.name.endswith(".html")}
 
 
 def page_router(name: str) -> APIRouter:

@@ -13,7 +13,9 @@ from tests.support.served import IdlePool, Served, serving, settings_in
 from upscale_server.service import VideoService
 from upscale_server.web.page import static_files
 
-STATIC = Path(__file__).parents[3] / "src" / "upscale_server" / "web" / "static"
+WEB = Path(__file__).parents[3] / "src" / "upscale_server" / "web"
+STATIC = WEB / "static"
+PARTS = WEB / "page_parts"
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +44,32 @@ def test_every_file_of_the_page_is_served_with_its_kind(locked: Served, name: st
     reply = locked.client.get(f"/static/{name}")
     head = locked.client.head(f"/static/{name}")
 
-    assert (STATIC / name).read_bytes() == reply.content
+    if not name.endswith(".html"):  # a page is put together of several files
+        assert (STATIC / name).read_bytes() == reply.content
     assert reply.headers["content-type"].split(";")[0] in {"text/html", "text/css", "text/javascript", "image/svg+xml"}
     assert "nosniff" == reply.headers["x-content-type-options"]
     assert (200, reply.headers["etag"], b"") == (head.status_code, head.headers["etag"], head.content)
+
+
+@pytest.mark.parametrize("name", ["video.html", "image.html"])
+def test_a_page_has_each_shared_part_once_and_in_its_order(name: str) -> None:
+    """What is above and below a page is written in one place, and no mark of a missing part is left."""
+    page = static_files()[name].content
+    parts = [(PARTS / f"{part}.html").read_bytes() for part in ("head", "top", "bottom")]
+
+    assert [1, 1, 1] == [page.count(part) for part in parts]
+    assert sorted(page.index(part) for part in parts) == [page.index(part) for part in parts]
+    assert b"<!--" not in page
+    assert page.startswith(b"<!doctype html>")
+
+
+def test_a_page_is_the_same_bytes_at_each_start() -> None:
+    """Two servers, or one that was started again, name a page by the same ETag."""
+    first = static_files()["video.html"]
+
+    again = static_files.__wrapped__()["video.html"]
+
+    assert first == again
 
 
 @pytest.mark.parametrize("path", ["/", "/static/app.css"])
@@ -157,4 +181,5 @@ def test_the_page_is_part_of_what_is_installed(repository: Path) -> None:
     """Git tracks every file of it, and the wheel's own list names the folder, so that no ignore rule drops one."""
     project = (repository / "pyproject.toml").read_text(encoding="utf-8")
 
-    assert '"src/upscale_server/web/static/*"' in project
+    for folder in ("static", "page_parts"):
+        assert f'"src/upscale_server/web/{folder}/*"' in project

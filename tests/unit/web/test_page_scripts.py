@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from upscale_server.web.page import static_files
+
 STATIC = Path(__file__).parents[3] / "src" / "upscale_server" / "web" / "static"
 SCRIPTS = sorted(STATIC.glob("*.js"))
-PAGES = sorted(STATIC.glob("*.html"))
+PAGES = sorted(path.name for path in STATIC.glob("*.html"))
 MOST_LINES = 300
 IMPORT = re.compile(r'import(?: (?:\{([^}]*)\} from )?)?"\./([^"]+)";')
 EXPORT = re.compile(r"^export (?:async )?(?:function\*?|const|class|let) (\w+)", re.MULTILINE)
@@ -36,19 +38,19 @@ def test_every_name_that_is_imported_is_exported_there(script: Path) -> None:
         assert set() == taken - exported, target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_page_has_nothing_inline(page: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_nothing_inline(page: str) -> None:
     """Its policy refuses styles, handlers and scripts that stand in the page itself."""
-    text = page.read_text(encoding="utf-8")
+    text = static_files()[page].content.decode()
 
     assert [] == re.findall(r"\sstyle=|\son[a-z]+=|<style", text)
     assert [] == re.findall(r"<script(?![^>]*\ssrc=)[^>]*>", text)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_page_has_every_element_that_its_scripts_look_for(page: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_every_element_that_its_scripts_look_for(page: str) -> None:
     """Scripts find elements by id; one that is missing stops them."""
-    text = page.read_text(encoding="utf-8")
+    text = static_files()[page].content.decode()
     waiting, seen, wanted = re.findall(r'<script type="module" src="/static/([^"]+)"', text), set(), set()
 
     while waiting:
