@@ -126,3 +126,15 @@ def test_refusals_of_the_desk_come_through_by_name(sources: Sources, tmp_path: P
 
     with pytest.raises(NotMedia, match=r"^source sound\.mp3 is no media file"):
         sources.take(Arrived(path, "sound.mp3", "hash", ""), go_on)
+
+
+def test_half_of_an_mp4_is_told_apart_from_a_mystery(sources: Sources, tmp_path: Path) -> None:
+    """Its index stands at its end and did not arrive: the reason says so, and what to do."""
+    whole = write_clip(Clip(), tmp_path / "whole.mp4").read_bytes()
+    path = tmp_path / "arrived"
+    path.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(NotMedia, match="only a part of one") as caught:
+        sources.take(Arrived(path, "whole.mp4", "hash", ""), go_on)
+
+    assert "fetch it again" in (caught.value.hint or "")

@@ -9,7 +9,7 @@ from upscale_server.errors.base import UpscaleError
 
 
 class BadRequest(UpscaleError):
-    """The request contradicts itself or names something that does not exist."""
+    """This cannot be done as it was asked for: a value is wrong, missing, or contradicts another."""
 
     code = "bad_request"
     http_status = 400

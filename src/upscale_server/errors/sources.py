@@ -59,7 +59,7 @@ class TooManyPixels(SourceError):
 
 
 class NotMedia(SourceError):
-    """The bytes are no media file that we open."""
+    """This is no video or picture, or only a part of one."""
 
     code = "not_media"
     http_status = 415

@@ -28,6 +28,8 @@ _OPTIONS = {
     "enable_drefs": "0",
 }
 
+_PART = "try it in a player; an MP4 that was not downloaded to its end opens in none: fetch it again, whole"
+"""The commonest case by far: the index of most MP4s stands at their end, and without it nothing of them can be read."""
 
 _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 """PyAV 18 stops at tags that are no UTF-8 unless told otherwise; 19 replaces what it cannot read by itself."""
@@ -60,7 +62,7 @@ def open_source(path: Path, hardware: HWAccel | None = None) -> InputContainer:
             f"file:{path.absolute()}", container_options=_OPTIONS, hwaccel=hardware, **_METADATA
         )
     except av.error.InvalidDataError as err:
-        raise NotMedia(f"source {path} is no media file that can be read, or its header is missing") from err
+        raise NotMedia(f"source {path} is no media file that can be read, or only a part of one", hint=_PART) from err
     except av.error.ArgumentError as err:
         raise UnsupportedFormat(
             f"source {path} is of a kind that is not opened (a playlist or a format outside the allow-list)"
@@ -68,5 +70,5 @@ def open_source(path: Path, hardware: HWAccel | None = None) -> InputContainer:
     except PermissionError as err:
         raise SourceNotFound(f"source {path} cannot be read: permission denied") from err
     except av.error.FFmpegError as err:
-        raise NotMedia(f"source {path} cannot be opened: {err.strerror}") from err
+        raise NotMedia(f"source {path} cannot be opened: {err.strerror}", hint=_PART) from err
     return container
