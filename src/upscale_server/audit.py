@@ -15,6 +15,7 @@ from upscale_server.audit_tracks import compare_tracks
 from upscale_server.errors import NothingToUpscale
 from upscale_server.events import Observer, ignore
 from upscale_server.geometry import Target, fit_to
+from upscale_server.media.colour_names import chroma_name, matrix_name, primaries_name, range_name, transfer_name
 from upscale_server.media.formats import bits_of, subsampling_of
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.track_facts import TrackFacts, facts_of_tracks
@@ -198,17 +199,18 @@ def _picture_rules(a: VideoInfo, b: VideoInfo, promise: Promise) -> list[Rule]:
         rules.append(_same("size", promise.size, b.size))
     if promise.picture in (None, b.size):
         rules.append(_aspect(a, b))
-    across, down = subsampling_of(promise.pixel_format or a.pixel_format)
+    chroma = subsampling_of(promise.pixel_format or a.pixel_format)
     deep = bits_of(promise.pixel_format or a.pixel_format)
+    spread = promise.range or a.colour.range or _LIMITED
     rules += [
         _same("sample aspect ratio", a.sample_aspect_ratio or 1, b.sample_aspect_ratio or 1),
         _same("rotation", a.display_matrix or "none", b.display_matrix or "none"),
         Rule("bits", b.bits >= deep, f"{deep}", f"{b.bits}"),
-        _same("chroma", f"{across}x{down}", "{}x{}".format(*subsampling_of(b.pixel_format))),
-        _same("colour primaries", a.colour.primaries, b.colour.primaries),
-        _same("colour transfer", a.colour.transfer, b.colour.transfer),
-        _same("colour matrix", a.colour.matrix, b.colour.matrix),
-        _same("colour range", promise.range or a.colour.range or _LIMITED, b.colour.range or _LIMITED),
+        _same("chroma", chroma_name(chroma), chroma_name(subsampling_of(b.pixel_format))),
+        _same("colour primaries", primaries_name(a.colour.primaries), primaries_name(b.colour.primaries)),
+        _same("colour transfer", transfer_name(a.colour.transfer), transfer_name(b.colour.transfer)),
+        _same("colour matrix", matrix_name(a.colour.matrix), matrix_name(b.colour.matrix)),
+        _same("colour range", range_name(spread), range_name(b.colour.range or _LIMITED)),
         _same("chroma location", a.colour.chroma_location or "left", b.colour.chroma_location or "left"),
         _same("mastering display", a.hdr.mastering_display or "none", b.hdr.mastering_display or "none"),
         _same("content light level", a.hdr.content_light or "none", b.hdr.content_light or "none"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from upscale_server.audit import Audit, Rule
 from upscale_server.media.boxes import outer_boxes
+from upscale_server.media.colour_names import matrix_name, primaries_name, range_name, transfer_name
 from upscale_server.media.stream_facts import StreamFacts, stream_facts
 from upscale_server.media.types import FULL
 from upscale_server.plan import Plan
@@ -79,18 +80,17 @@ def _coding_rules(b: StreamFacts) -> list[Rule]:
 def _look_rules(plan: Plan, b: StreamFacts) -> list[Rule]:
     source, colour = plan.source, plan.source.colour
     scale = plan.target.width // source.size.width
-    ranges = {2: "full", 1: "limited", 0: "unspecified"}
     limited = b.colour.range != FULL
     expected_ratio = source.sample_aspect_ratio or Fraction(1)
     return [
         _rule("subnet: size", source.size.times(scale), b.size),
         Rule("subnet: scale", scale in _PROFILE.most_times_source, "2 or 4", str(scale)),
         _rule("subnet: pixel format", _PROFILE.pixel_format, b.pixel_format),
-        Rule("subnet: range", limited, "limited", ranges.get(b.colour.range, str(b.colour.range))),
+        Rule("subnet: range", limited, "limited", range_name(b.colour.range)),
         _rule("subnet: sample aspect ratio", expected_ratio, b.sample_aspect_ratio or Fraction(1)),
-        _rule("subnet: colour primaries", colour.primaries, b.colour.primaries),
-        _rule("subnet: colour transfer", colour.transfer, b.colour.transfer),
-        _rule("subnet: colour matrix", colour.matrix, b.colour.matrix),
+        _rule("subnet: colour primaries", primaries_name(colour.primaries), primaries_name(b.colour.primaries)),
+        _rule("subnet: colour transfer", transfer_name(colour.transfer), transfer_name(b.colour.transfer)),
+        _rule("subnet: colour matrix", matrix_name(colour.matrix), matrix_name(b.colour.matrix)),
     ]
 
 

@@ -5,7 +5,7 @@ The facts are read in `media.track_facts`; the picture is `audit`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from fractions import Fraction
 
 from upscale_server.media.track_facts import Track, TrackFacts
@@ -51,10 +51,11 @@ def compare_tracks(a: TrackFacts, b: TrackFacts, left_out: frozenset[int]) -> It
     lost = [
         one.name for one in a.attachments if one.index not in left_out and (one.name, one.digest) not in theirs_named
     ]
-    yield "attachments", not lost, f"{len(a.attachments)}", f"{', '.join(lost)} missing" if lost else "the same"
+    yield "attachments", not lost, _so_many(a.attachments), f"{', '.join(lost)} missing" if lost else "the same"
     theirs = {key.lower(): value for key, value in b.metadata.items()}
     changed = [key for key, value in a.metadata.items() if theirs.get(key.lower()) != value]
-    yield "metadata", not changed, f"{len(a.metadata)} tags", f"{', '.join(changed)} changed" if changed else "the same"
+    told = f"{', '.join(changed)} changed" if changed else "the same"
+    yield "metadata", not changed, _so_many(a.metadata, " tags"), told
 
 
 def _twin(track: Track, spare: list[Track]) -> Track | None:
@@ -102,7 +103,12 @@ def _compare_chapters(a: TrackFacts, b: TrackFacts) -> Finding:
             for times in zip(pair[0][:2], pair[1][:2], strict=True)
         )
     )
-    return "chapters", close, f"{len(a.chapters)}", "the same" if close else f"{len(b.chapters)}, other titles or times"
+    found = "the same" if close else f"{len(b.chapters)}, other titles or times"
+    return "chapters", close, _so_many(a.chapters), found
+
+
+def _so_many(kept: Sized, of: str = "") -> str:
+    return f"{len(kept)}{of}" if kept else "none"
 
 
 def _close(one: Fraction | str, other: Fraction | str) -> bool:

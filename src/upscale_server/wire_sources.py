@@ -58,7 +58,7 @@ class ProbeView(Shape):
     hdr: Literal["HDR10", "HLG", "PQ"] | None
     bit_depth: int
     pixel_format: str
-    colour: str = Field(description="such as BT.709")
+    colour: str = Field(description="such as BT.709; `not stated` where the file does not say")
     bit_rate: int
     tracks: list[TrackView]
     chapters: int

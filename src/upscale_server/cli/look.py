@@ -22,7 +22,7 @@ from upscale_server.models.at_hand import choices_of
 
 if TYPE_CHECKING:
     from upscale_server.audit import Audit
-    from upscale_server.media.types import VideoInfo
+    from upscale_server.media.types import Colour, VideoInfo
     from upscale_server.plan import Plan
     from upscale_server.wish import Wish
 
@@ -129,8 +129,9 @@ def _plan(job: Job, wish: Wish, estimating: Estimating, *, as_json: bool) -> Non
 
 
 def _facts_of(info: VideoInfo) -> list[tuple[str, object]]:
+    from upscale_server.media.colour_names import UNSTATED, range_name
+
     colour = info.colour
-    ranges = {0: "untagged", 1: "limited", 2: "full"}
     facts: list[tuple[str, object]] = [
         ("file", info.path),
         ("container", info.container),
@@ -142,12 +143,12 @@ def _facts_of(info: VideoInfo) -> list[tuple[str, object]]:
         ("average rate", f"{info.average_rate} ({float(info.average_rate):.3f} fps)"),
         ("variable rate", _yes(holds=info.variable_rate)),
         ("time base", info.time_base),
-        ("sample aspect ratio", info.sample_aspect_ratio or "untagged"),
+        ("sample aspect ratio", info.sample_aspect_ratio or UNSTATED),
         ("rotation", f"{info.rotation}°"),
         ("interlaced", _yes(holds=info.interlaced)),
-        ("colour", f"primaries {colour.primaries}, transfer {colour.transfer}, matrix {colour.matrix}"),
-        ("range", ranges.get(colour.range, colour.range)),
-        ("chroma location", colour.chroma_location or "untagged"),
+        ("colour", _colour_text(colour)),
+        ("range", range_name(colour.range)),
+        ("chroma location", colour.chroma_location or UNSTATED),
         ("bytes", info.byte_count),
         ("bit rate", f"{info.bit_rate / 1000:.0f} kbit/s"),
         ("chapters", info.chapter_count),
@@ -155,6 +156,13 @@ def _facts_of(info: VideoInfo) -> list[tuple[str, object]]:
     if info.hdr.mastering_display or info.hdr.content_light:
         facts.append(("HDR10", f"{info.hdr.mastering_display} max-cll {info.hdr.content_light}".strip()))
     return facts + [(f"tag {name}", value) for name, value in sorted(info.metadata.items())]
+
+
+def _colour_text(colour: Colour) -> str:
+    from upscale_server.media.colour_names import matrix_name, primaries_name, transfer_name
+
+    names = primaries_name(colour.primaries), transfer_name(colour.transfer), matrix_name(colour.matrix)
+    return "primaries {}, transfer {}, matrix {}".format(*names)
 
 
 def _pixel_format_text(info: VideoInfo) -> str:

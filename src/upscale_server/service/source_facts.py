@@ -9,6 +9,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
+from upscale_server.media.colour_names import UNSTATED
 from upscale_server.media.look import Looked
 from upscale_server.media.types import FULL, Colour, VideoInfo
 from upscale_server.service.traits import hdr_name, traits_of
@@ -66,8 +67,8 @@ def display_aspect(info: VideoInfo) -> str:
 
 
 def colour_name(colour: Colour) -> str:
-    """Return the colours of a video in words; what a stream does not say is `untagged`."""
-    name = _PRIMARIES.get(colour.primaries) or _MATRICES.get(colour.matrix) or "untagged"
+    """Return the colours of a video in words; what a stream does not say is told as such."""
+    name = _PRIMARIES.get(colour.primaries) or _MATRICES.get(colour.matrix) or UNSTATED
     return f"{name}, full range" if colour.range == FULL else name
 
 

@@ -448,6 +448,14 @@ def test_plan_probe_and_models_are_results(bundled_clip: Path, capfd: Captured) 
         assert all(isinstance(json.loads(line), dict) for line in out)
 
 
+def test_probe_names_colours(bundled_clip: Path, capfd: Captured) -> None:
+    """Nobody has to look up what code 2 is."""
+    _, out, _ = _upscale("probe", bundled_clip, capfd=capfd)
+
+    (colour,) = [line for line in out if line.startswith("colour")]
+    assert re.search(r"primaries \D.*, transfer \D.*, matrix \D", colour)
+
+
 def test_plan_says_what_a_job_will_take_and_measures_when_asked(
     bundled_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
 ) -> None:
@@ -519,6 +527,7 @@ def test_verify_finds_agreement_and_its_lack(bundled_clip: Path, tmp_path: Path,
     other, report, fault = _upscale("verify", bundled_clip, tmp_path / "b.mp4", "--json", capfd=capfd)
 
     assert (0, "the files agree") == (same, out[-1])
+    assert any("4:2:0" in line for line in out)
     assert not [line for line in err if line.startswith("upscale: ")]
     assert 5 == other
     assert not json.loads(report[0])["ok"]

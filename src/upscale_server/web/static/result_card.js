@@ -178,11 +178,12 @@ function check(rule) {
   const mark = rule.ok ? "✓" : rule.hard ? "✗" : "!";
   const word = rule.ok ? "kept" : rule.hard ? "broken" : "differs";
   const name = rule.name.charAt(0).toUpperCase() + rule.name.slice(1);
+  const isSame = rule.ok && [rule.expected, "the same"].includes(rule.found);
   return el(
     "li",
     { class: `checked checked--${word}` },
     el("span", { class: "mark", "aria-hidden": "true" }, mark),
     el("span", { class: "checked-name" }, name, el("span", { class: "only-heard" }, ` ${word}: `)),
-    el("span", { class: "note" }, `expected ${rule.expected}; found ${rule.found}`),
+    el("span", { class: "note" }, isSame ? rule.expected : `expected ${rule.expected}; found ${rule.found}`),
   );
 }
