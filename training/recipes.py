@@ -51,23 +51,23 @@ RECIPES = {
     for recipe in (
         Recipe(
             "fast-clean", Shape(32, 4, 2), CLEAN_MIX, 1e-3, None, "clean",
-            "small x2 luma network for uncompressed pictures and near-lossless video", _CLEAN_LIMITS,
+            "for uncompressed pictures and nearly lossless video: as quick as fast", _CLEAN_LIMITS,
         ),
         Recipe(
             "fast", Shape(32, 4, 2), CODED_MIX, 7e-4, "fast-clean-x2", "compressed",
-            "small x2 luma network for compressed video, the default on a CPU", _CODED_LIMITS,
+            "for compressed video: the quickest, and the default on a CPU", _CODED_LIMITS,
         ),
         Recipe(
             "fast-clean", Shape(32, 6, 4), CLEAN_MIX, 1e-3, "fast-clean-x2", "clean",
-            "small direct x4 luma network for uncompressed pictures and near-lossless video", _CLEAN_LIMITS,
+            "for uncompressed pictures and nearly lossless video: x4 at once", _CLEAN_LIMITS,
         ),
         Recipe(
             "fast", Shape(32, 6, 4), CODED_MIX, 7e-4, "fast-clean-x4", "compressed",
-            "small direct x4 luma network for compressed video", _CODED_LIMITS,
+            "for compressed video: x4 at once", _CODED_LIMITS,
         ),
         Recipe(
             "balanced", Shape(48, 8, 2), BALANCED_MIX, 7e-4, "fast-x2", "compressed",
-            "x2 luma network with 4.4 times the work of fast, for compressed video on strong CPUs and GPUs",
+            "for compressed video, on strong CPUs and GPUs: 4.4 times the work of fast",
             _CODED_LIMITS,
         ),
     )

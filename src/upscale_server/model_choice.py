@@ -12,6 +12,8 @@ from upscale_server.media.types import VideoInfo
 from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import available, family
 
+CLEAN_FAMILY = "fast-clean"
+
 CLEAN_CODECS = ("ffv1", "prores", "rawvideo", "huffyuv", "ffvhuff", "utvideo", "png", "dnxhd", "v210", "qtrle", "cfhd")
 """Codecs of masters and intermediates, lossless or nearly so at any rate they are used at."""
 
@@ -28,7 +30,7 @@ CLEAN_BITS_OF_OTHERS = max(CLEAN_BITS_PER_PIXEL.values())
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The cards to choose passes from, and the reason in words."""
+    """The cards to choose passes from, and the reason: in plain words, and its numbers in brackets behind them."""
 
     cards: dict[int, ModelCard]
     why: str
@@ -42,20 +44,21 @@ def choose_model(info: VideoInfo, index: PacketIndex, asked: str | None) -> Choi
     """
     if asked is not None:
         return Choice(family(asked), "asked for")
-    here = {card.name for card in available()}
-    clean, why = _is_clean(info, index)
-    if clean and "fast-clean" in here:
-        return Choice(family("fast-clean"), why)
-    return Choice(family(None), why)
+    is_clean, numbers = _is_clean(info, index)
+    default = family(None)
+    if not is_clean:
+        made_for = next(iter(default.values())).name
+        return Choice(default, f"the video is strongly compressed, and {made_for} is made for that ({numbers})")
+    if CLEAN_FAMILY not in {card.name for card in available()}:
+        return Choice(default, f"the video is nearly clean, and {CLEAN_FAMILY}, made for that, is not here ({numbers})")
+    return Choice(family(CLEAN_FAMILY), f"the video is nearly clean, and {CLEAN_FAMILY} is made for that ({numbers})")
 
 
 def _is_clean(info: VideoInfo, index: PacketIndex) -> tuple[bool, str]:
     if info.codec in CLEAN_CODECS:
-        return True, f"{info.codec} is a clean source"
+        return True, info.codec
     frames = max(1, info.frame_count)
     bits = 8 * index.byte_count / (frames * info.size.pixels)
     least = CLEAN_BITS_PER_PIXEL.get(info.codec, CLEAN_BITS_OF_OTHERS)
-    said = f"{info.codec} at {bits:.2f} bits a pixel"
-    if bits < least:
-        return False, f"{said} is compressed (under {least})"
-    return True, f"{said} is nearly clean ({least} or more)"
+    bound = f"under {least}" if bits < least else f"{least} or more"
+    return bits >= least, f"{info.codec} at {bits:.2f} bits a pixel, {bound}"

@@ -34,6 +34,7 @@ HIDDEN = """(isHidden) => {
   Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
+PLAIN_REASON = re.compile(r"^The video is (strongly compressed|nearly clean), and fast\S* is made for that\.$")
 NAMED = re.compile(r"\S")
 HEADINGS = """() => JSON.stringify([...document.querySelectorAll("h1, h2, h3, h4")]
   .filter((one) => one.checkVisibility()).map((one) => one.tagName))"""
@@ -104,6 +105,10 @@ def test_a_video_goes_from_the_drop_to_an_audited_file(
     expect(page.locator("#probe-poster")).to_be_visible()
     row = started(page, "2")
     expect(page.locator("#plan-target")).to_have_text("960 × 540")
+    expect(page.locator("#plan-model")).to_have_text(PLAIN_REASON)
+    expect(page.locator("#plan-engine")).to_be_hidden()
+    page.locator("#plan details summary").click()
+    expect(page.locator("#plan-engine")).to_contain_text("h264 at")
     ends(row)
     expect(row.locator(".job-picture")).to_be_visible()
     row.get_by_role("button", name="Result").click()

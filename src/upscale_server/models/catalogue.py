@@ -38,8 +38,12 @@ DEFAULT_FAMILIES = ("fast", "fast-clean")
 """What video is upscaled with when nothing is asked for: made for compressed sources first."""
 CLASSICAL_SCALES = range(1, 9)
 _KERNEL_FACTS = {
-    LANCZOS: (3, "a classical kernel: no network, no weights, no invention", "rings beside hard edges"),
-    BICUBIC: (2, "bicubic (Keys, a = -0.5), what previews show as before", "softer than lanczos"),
+    LANCZOS: (3, "plain enlargement without a network; sharper than bicubic", "rings beside hard edges"),
+    BICUBIC: (
+        2,
+        "plain enlargement without a network: what previews show as before",
+        "Keys, a = -0.5; softer than lanczos",
+    ),
 }
 """How far each reaches in LR pixels, what it is, and what it does not do."""
 

@@ -85,13 +85,21 @@ function showPlan(view) {
     figure("Time", duration(estimate.seconds), error(estimate.seconds_error), BASIS[estimate.basis.seconds]),
     figure("Size", bytes(estimate.byte_count), error(estimate.byte_count_error), BASIS[estimate.basis.byte_count]),
     figure("Memory", bytes(estimate.memory_bytes), "", ""),
-    figure("Disk while it runs", bytes(estimate.disk_bytes), "", ""),
+    figure("Disk space until then", bytes(estimate.disk_bytes), "", ""),
   );
-  say(byId("plan-model"), `Model ${view.model}. ${sentence(view.model_because)}`);
-  say(byId("plan-engine"), [view.engine, view.precision, view.device].filter(Boolean).join(" · "));
+  const [reason, numbers] = reasonOf(view);
+  say(byId("plan-model"), reason);
+  say(byId("plan-engine"), [numbers, view.engine, view.precision, view.device].filter(Boolean).join(" · "));
   byId("plan-warnings").replaceChildren(
     ...view.warnings.map((one) => el("li", { class: "notice notice--warning note" }, sentence(one.detail))),
   );
+}
+
+/** Return why a model was taken, in plain words, and the numbers that stand in brackets behind them. */
+function reasonOf({ model, model_because: because }) {
+  if (because === "asked for") return [`Model ${model}, as you chose.`, ""];
+  const [, words, numbers] = /^([^(]*?)(?: \((.*)\))?$/.exec(because) ?? [null, because, ""];
+  return [sentence(words), numbers ?? ""];
 }
 
 function figure(name, value, plusMinus, basis) {
