@@ -287,10 +287,10 @@ def test_the_key_is_asked_for_and_the_picture_goes_on(visits: Visits, tmp_path: 
         dialog = page.get_by_role("dialog", name="This server needs a key")
         expect(dialog).to_be_visible()
         page.get_by_label("API key").fill("not-the-key")
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Use this key").click()
         expect(dialog).to_contain_text("That key is not one of this server's.")
         page.get_by_label("API key").fill(KEY)
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Use this key").click()
         expect(page.locator("#limits")).to_contain_text("megapixels")
 
         give(page, ("cat.png", picture_file()))
@@ -480,7 +480,7 @@ def test_who_gives_no_key_now_is_not_asked_again_by_the_page_itself(visits: Visi
         assert 1 == len(asked)
         page.get_by_role("button", name="Enter key").click()
         page.get_by_label("API key").fill(KEY)
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Use this key").click()
         page.clock.fast_forward(10_000)
 
         expect(page.locator("#limits")).to_contain_text("megapixels")

@@ -177,6 +177,41 @@ def test_what_cannot_be_done_is_said_before_it_is_started(visits: Visits, server
     expect(page.locator("#start")).to_be_enabled()
 
 
+def test_a_slip_is_marked_beside_its_field_and_no_server_is_asked(visits: Visits, server: Served, clip: Path) -> None:
+    """What the page can know is wrong: a CRF beyond its codec's last, an own size with a side left empty."""
+    page = visits.open(server.url)
+    dropped(page, "eva.mp4", clip.read_bytes())
+    start = page.locator("#start")
+    expect(start).to_be_enabled(timeout=LONG)
+    plans: list[dict[str, object]] = []
+    page.on("request", lambda one: plans.append(one.post_data_json) if one.url.endswith("/v1/plan") else None)
+    page.locator("#advanced summary").click()
+    crf = page.get_by_label("Quality (CRF)")
+
+    crf.fill("60")
+    page.keyboard.press("Tab")
+    expect(crf).to_have_attribute("aria-invalid", "true")
+    expect(crf).to_have_accessible_description(re.compile("^A whole number from 0 to 51, or nothing"))
+    expect(page.locator("#plan-busy")).to_contain_text("stands beside it")
+    expect(start).to_be_disabled()
+    page.locator("#codec").select_option("av1")
+    expect(crf).not_to_have_attribute("aria-invalid", "true")
+    expect(start).to_be_enabled(timeout=LONG)
+    page.locator("input[name=size][value='custom']").check()
+    page.get_by_label("Width").fill("")
+    page.keyboard.press("Tab")
+    expect(page.locator("#width-wrong")).to_be_visible()
+    expect(start).to_be_disabled()
+    page.locator("#preview-run").click()
+    expect(page.get_by_label("Width")).to_be_focused()
+    page.locator("input[name=size][value='2']").check()
+    expect(start).to_be_enabled(timeout=LONG)
+
+    assert plans
+    assert [] == [one for one in plans if one.get("crf") == 60 and one["codec"] != "av1"]
+    assert [] == [one for one in plans if str(one.get("target", "")).startswith("x")]
+
+
 def test_what_the_server_says_is_text_whatever_it_says(visits: Visits, server: Served, clip: Path) -> None:
     """Markup in a name, a trait or a reason is shown as it is and does nothing."""
     page = visits.open(server.url)

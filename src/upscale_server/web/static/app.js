@@ -4,6 +4,7 @@ import { Problem, askJson, send, upload } from "./api.js";
 import { byId, say, show } from "./dom.js";
 import { setUpDrop } from "./drop.js";
 import { clearFault, clearSilence, showFault } from "./fault.js";
+import { answersAreRight } from "./field_marks.js";
 import { goalForm } from "./goal.js";
 import { setUpKey } from "./key.js";
 import { bodyOf, keepBody } from "./origin.js";
@@ -38,9 +39,9 @@ reopen();
 
 // ---------------------------------------------------------------------------------------------------- the source
 
-/** Return what is asked for now, null where there is no source. */
+/** Return what is asked for now, null where there is no source, or an answer that cannot be taken. */
 function asked() {
-  return state.source && { source_id: state.source.id, ...goal.fields() };
+  return state.source && answersAreRight() ? { source_id: state.source.id, ...goal.fields() } : null;
 }
 
 /** Say beside the place for a video what is to be known of it; nothing takes it away. */

@@ -2,6 +2,7 @@
 
 import { send } from "./api.js";
 import { byId, el, say, show } from "./dom.js";
+import { answersAreRight } from "./field_marks.js";
 import { clearFault, sentence, showFault } from "./fault.js";
 import { bytes, duration, error, size } from "./words.js";
 
@@ -28,6 +29,14 @@ export function planStrip(asked, onPlan) {
   function stop() {
     clearTimeout(timer);
     running?.abort();
+  }
+
+  /** Say that a plan waits for an answer. */
+  function wait() {
+    busy(false, false);
+    clearFault(place);
+    show(byId("plan-body"), false);
+    say(byId("plan-busy"), "An answer cannot be taken as it is: what is wrong stands beside it.");
   }
 
   async function plan(measure) {
@@ -57,6 +66,10 @@ export function planStrip(asked, onPlan) {
     refresh() {
       stop();
       onPlan(null);
+      if (!answersAreRight()) {
+        wait();
+        return;
+      }
       busy(true, false);
       timer = setTimeout(() => plan(false), PATIENCE_MS);
     },
@@ -85,7 +98,7 @@ function showPlan(view) {
     figure("Time", duration(estimate.seconds), error(estimate.seconds_error), BASIS[estimate.basis.seconds]),
     figure("Size", bytes(estimate.byte_count), error(estimate.byte_count_error), BASIS[estimate.basis.byte_count]),
     figure("Memory", bytes(estimate.memory_bytes), "", ""),
-    figure("Disk space until then", bytes(estimate.disk_bytes), "", ""),
+    figure("Disk space needed", bytes(estimate.disk_bytes), "", ""),
   );
   const [reason, numbers] = reasonOf(view);
   say(byId("plan-model"), reason);

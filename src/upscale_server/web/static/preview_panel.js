@@ -3,6 +3,7 @@
 import { Problem, ask, askJson, send } from "./api.js";
 import { byId, el, say, show } from "./dom.js";
 import { clearFault, showFault } from "./fault.js";
+import { showFirstMark } from "./field_marks.js";
 import { modelFacts } from "./goal.js";
 import { hidePreview, showPreview } from "./preview_result.js";
 import { forget, keep, kept } from "./session.js";
@@ -49,7 +50,10 @@ export function previewPanel(asked) {
 
   async function run() {
     const body = asked();
-    if (!body) return;
+    if (!body) {
+      showFirstMark();
+      return;
+    }
     await shownWhenDone(async () => {
       const view = await send("/v1/previews", bodyOf(body, Number(scrub.value)), { signal: stop.signal });
       made = body;
