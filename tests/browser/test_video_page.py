@@ -115,6 +115,9 @@ def test_a_video_goes_from_the_drop_to_an_audited_file(
     expect(row.locator("summary")).to_contain_text("checks passed")
     row.locator("summary").click()
     expect(row.locator(".checked").first).to_contain_text("Frame count")
+    expect(row.locator(".check-list")).to_contain_text("4:2:0")
+    expect(row.locator(".check-list")).not_to_contain_text("found the same")
+    expect(row.locator(".result")).to_contain_text("Whoever has this link can download until")
     with page.expect_download() as download:
         row.get_by_role("link", name="Download").click()
     made = tmp_path / "made.mp4"
@@ -572,6 +575,7 @@ def test_measuring_and_a_self_test_give_numbers(visits: Visits, server: Served, 
     facts = page.locator("compare-view").get_by_role("table")
     expect(facts).to_contain_text("PSNR")
     expect(facts).to_contain_text("dB")
+    expect(page.locator("#preview-verdict")).to_contain_text("SSIM: of 1; higher is better")
 
 
 def test_a_preview_is_waited_for_through_an_outage(visits: Visits, server: Served, clip: Path) -> None:
@@ -605,6 +609,27 @@ def test_figures_are_said_as_exactly_as_people_know_them(visits: Visits, server:
         ["999 bytes", "1 kB", "1 MB", "1.5 MB"],
         ["1 min", "1 day"],
     ] == said
+
+
+@pytest.mark.parametrize(
+    ("link", "end"),
+    [
+        ("/files/a.mp4?expires=1795273800&signature=ab", "2026-11-21T15:10:00.000Z"),
+        ("https://s3/a?X-Amz-Date=20261231T235000Z&X-Amz-Expires=900&X-Amz-Signature=ab", "2027-01-01T00:05:00.000Z"),
+        ("/v1/jobs/1/output", None),
+    ],
+)
+def test_a_link_tells_how_long_it_works(visits: Visits, server: Served, link: str, end: str | None) -> None:
+    """Those of the local store and of object stores both; one that asks for the key has no end."""
+    page = visits.open_bare(server.url)
+
+    told = page.evaluate(
+        """async (link) => { const { endOf } = await import("/static/link_life.js");
+        return endOf(link)?.toISOString() ?? null; }""",
+        link,
+    )
+
+    assert end == told
 
 
 def test_every_control_has_a_name_and_ids_are_given_once(visits: Visits, server: Served, clip: Path) -> None:

@@ -33,6 +33,7 @@ export function planStrip(asked, onPlan) {
 
   /** Say that a plan waits for an answer. */
   function wait() {
+    onPlan(null, true);
     busy(false, false);
     clearFault(place);
     show(byId("plan-body"), false);

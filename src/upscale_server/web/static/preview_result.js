@@ -4,7 +4,7 @@ import { blobUrl } from "./api.js";
 import "./compare.js";
 import { byId, el, say, show } from "./dom.js";
 import { sentence } from "./fault.js";
-import { qualityFacts } from "./quality_words.js";
+import { qualityFacts, scales } from "./quality_words.js";
 import { bytes, duration, rounded } from "./words.js";
 
 let shown = []; // addresses to let go of
@@ -55,6 +55,7 @@ function verdict(view) {
   const parts = [`${duration(lengthOf(view))} at ${view.width} × ${view.height}.`];
   if (view.crop) parts.push("The result is larger than browsers play: its middle is shown, pixel for pixel.");
   if (view.best_because) parts.push(sentence(view.best_because));
+  if (view.items.some((item) => Object.keys(qualityFacts(item.quality)).length)) parts.push(sentence(scales()));
   return parts.join(" ");
 }
 

@@ -34,7 +34,7 @@ function facts(source, probe) {
   const frames = probe.frames ? several(probe.frames, "frame", "frames") : "";
   return [
     ["Picture", sides],
-    ["Length", [clock(probe.duration_seconds ?? 0, 1), frames].filter(Boolean).join(", ")],
+    ["Length", [length(probe.duration_seconds ?? 0), frames].filter(Boolean).join(", ")],
     ["Rate", speed],
     ["Codec", [codec(probe.codec), container(probe.container, source.file_name)].filter(Boolean).join(" in ")],
     ["Depth", probe.bit_depth ? `${probe.bit_depth} bit${probe.hdr ? `, ${probe.hdr}` : ""}` : ""],
@@ -42,6 +42,11 @@ function facts(source, probe) {
     ["Size", bytes(source.byte_count)],
     ["Tracks", tracks(probe)],
   ].filter(([, value]) => value);
+}
+
+/** Return how long a film is: of less than a minute in seconds, as people say it. */
+function length(seconds) {
+  return seconds < 59.95 ? `${Number(seconds.toFixed(1))} s` : clock(seconds, 1);
 }
 
 function tracks(probe) {

@@ -3,8 +3,9 @@
 import { ask, askJson } from "./api.js";
 import { el } from "./dom.js";
 import { sentence, showFault } from "./fault.js";
+import { linkLife } from "./link_life.js";
 import "./player.js";
-import { qualityFacts } from "./quality_words.js";
+import { qualityFacts, scaleOf } from "./quality_words.js";
 import { bytes, duration, rounded, size } from "./words.js";
 
 const STAGES = { decode: "Decoding", upscale: "Upscaling", encode: "Encoding" };
@@ -72,11 +73,13 @@ function figure(name, value, more) {
 }
 
 function actions(job, onAgain, fault) {
+  const life = linkLife(job.result.url);
   return el(
     "div",
     { class: "row" },
     download(job, fault),
     el("button", { type: "button", class: "button", onclick: () => onAgain(job) }, "Run again with…"),
+    life && el("p", { class: "note" }, life),
   );
 }
 
@@ -107,7 +110,7 @@ function quality(found) {
     "section",
     { class: "stack stack--tight" },
     el("h4", {}, "Quality"),
-    el("dl", { class: "figures" }, known.map(([name, words]) => figure(name, words))),
+    el("dl", { class: "figures" }, known.map(([name, words]) => figure(name, words, scaleOf(name)))),
     el("p", { class: "note" }, "The result made as small as the source again and held against it; flicker compares how both change from frame to frame."),
   );
 }

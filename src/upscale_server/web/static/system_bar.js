@@ -59,8 +59,8 @@ async function details() {
     const running = queue.active_tasks ? `${several(queue.active_tasks, "job", "jobs")} running` : "Ready";
     say(byId("server-words"), queue.active_tasks || queue.queued_tasks ? `${running}${waiting}` : "Ready");
     const proof = [stats.model && `${stats.model} on ${stats.engine}`, stats.device];
-    const lanes = several(stats.workers_ready, "lane", "lanes");
-    say(byId("machine"), [...proof.filter(Boolean), `${lanes} loaded`].join(" · "));
+    const workers = several(stats.workers_ready, "worker", "workers");
+    say(byId("machine"), [...proof.filter(Boolean), workers].join(" · "));
     if (stats.version) say(byId("version"), `upscale-server ${stats.version}`);
   } catch (problem) {
     if (problem.status !== 401) return; // said elsewhere: the next question that a person asks tells it
