@@ -40,6 +40,8 @@ export async function beforeOf(source, factor, signal) {
   return made(source, factor, signal);
 }"""
 """JavaScript: the module that enlarges the source, which at first takes until it is canceled."""
+LEAVES = "() => window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+"""JavaScript: what a browser asks a page that is about to be left; false where it would ask the person."""
 LIVING = """
 window.living = { addresses: new Set(), bitmaps: 0, decoded: 0 };
 const { createObjectURL, revokeObjectURL } = URL;
@@ -452,6 +454,30 @@ def test_decoded_pictures_and_their_addresses_are_let_go(visits: Visits, server:
         card(page, name).get_by_role("button", name="Remove").click()
 
     assert 0 == page.evaluate("living.addresses.size")
+
+
+def test_nobody_leaves_what_would_be_lost_without_being_asked(visits: Visits, server: ImagesServed) -> None:
+    """Pictures at work and results that were not saved are nowhere else; what was saved or removed holds nobody."""
+    page = visited(visits, server)
+    held: list[Route] = []
+    page.route("**/upscale?*", lambda route: held.append(route), times=1)  # noqa: PLW0108 - playwright marks what it calls
+    assert page.evaluate(LEAVES)
+
+    with page.expect_request("**/upscale?*"):
+        give(page, ("cat.png", picture_file()))
+    assert not page.evaluate(LEAVES)
+    held[0].continue_()
+    done = card(page, "cat.png")
+    expect(done).to_contain_text("32 × 24 → 64 × 48")
+    assert not page.evaluate(LEAVES)
+    with page.expect_download():
+        done.get_by_role("link", name="Download").click()
+    assert page.evaluate(LEAVES)
+    done.get_by_role("button", name="Again").click()
+    expect(card(page, "cat.png")).to_contain_text("32 × 24 → 64 × 48")
+    assert not page.evaluate(LEAVES)
+    done.get_by_role("button", name="Remove").click()
+    assert page.evaluate(LEAVES)
 
 
 @pytest.mark.parametrize("way", ["Later", "Escape"])

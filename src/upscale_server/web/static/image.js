@@ -98,6 +98,9 @@ function listen() {
     take([...input.files]);
     input.value = ""; // the same file may be chosen again
   });
+  window.addEventListener("beforeunload", (event) => {
+    if ([...cards].some((card) => card.wouldBeLost)) event.preventDefault(); // the browser asks
+  });
   document.addEventListener("paste", (event) => take([...(event.clipboardData?.files ?? [])]));
   const hasFiles = (event) => [...event.dataTransfer.types].includes("Files");
   // The whole page takes a drop: who misses the zone would otherwise leave the page for the file.

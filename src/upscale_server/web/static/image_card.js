@@ -23,6 +23,7 @@ export class PictureCard {
   #stop = new AbortController(); // ends what is under way: each run and each comparison has its own
   #clock = 0;
   #isCompared = false;
+  #isSaved = false;
   #parts;
 
   /**
@@ -76,6 +77,11 @@ export class PictureCard {
     this.#at("ended");
   }
 
+  /** Whether leaving the page would lose something: work, or a result that nobody has saved. */
+  get wouldBeLost() {
+    return this.#state === "waiting" || this.#state === "sending" || (this.#made !== null && !this.#isSaved);
+  }
+
   /** Whether the comparison is open. */
   get isOpen() {
     return !this.#parts.result.hidden;
@@ -121,7 +127,8 @@ export class PictureCard {
     again.title = "Enlarge it again with the choices above";
     const compare = button("Compare", () => this.open(!this.isOpen));
     const remove = button("Remove", () => this.#remove(), "button--quiet");
-    const download = el("a", { class: "button button--primary button--small", hidden: true }, "Download");
+    const saved = () => (this.#isSaved = true);
+    const download = el("a", { class: "button button--primary button--small", hidden: true, onclick: saved }, "Download");
     const fault = el("div", { hidden: true });
     const notes = el("ul", { class: "stack stack--tight notes", "aria-label": "What to know about it" });
     const view = el("compare-view");
@@ -270,7 +277,7 @@ export class PictureCard {
   /** Let go of what was made. */
   #letGo() {
     this.#made = null;
-    this.#isCompared = false;
+    this.#isCompared = this.#isSaved = false;
     this.#parts.view.items = [];
     this.#parts.notes.replaceChildren();
     this.#parts.download.removeAttribute("href");
