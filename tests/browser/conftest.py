@@ -5,6 +5,7 @@ It opens pages; what is looked at stands in the tests. Chromium is the system's 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,9 +27,20 @@ _NO_SANDBOX = ["--no-sandbox"]
 """Chromium refuses to run as root with its sandbox; what it opens here is ours."""
 
 
+def answered(*statuses: int) -> list[str]:
+    """Return what the console says of answers with these statuses, as patterns for `Visits.allowed`."""
+    said = r"console: Failed to load resource: the server responded with a status of"
+    return [rf"{said} {status} \([^)]*\)" for status in statuses]
+
+
+def cut_off(error: str) -> list[str]:
+    """Return what the console says of a connection that ended with this error of the browser's, as `answered`."""
+    return [rf"console: Failed to load resource: net::{error}"]
+
+
 @dataclass(slots=True)
 class Visits:
-    """Pages of one test and what was wrong with them; `allowed` are parts of complaints that the test provokes."""
+    """Pages of one test and what was wrong with them; `allowed` are patterns of whole complaints that it provokes."""
 
     browser: Browser
     complaints: list[str] = field(default_factory=list)
@@ -62,7 +74,7 @@ class Visits:
         """Close all pages and return the complaints that nobody provoked."""
         for context in self.contexts:
             context.close()
-        return [one for one in self.complaints if not any(part in one for part in self.allowed)]
+        return [one for one in self.complaints if not any(re.fullmatch(pattern, one) for pattern in self.allowed)]
 
     def _complain(self, text: str) -> None:
         self.complaints.append(text)

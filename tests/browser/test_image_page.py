@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 from pydantic import SecretStr
 
-from tests.browser.conftest import Visits
+from tests.browser.conftest import Visits, answered, cut_off
 from tests.browser.looks import fits, readable
 from tests.support.image_served import ImagesServed, image_settings, opened, picture_file, serving_images
 
@@ -238,7 +238,7 @@ def test_what_the_browser_cannot_show_is_enlarged_all_the_same(visits: Visits, s
 def test_several_pictures_are_a_list_and_one_comparison_is_open(visits: Visits, server: ImagesServed) -> None:
     """One that is refused says why in its own card, with what to do; the others go on."""
     page = visited(visits, server)
-    visits.allowed.append("status of 4")
+    visits.allowed += answered(415)
 
     give(page, ("one.png", picture_file()), ("none.png", b"no picture"), ("two.png", picture_file(16, 16)))
     first, second, refused = (card(page, name) for name in ("one.png", "two.png", "none.png"))
@@ -283,7 +283,7 @@ def test_what_is_too_large_is_said_before_it_is_sent(visits: Visits, tmp_path: P
 def test_the_key_is_asked_for_and_the_picture_goes_on(visits: Visits, tmp_path: Path) -> None:
     """Without a key the page stands, asks once, and then does what was asked."""
     settings = image_settings(tmp_path, api_keys=SecretStr(KEY))
-    visits.allowed.append("401")
+    visits.allowed += answered(401)
     with serving_images(settings, Authorization=f"Bearer {KEY}") as locked:
         page = visits.open(f"{locked.url}/")
         dialog = page.get_by_role("dialog", name="This server needs a key")
@@ -332,7 +332,7 @@ def test_choices_that_the_model_has_a_use_for_are_sent(visits: Visits, server: I
 def test_a_busy_server_is_asked_again_by_itself(visits: Visits, server: ImagesServed) -> None:
     """A full room is no failure for a person: the page says that it waits, and then it goes on."""
     page = visited(visits, server)
-    visits.allowed.append("429")
+    visits.allowed += answered(429)
     busy = {"title": "Full", "detail": "64 requests are inside", "code": "queue_full", "status": 429, "retryable": True}
     page.route(
         "**/upscale?*",
@@ -349,7 +349,7 @@ def test_a_busy_server_is_asked_again_by_itself(visits: Visits, server: ImagesSe
 def test_a_key_that_is_asked_for_when_a_picture_is_sent_is_no_failure(visits: Visits, server: ImagesServed) -> None:
     """Keys change while a page is open: the picture is sent again with the one that was given."""
     page = visited(visits, server)
-    visits.allowed.append("401")
+    visits.allowed += answered(401)
     refused = {"title": "A key is needed", "detail": "an API key is needed", "code": "unauthorized", "status": 401}
     page.route("**/upscale?*", lambda route: route.fulfill(status=401, json=refused), times=1)
 
@@ -483,7 +483,7 @@ def test_nobody_leaves_what_would_be_lost_without_being_asked(visits: Visits, se
 @pytest.mark.parametrize("way", ["Later", "Escape"])
 def test_who_gives_no_key_now_is_not_asked_again_by_the_page_itself(visits: Visits, tmp_path: Path, way: str) -> None:
     """The page looks after the server and leaves the person alone, until they press the button for the key."""
-    visits.allowed.append("status of 401")
+    visits.allowed += answered(401)
     settings = image_settings(tmp_path, api_keys=SecretStr(KEY))
     with serving_images(settings, Authorization=f"Bearer {KEY}") as locked:
         page = prepared(visits, locked)
@@ -516,7 +516,7 @@ def test_who_gives_no_key_now_is_not_asked_again_by_the_page_itself(visits: Visi
 def test_a_server_that_is_gone_is_said_in_words(visits: Visits, server: ImagesServed) -> None:
     """No connection is a sentence with a way to try again, and the picture is not lost."""
     page = visited(visits, server)
-    visits.allowed.append("ERR_CONNECTION_REFUSED")
+    visits.allowed += cut_off("ERR_CONNECTION_REFUSED")
     page.route("**/upscale?*", lambda route: route.abort("connectionrefused"), times=1)
 
     give(page, ("cat.png", picture_file()))
@@ -575,7 +575,7 @@ def test_nothing_is_cut_off_on_a_phone_or_at_twice_the_size(
 def test_everything_that_is_written_can_be_read(visits: Visits, server: ImagesServed, scheme: str) -> None:
     """In light and in dark, against what is really behind it, inside of the comparison too."""
     page = visited(visits, server, color_scheme=scheme)
-    visits.allowed.append("status of 4")
+    visits.allowed += answered(415)
 
     give(page, ("cat.png", picture_file(mode="RGBA")), ("none.png", b"no picture"))
     expect(page.get_by_text("Before, bicubic", exact=True)).to_be_attached()

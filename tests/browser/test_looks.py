@@ -1,12 +1,13 @@
-"""The checks of `looks` themselves: what they must find, also inside a component."""
+"""The checks of `looks` and of `Visits` themselves: what they must find, also inside a component."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
-from tests.browser.conftest import Visits
+from tests.browser.conftest import Visits, answered
 from tests.browser.looks import fits, readable
 from tests.support.image_served import ImagesServed, image_settings, serving_images
 
@@ -59,3 +60,13 @@ def test_what_reaches_out_of_a_side_is_found(visits: Visits, server: ImagesServe
 
     with pytest.raises(AssertionError, match="out"):
         fits(page)
+
+
+def test_a_provoked_complaint_does_not_excuse_another_that_has_its_number(browser: Browser) -> None:
+    """It is matched whole: 415 may also be a port, a count or a part of an address."""
+    provoked = "console: Failed to load resource: the server responded with a status of 415 (Unsupported Media Type)"
+    others = ["error: TypeError at frame 415", "request to a stranger: http://elsewhere:4150/", f"{provoked}, twice"]
+
+    visits = Visits(browser, complaints=[provoked, *others], allowed=answered(415))
+
+    assert others == visits.close()

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from pydantic import SecretStr
 
-from tests.browser.conftest import Visits
+from tests.browser.conftest import Visits, answered
 from tests.support.barcode import LAYOUTS, paint
 from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
@@ -346,7 +346,7 @@ def test_a_broken_piece_does_not_hold_up_the_others(visits: Visits, server: Serv
     """What cannot be fetched is a gap with words, and what comes after it is shown."""
     claim = claimed(server, plan)
     render(server, claim, plan, 0, 1, 2)
-    visits.allowed.append("status of 500")
+    visits.allowed += answered(500)
     page = visits.open_bare(server.url)
     page.route("**/segments/1.mp4", lambda route: route.fulfill(status=500, body="broken"))
 
