@@ -80,13 +80,13 @@ def _pixel_format(info: VideoInfo, wish: Wish, codec: str, size: Size) -> str:
     if chosen not in PIXEL_FORMATS[codec]:
         raise UnsupportedFormat(
             f"{codec} cannot keep {chosen}; it takes {', '.join(PIXEL_FORMATS[codec])}",
-            hint="choose --codec hevc, or name a --pixel-format to convert to",
+            hint="choose the codec hevc, or a pixel format to convert to",
         )
     across, down = subsampling_of(chosen)
     if (across and size.width % across) or (down and size.height % down):
         raise UnsupportedFormat(
             f"output is {size}; {chosen} needs sides that are multiples of {across} and {down}",
-            hint="choose another size, or --pixel-format yuv444p",
+            hint="choose another size, or the pixel format yuv444p",
         )
     return chosen
 
@@ -98,7 +98,7 @@ def _carries_hdr(info: VideoInfo, settings: EncoderSettings, *, must_keep_depth:
     if (info.hdr.mastering_display or info.hdr.content_light) and settings.codec not in CARRIES_HDR10:
         raise HdrNotCarried(
             f"{settings.codec} cannot carry HDR10 metadata here; {', '.join(CARRIES_HDR10)} can",
-            hint="choose --codec hevc",
+            hint="choose the codec hevc",
         )
 
 

@@ -123,7 +123,7 @@ def fit_to(source: Size, target: Target) -> Fitted:
     enlargement = min(Fraction(box.width, source.width), Fraction(box.height, source.height))
     if enlargement <= 1:
         raise NothingToUpscale(
-            f"source is {source}, already as large as {box}", hint="ask for a larger box or give --scale"
+            f"source is {source}, already as large as {box}", hint="ask for a larger size, or for a factor"
         )
     picture = Size(_even(source.width * enlargement), _even(source.height * enlargement))
     return Fitted(picture, box if target.fit == "exact" else picture, enlargement)

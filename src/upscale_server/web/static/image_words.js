@@ -37,21 +37,21 @@ export function limitsWords({ limits, formats }) {
 export function refusal(file, size, factor, { limits, settings }) {
   const name = (limit) => settings[limit];
   if (file.size > limits.max_bytes) {
-    return `The file has ${bytes(file.size)}; at most ${bytes(limits.max_bytes)} are taken, see ${name("max_bytes")}`;
+    return `The file has ${bytes(file.size)}; at most ${bytes(limits.max_bytes)} are taken (the server’s ${name("max_bytes")})`;
   }
   if (!size) return "";
   const { width, height } = size;
   const side = Math.max(width, height);
   const shown = `${width} × ${height}`;
   if (width * height > limits.max_pixels) {
-    return `The picture is ${shown}; at most ${count(limits.max_pixels)} pixels are taken, see ${name("max_pixels")}`;
+    return `The picture is ${shown}; at most ${count(limits.max_pixels)} pixels are taken (the server’s ${name("max_pixels")})`;
   }
   if (side > limits.max_source_side) {
-    return `The picture is ${shown}; its longest side may be ${count(limits.max_source_side)}, see ${name("max_source_side")}`;
+    return `The picture is ${shown}; its longest side may be ${count(limits.max_source_side)} (the server’s ${name("max_source_side")})`;
   }
   if (side * factor <= limits.max_output_side) return "";
   const larger = `${width * factor} × ${height * factor}`;
-  return `It would become ${larger}; the longest side may be ${count(limits.max_output_side)}, see ${name("max_output_side")}`;
+  return `It would become ${larger}; the longest side may be ${count(limits.max_output_side)} (the server’s ${name("max_output_side")})`;
 }
 
 /** Return the name of the result's file. */
