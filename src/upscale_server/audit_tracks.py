@@ -81,7 +81,8 @@ def _compare_packets(track: Track, twin: Track) -> tuple[bool, str, str]:
     longer = max((abs(x - y) for x, y in zip(track.durations, twin.durations, strict=True)), default=Fraction(0))
     if longer > 2 * tolerance + Fraction(1, 1000):
         return False, "the same durations", f"{float(longer) * 1000:.0f} ms longer or shorter"
-    return apart <= tolerance, expected, f"{expected}, times {float(apart) * 1000:.3f} ms apart at most"
+    told = f"{expected}, times {float(apart) * 1000:.3f} ms apart at most" if apart else "the same"
+    return apart <= tolerance, expected, told
 
 
 def _compare_names(track: Track, twin: Track) -> tuple[bool, str, str]:
