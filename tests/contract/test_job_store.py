@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine, text, update
 from structlog.testing import capture_logs
 
 from upscale_server.errors import BadRequest, Conflict, MissingExtra, NotFound, QueueFull, StorageError
@@ -137,6 +137,51 @@ def test_a_job_that_cannot_be_read_hides_no_other(store: JobStore) -> None:
     assert [first.id, last.id] == [job.id for job in new]
     assert [first.id] == [job.id for job in named]
     assert [("job_unreadable", broken.id)] == [(one["event"], one["job_id"]) for one in logged]
+
+
+@pytest.mark.parametrize("column", ["asked", "progress", "plan", "outcome", "fault"])
+def test_a_column_that_is_no_json_hides_no_other_job(tmp_path: Path, column: str) -> None:
+    """Half a value, as a torn file leaves it: the others are listed and claimed; asking for this one says what it is.
+
+    SQLite alone: Postgres stores nothing in such a column that is no JSON.
+    """
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite")
+    broken, whole = added(store), added(store)
+    tear(store, broken, column)
+
+    with capture_logs() as logged:
+        page, _ = store.page(None, 10)
+        with pytest.raises(StorageError, match=f"{broken.id} is damaged"):
+            store.get(broken.id)
+    next_one = claimed(store).job
+    store.close()
+
+    assert [whole.id] == [job.id for job in page]
+    assert whole.id == next_one.id
+    assert [("job_unreadable", broken.id)] == [(one["event"], one["job_id"]) for one in logged]
+
+
+def test_a_running_job_that_cannot_be_read_stops_no_start(tmp_path: Path) -> None:
+    """Taken back from an owner that died it is failed, and the jobs behind it go on."""
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite")
+    broken, whole = added(store), added(store)
+    claimed(store)
+    tear(store, broken, "progress")
+
+    taken = store.take_back("a")
+    next_one = claimed(store).job
+    counts = store.counts()
+    store.close()
+
+    assert [] == taken
+    assert whole.id == next_one.id
+    assert (1, 1) == (counts["failed"], counts["running"])
+
+
+def tear(store: JobStore, job: Job, column: str) -> None:
+    """Leave half a value in a column."""
+    with store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values({column: text("'{\"half'")}))
 
 
 def test_accepted_job_outlives_the_process(url: str) -> None:

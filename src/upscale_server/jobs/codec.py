@@ -17,6 +17,9 @@ from upscale_server.jobs.job import Asked, Outcome, Progress, Source
 Value = TypeVar("Value", Asked, Outcome, Progress, Source)
 Record = Mapping[str, Any]  # JSON values of many types
 
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
+"""What reading raises of a record that a damaged disk or another release left."""
+
 
 def to_record(value: Asked | Outcome | Progress) -> dict[str, Any]:
     """Return a value as plain JSON values."""

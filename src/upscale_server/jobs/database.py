@@ -5,11 +5,13 @@ It knows nothing of jobs; the questions are asked in `store`.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -105,16 +107,33 @@ def as_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgresql", "postgres") else parsed
 
 
-def _open(url: URL) -> Engine:
-    if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url)
+def engine_of(url: URL, **options: Any) -> Engine:  # noqa: ANN401 - as `create_engine` takes them
+    """Return what connects to a database; nothing is asked of it yet, and no error shows a row's values.
+
+    Raises:
+        MissingExtra: its driver is not installed.
+    """
     try:
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(url, hide_parameters=True, json_deserializer=_json_or_text, **options)
     except ModuleNotFoundError as err:
         raise MissingExtra(
             f"database {url.drivername} needs {err.name}, which is not installed",
             hint="pip install 'upscale-server[postgres]'",
         ) from err
+
+
+def _json_or_text(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a column's value; what is no JSON comes as it is, for whoever reads the row: it must not stop a list."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _open(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url)
+    engine = engine_of(url, pool_pre_ping=True)
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":  # two servers' first start: one makes the tables, one waits
@@ -147,7 +166,7 @@ def _from_3_to_4(connection: Connection) -> None:
 def _open_sqlite(url: URL) -> Engine:
     if url.database:
         _make_private(Path(url.database))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    engine = engine_of(url, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from upscale_server.errors import Conflict, NotFound
+from upscale_server.errors import Conflict, NotFound, StorageError
 from upscale_server.jobs.conclude import clear, drop_object, is_kept
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.copies_sweep import remove_forgotten, remove_over_budget
@@ -129,6 +129,8 @@ class Janitor:
                 folder.remove()
         except NotFound:
             folder.remove()
+        except StorageError:  # what is stored of the job is damaged: it may be restored, and others are to be swept
+            return False
         return True
 
     def _kept_work(self) -> int:
@@ -146,7 +148,7 @@ class Janitor:
 
     def _failed(self) -> Iterator[tuple[float, JobFolder]]:
         for path in _inside(jobs_folder(self._parts.temp_dir)):
-            with suppress(NotFound):
+            with suppress(NotFound, StorageError):
                 job = self._parts.store.get(path.name)
                 if job.state == "failed":
                     yield job.finished_at or 0, JobFolder(self._parts.temp_dir, job.id)

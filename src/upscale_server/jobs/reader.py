@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from upscale_server.errors import StorageError
+from upscale_server.jobs.codec import UNREADABLE
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FINISHED, FOLLOWS, Job, State
-from upscale_server.jobs.rows import UNREADABLE, StoredRow, cursor_of, job_of, older_than, row_of
+from upscale_server.jobs.rows import StoredRow, cursor_of, job_of, older_than, row_of
 from upscale_server.jobs.tables import jobs, schema
 from upscale_server.logs import get_logger
 
@@ -71,9 +73,16 @@ class JobReader:
 
         Raises:
             NotFound: there is none of this name.
+            StorageError: what is stored of it cannot be read.
         """
         with self._database.reading() as connection:
-            return job_of(row_of(connection, job_id))
+            row = row_of(connection, job_id)
+        try:
+            return job_of(row)
+        except UNREADABLE as err:
+            self._note_unreadable(row.id, err)
+            hint = "restore the jobs' database from a backup; other jobs are not touched"
+            raise StorageError(f"what is stored of job {row.id} is damaged", hint=hint) from err
 
     def page(
         self, after: str | None, limit: int, state: State | None = None, key_id: str | None = None
@@ -160,7 +169,10 @@ class JobReader:
             try:
                 found.append(job_of(row))
             except UNREADABLE as err:
-                if row.id not in self._unreadable:
-                    self._unreadable.add(row.id)
-                    get_logger().error("job_unreadable", job_id=row.id, failure=type(err).__name__, detail=str(err))
+                self._note_unreadable(row.id, err)
         return found
+
+    def _note_unreadable(self, job_id: str, err: Exception) -> None:
+        if job_id not in self._unreadable:
+            self._unreadable.add(job_id)
+            get_logger().error("job_unreadable", job_id=job_id, failure=type(err).__name__, detail=str(err))

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, inser
 
 from upscale_server.errors import BadRequest, Conflict, NotFound, QueueFull, UpscaleError
 from upscale_server.events import Event, JobEnded
-from upscale_server.jobs.codec import asked_from, outcome_from, progress_from, to_record
+from upscale_server.jobs.codec import UNREADABLE, asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.deliveries import tell_of, tell_of_unreadable
 from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
 from upscale_server.jobs.tables import jobs, schema
@@ -24,9 +24,6 @@ _DANGEROUS = frozenset({"plan", "upscale", "join", "audit"})
 """Not `quality`: a file is whole by then, and measuring is not tried again where a server died of it."""
 _BYSTANDER = 10
 """A job that waits, downloads or is stored is ten times less likely what killed the server than one at work."""
-
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
-"""What `job_of` raises of a row that a damaged disk or another release left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +74,23 @@ class Writer:
     def next_readable(self, waiting: Select[Any]) -> StoredRow | None:  # rows of many types
         """Return the first row that can be read as a job; one that cannot is failed, or it would stop all behind it."""
         while (row := self.connection.execute(waiting.limit(1)).first()) is not None:
-            try:
-                job_of(row)
-            except UNREADABLE as err:
-                fault = UpscaleError(f"job {row.id} cannot be read: {type(err).__name__}").as_record(row.id)
-                values = {"state": "failed", "fault": fault, "finished_at": self.now}
-                self.connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
-                self.news.append(JobEnded("failed", None, None))
-                tell_of_unreadable(self.connection, row, fault, self.now)
-                continue
-            return row
+            if self._is_readable(row):
+                return row
         return None
+
+    def _is_readable(self, row: StoredRow) -> bool:
+        """Tell whether a row can be read as a job; one that cannot is failed, whoever held it."""
+        try:
+            job_of(row)
+        except UNREADABLE as err:
+            fault = UpscaleError(f"job {row.id} cannot be read: {type(err).__name__}").as_record(row.id)
+            free = {"owner": None, "lease_until": None, "wanted": ""}
+            values = {"state": "failed", "fault": fault, "finished_at": self.now, **free}
+            self.connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
+            self.news.append(JobEnded("failed", None, None))
+            tell_of_unreadable(self.connection, row, fault, self.now)
+            return False
+        return True
 
     def insert(self, new: NewJob, digest: str) -> Job:
         """Store a job under a name that cannot be guessed."""
@@ -132,9 +135,9 @@ class Writer:
         """Take jobs from owners that died: what was wanted is done, the rest waits again.
 
         A job whose server died `attempts` times without getting further is failed: it may take more servers along.
-        Where nothing of its media was open, it takes more deaths to suspect it.
+        Where nothing of its media was open, it takes more deaths to suspect it. One that cannot be read is failed.
         """
-        return [self._lose(row, attempts) for row in self.connection.execute(dead).all()]
+        return [self._lose(row, attempts) for row in self.connection.execute(dead).all() if self._is_readable(row)]
 
     def _lose(self, row: StoredRow, attempts: int) -> Job:
         if row.wanted:
@@ -172,7 +175,11 @@ def row_of(connection: Connection, job_id: str) -> StoredRow:
 
 
 def job_of(row: StoredRow) -> Job:
-    """Return a row as the value that the rest of the program knows."""
+    """Return a row as the value that the rest of the program knows.
+
+    Raises:
+        ValueError and its like (`UNREADABLE`): a column does not hold what it should.
+    """
     return Job(
         id=row.id,
         asked=asked_from(row.asked),
@@ -185,14 +192,20 @@ def job_of(row: StoredRow) -> Job:
         progress=progress_from(row.progress),
         started_at=row.started_at,
         finished_at=row.finished_at,
-        plan=row.plan,
+        plan=_object(row.plan),
         outcome=None if row.outcome is None else outcome_from(row.outcome),
-        fault=row.fault,
+        fault=_object(row.fault),
         upload_id=row.upload_id,
         wanted=row.wanted,
         number=row.number,
         request_id=row.request_id,
     )
+
+
+def _object(value: object) -> dict[str, Any] | None:  # JSON values
+    if value is None or isinstance(value, dict):
+        return value
+    raise TypeError("a column holds no JSON object")
 
 
 def cursor_of(job: Job | StoredRow) -> str:

@@ -116,6 +116,18 @@ def test_folder_of_no_job_goes_and_a_strangers_stays(parts: Parts) -> None:
     assert (False, True) == (ours.path.exists(), theirs.exists())
 
 
+def test_a_damaged_job_stops_no_sweep(parts: Parts) -> None:
+    """Its own folder stays, since the database may be restored; those of others go, wherever it stands among them."""
+    damaged, *others = (job_in(parts, "canceled") for _ in range(8))
+    with parts.store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == damaged.id).values(asked=["no job"]))
+
+    sweep(parts)
+
+    assert has_folder(parts, damaged)
+    assert [] == [job.id for job in others if has_folder(parts, job)]
+
+
 def test_work_that_a_retry_can_use_stays_for_a_day(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that was down for an hour costs no job; nobody's work stays for ever."""
     job = job_in(parts, "failed", {"retryable": True})
