@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import URL, create_engine, inspect, select
+from sqlalchemy import URL, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from upscale_server.errors import MissingExtra
-from upscale_server.jobs.database import as_url
+from upscale_server.jobs.database import as_url, engine_of
 from upscale_server.jobs.tables import OLDEST_VERSION, SCHEMA_VERSION, schema
 
 State = Literal["absent", "empty", "sound", "older", "unknown", "newer", "held", "damaged", "closed"]
@@ -97,13 +96,7 @@ def _failed(error: sqlite3.Error | OSError) -> Glance:
 
 def _of_server(url: URL) -> Glance:
     limit = {"connect_timeout": _WAIT_SECONDS} if url.get_backend_name() == "postgresql" else {}
-    try:
-        engine = create_engine(url, hide_parameters=True, connect_args=limit)
-    except ModuleNotFoundError as err:
-        raise MissingExtra(
-            f"database {url.drivername} needs {err.name}, which is not installed",
-            hint="pip install 'upscale-server[postgres]'",
-        ) from err
+    engine = engine_of(url, connect_args=limit)
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table(schema.name):
