@@ -16,7 +16,7 @@ from pathlib import Path
 from upscale_server.settings import Settings
 
 LAST = sys.maxsize
-"""The place of what gives way to every job that waits."""
+"""The place of what gives way to every job: it begins where none has a turn, and ends when `is_wanted`."""
 SPARE = 2
 """Jobs that have their turn besides those that keep the lanes busy: the desk joins and audits two at once."""
 AHEAD = 8
@@ -55,6 +55,12 @@ class Turns:
             return not self._waiting and self._taken < self._lanes() + self._spare
 
     @property
+    def is_wanted(self) -> bool:
+        """Tell whoever has its turn at the `LAST` place whether a job has one, too, or waits for one."""
+        with self._changed:
+            return self._taken > 1 or any(place != LAST for place in self._waiting)
+
+    @property
     def crowd(self) -> float:
         """Return how many jobs share a lane now."""
         return max(1, self._taken) / max(1, self._lanes())
@@ -66,7 +72,8 @@ class Turns:
             while True:
                 check()
                 with self._changed:
-                    if place == min(self._waiting) and self._taken < self._lanes() + self._spare:
+                    most = 1 if place == LAST else self._lanes() + self._spare
+                    if place == min(self._waiting) and self._taken < most:
                         self._taken += 1
                         return
                     self._changed.wait(_LOOK_SECONDS)

@@ -1,7 +1,7 @@
 """Tells what would be done with a source and what that would take, before anybody asks for it.
 
-The plan is made at the desk, as a job's is; measuring is done on the lanes, for one caller at a time, whenever no job
-waits for its turn, and not for ever.
+The plan is made at the desk, as a job's is; measuring is done on the lanes, for one caller at a time, while no job
+wants them, and not for ever.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class Planning:
     def measure(self, source: KeptSource, asked: Asked, stop: Stop) -> Planned:
         """Plan a job of a source and run three one-second pieces of it through model and encoder.
 
-        Whoever comes meanwhile waits, first come, first served: two at once would measure each other. Where it takes
-        too long the plan comes without what is measured, and says so.
+        Whoever comes meanwhile waits, first come, first served: two at once would measure each other. A job that comes
+        meanwhile has the lanes at once, and the pieces are begun again behind it. Where it takes too long the plan
+        comes without what is measured, and says so.
 
         Args:
             source: with a folder of its own, in which the pieces are made and removed.
@@ -90,9 +91,7 @@ class Planning:
                 return stop() or ("it takes too long" if time.monotonic() >= until else "")
 
             try:
-                with self._turns.taken(LAST, lambda: _check(limited)), called(source):
-                    executor = self._pool.executor(asked.task, limited)
-                    plan, measured = measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
+                plan, measured = self._pieces(source, plan, asked.task, limited)
             except Canceled:
                 _check(stop)
                 known = self._calibration.measured(plan)
@@ -100,6 +99,19 @@ class Planning:
         if measured is not None:
             self._calibration.keep_measured(plan, measured)
         return self._estimated(plan, measured, asked.task)
+
+    def _pieces(self, source: KeptSource, plan: Plan, task: str | None, stop: Stop) -> tuple[Plan, Measured | None]:
+        """Make the pieces in a time in which no job wants the lanes, however often it takes to find one."""
+        while True:
+            try:
+                with self._turns.taken(LAST, lambda: _check(stop)), called(source):
+                    executor = self._pool.executor(task, lambda: stop() or self._way())
+                    return measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
+            except Canceled:
+                _check(stop)
+
+    def _way(self) -> str:
+        return "a job comes first" if self._turns.is_wanted else ""
 
     @property
     def _calibration(self) -> Calibration:

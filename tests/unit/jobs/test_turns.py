@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from tests.support.killing import wait_until
 from upscale_server.errors import Canceled
-from upscale_server.jobs.turns import AHEAD, AHEAD_OF_OTHERS, SPARE, Turns, hands
+from upscale_server.jobs.turns import AHEAD, AHEAD_OF_OTHERS, LAST, SPARE, Turns, hands
 from upscale_server.server_settings import Fetch, Storage
 from upscale_server.settings import Settings
 
@@ -47,6 +47,29 @@ def test_whoever_was_claimed_first_comes_first() -> None:
 
     assert came[0] == 7
     assert (True, {7, 8, 9}) == (turns.is_free, set(came))
+
+
+def test_the_last_place_begins_alone_and_hears_who_comes() -> None:
+    """However many lanes and turns there are: what gives way to jobs takes nothing of theirs."""
+    turns, came = Turns(lambda: 4), threading.Event()
+
+    def take() -> None:
+        with turns.taken(LAST, go_on):
+            came.set()
+
+    thread = threading.Thread(target=take)
+    with turns.taken(1, go_on):
+        thread.start()
+        wait_until(lambda: turns._waiting == [LAST])
+        begun = came.is_set()
+    thread.join(60)
+    with turns.taken(LAST, go_on):
+        alone = turns.is_wanted
+        with turns.taken(2, go_on):
+            wanted = turns.is_wanted
+
+    assert (False, True) == (begun, came.is_set())
+    assert (False, True) == (alone, wanted)
 
 
 def test_who_gives_up_waiting_holds_up_nobody() -> None:

@@ -323,6 +323,26 @@ def test_jobs_come_before_pieces(served: Served, pool: MeasuringPool, clip: byte
     assert "measured" == estimate["basis"]["byte_count"]
 
 
+def test_a_job_that_comes_ends_the_pieces_that_are_made(served: Served, pool: MeasuringPool, clip: bytes) -> None:
+    """It has the lanes at the next frame, and not when the pieces are done; they are begun again behind it."""
+    source, turns = source_in(served, clip), served.service._runner.turns
+    with ThreadPoolExecutor(1) as threads:
+        reply = measuring(served, source, threads)
+        wait_until(lambda: pool.asked_to_stop is not None)
+        before = pool.is_left
+        with turns.taken(0, lambda: None):
+            wait_until(lambda: pool.is_left)
+            pool.gate.set()
+            wait_until(lambda: turns._waiting == [LAST])
+            begun = len(pool.at_work)
+        plan = reply.result().json()
+
+    assert (False, 1) == (before, begun)
+    assert 2 == len(pool.at_work)
+    assert "measured" == plan["estimate"]["basis"]["byte_count"]
+    assert [] == [one for one in plan["warnings"] if one["code"] == "not_measured"]
+
+
 def test_pieces_that_take_too_long_are_given_up(
     served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
