@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -23,13 +24,15 @@ from tests.support.kernels import resampled
 from tests.support.tiny_models import Form
 from upscale_server import pipeline
 from upscale_server.audit import Audit, Rule
+from upscale_server.checkpoint import Done
 from upscale_server.cli.estimating import Estimating
 from upscale_server.cli.loading import load_pass
 from upscale_server.errors import AuditFailed, BadRequest, ModelMissing, SourceError, UpscaleError
 from upscale_server.estimate import Bases, Estimate
 from upscale_server.events import Warned, ignore
-from upscale_server.jobs.preview_studio import ServerStudio
-from upscale_server.media.types import Size
+from upscale_server.jobs.preview_studio import OneAtATime, ServerStudio
+from upscale_server.media.types import Segment, Size
+from upscale_server.plan import Plan
 from upscale_server.preview import Asked, Candidate, LocalStudio, Preview, make_preview, making, self_test
 from upscale_server.quality import Quality
 from upscale_server.wish import Limits, Wish
@@ -133,6 +136,30 @@ def test_a_source_whose_time_does_not_begin_at_zero_is_shown_from_zero(
         with av.open(str(one.path)) as file:
             assert 0 == file.streams.video[0].start_time
         assert contents_of(source).shown[0].number == contents_of(one.path).shown[0].number
+
+
+def test_a_side_holds_a_lane_for_about_a_second_of_video(
+    tmp_path: Path, studio: LocalStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that waits gets the lane then; the server's executor has one of them on its way at a time, in order."""
+    asked_for: list[list[int]] = []
+    run = InProcess.run
+
+    def noting(executor: InProcess, plan: Plan, segments: Sequence[Segment], *given: Any) -> Iterator[Done]:  # noqa: ANN401 - handed on
+        asked_for.append([one.index for one in segments])
+        return run(executor, plan, segments, *given)
+
+    monkeypatch.setattr(InProcess, "run", noting)
+    clip, sharing = _clip(tmp_path, frame_count=80), LocalStudio(OneAtATime(studio.executor), Limits())
+
+    found = _last(Asked(clip, Wish(scale=2), _models("lanczos"), 0.2, 3.0), sharing, tmp_path / "made")
+
+    plan = found.before.plan
+    assert plan is not None
+    ticks = [int(index * TICK / plan.source.time_base) for index in range(80)]
+    assert [25, 25, 25] == [sum(one.holds(pts) for pts in ticks) for one in plan.segments]
+    assert [[0], [1], [2]] * 2 == asked_for
+    assert [pytest.approx(index / 25, abs=1e-6) for index in range(75)] == list(found.frame_times)
 
 
 def test_too_small_a_picture_is_shown_and_not_tested(tmp_path: Path, studio: LocalStudio) -> None:

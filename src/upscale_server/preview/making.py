@@ -23,7 +23,7 @@ from upscale_server.media.types import Size, VideoInfo
 from upscale_server.models.catalogue import BICUBIC
 from upscale_server.plan import Plan
 from upscale_server.preview.self_test import planned_test, run_self_test
-from upscale_server.preview.side import FATAL, ONE_SEGMENT, made, named
+from upscale_server.preview.side import FATAL, SEGMENT_SECONDS, made, named, whole_of
 from upscale_server.preview.studio import Studio
 from upscale_server.preview.values import BEFORE, Asked, Candidate, Crop, Preview, Shown
 from upscale_server.quality import require_quality
@@ -110,7 +110,7 @@ def _wish(wish: Wish) -> Wish:
         preset=_PRESET,
         pixel_format=None,
         container="mp4",
-        segment_seconds=ONE_SEGMENT,
+        segment_seconds=SEGMENT_SECONDS,
         start_seconds=None,
         duration_seconds=None,
         max_bytes=None,
@@ -152,9 +152,7 @@ def _part(work: _Work, whole: Plan, plan: Plan, wish: Wish) -> _Part:
     path = work.folder / "work" / "middle.mp4"
     with naming_write_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    work.studio.write_excerpt(
-        Excerpt(plan.source, plan.segments[0], area, plan.source.pixel_format), path, work.observer
-    )
+    work.studio.write_excerpt(Excerpt(plan.source, whole_of(plan), area, plan.source.pixel_format), path, work.observer)
     width = _even(area.size.width * whole.picture.width / whole.source.size.width)
     height = _even(area.size.height * whole.picture.height / whole.source.size.height)
     wish = replace(wish, task=None, scale=None, fit=None, to=f"{width}x{height}", start_seconds=None)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from upscale_server.events import Event, FramesDone, PhaseStarted
+from upscale_server.events import Event, FramesDone, PhaseStarted, SegmentDone
 
 
 class Pace:
-    """An observer of one run; the first frames that come out start the clock, because loading ends with them."""
+    """An observer of one run; the first frames that come out start the clock, because loading ends with them.
+
+    So do those of each further segment, before which the run may have waited for its lane.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -21,6 +24,9 @@ class Pace:
         self._first: tuple[float, int] | None = None
         self._last = self._begun
         self._frames = 0
+        self._in_segment = False
+        self._timed_frames = 0
+        self._timed_seconds = 0.0
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -28,13 +34,23 @@ class Pace:
             case PhaseStarted(phase, _):
                 self._upscaling = phase == "upscale"
                 if self._upscaling:  # begun again in less precision: what was made and loaded before does not count
-                    self._first, self._frames = None, 0
+                    self._first, self._frames, self._in_segment = None, 0, False
+                    self._timed_frames, self._timed_seconds = 0, 0.0
             case FramesDone(count) if self._upscaling:
-                self._frames += count
-                self._last = self._clock()
-                self._first = self._first or (self._last, count)
+                self._count(count)
+            case SegmentDone():
+                self._in_segment = False
             case _:
                 pass
+
+    def _count(self, count: int) -> None:
+        now = self._clock()
+        if self._in_segment:
+            self._timed_frames += count
+            self._timed_seconds += now - self._last
+        self._frames += count
+        self._last, self._in_segment = now, True
+        self._first = self._first or (now, count)
 
     @property
     def seconds(self) -> float:
@@ -43,7 +59,12 @@ class Pace:
 
     @property
     def frames_per_second(self) -> float | None:
-        """Return the speed behind the first frames; None where they were the last ones, too."""
+        """Return the speed behind the first frames; None where they were the last ones, too.
+
+        Where a segment is one batch there is nothing behind its first frames, and waiting counts.
+        """
+        if self._timed_seconds > 0:
+            return self._timed_frames / self._timed_seconds
         if self._first is None or self._last <= self._first[0] or self._frames <= self._first[1]:
             return None
         return (self._frames - self._first[1]) / (self._last - self._first[0])

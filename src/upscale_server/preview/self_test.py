@@ -21,7 +21,7 @@ from upscale_server.media.types import Size
 from upscale_server.models.catalogue import CLASSICAL
 from upscale_server.pipeline import upscale_video
 from upscale_server.plan import Plan
-from upscale_server.preview.side import FATAL, ONE_SEGMENT, named, quietly
+from upscale_server.preview.side import FATAL, SEGMENT_SECONDS, named, quietly, whole_of
 from upscale_server.preview.studio import Studio
 from upscale_server.preview.values import Preview, Ranking, SelfTest
 from upscale_server.quality import Quality
@@ -58,7 +58,7 @@ def run_self_test(preview: Preview, studio: Studio, folder: Path, observer: Obse
     if test is None or plan is None:
         return
     reference, smaller = folder / "reference.mp4", folder / "smaller.mp4"
-    whole = Excerpt(plan.source, plan.segments[0], _area(plan.source.size, test.scale), "yuv420p")
+    whole = Excerpt(plan.source, whole_of(plan), _area(plan.source.size, test.scale), "yuv420p")
     try:
         with naming_write_faults(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _restoring(plan: Plan, scale: int) -> Wish:
     way = Wish(model=named(plan)) if plan.engine in CLASSICAL else Wish(
         model=named(plan), engine=plan.engine, precision=plan.precision, settled=True
     )  # fmt: skip
-    return replace(way, scale=scale, codec="h264", crf=0, preset="ultrafast", segment_seconds=ONE_SEGMENT)
+    return replace(way, scale=scale, codec="h264", crf=0, preset="ultrafast", segment_seconds=SEGMENT_SECONDS)
 
 
 def ranking_of(preview: Preview) -> Ranking | None:

@@ -6,11 +6,13 @@ Which sides there are is `making`'s business.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import Canceled, DiskFull, Draining, ModelsNotLoaded, StorageError
 from upscale_server.events import Event, Observer, Warned, both
+from upscale_server.media.types import Segment
 from upscale_server.models.catalogue import BUILTIN
 from upscale_server.pipeline import Result, upscale_video
 from upscale_server.plan import Plan
@@ -21,8 +23,8 @@ from upscale_server.preview.values import Shown
 FATAL = (Canceled, Draining, DiskFull, StorageError, ModelsNotLoaded)
 """What ends a preview, whichever side it happened to; any other failure is that side's own."""
 
-ONE_SEGMENT = 3600.0
-"""Longer than any excerpt, in seconds: all of it is one segment, so that every side is made the same way."""
+SEGMENT_SECONDS = 1.0
+"""Of video, half as much again at most: for a segment a lane is held, and a job that waits for the lane waits."""
 
 
 def made(name: str, plan: Plan, folder: Path, studio: Studio, observer: Observer) -> tuple[Shown, tuple[float, ...]]:
@@ -49,6 +51,11 @@ def made(name: str, plan: Plan, folder: Path, studio: Studio, observer: Observer
         byte_count=byte_count,
     )
     return shown, _times(result)
+
+
+def whole_of(plan: Plan) -> Segment:
+    """Return all that is kept of a source as one segment."""
+    return replace(plan.segments[0], end_pts=plan.segments[-1].end_pts)
 
 
 def named(plan: Plan) -> str:

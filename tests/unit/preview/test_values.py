@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from upscale_server.errors import BadRequest
-from upscale_server.events import FramesDone, PhaseStarted
+from upscale_server.events import FramesDone, PhaseStarted, SegmentDone
 from upscale_server.media.types import Size
 from upscale_server.preview.pace import Pace
 from upscale_server.preview.self_test import ranking_of
@@ -114,6 +114,34 @@ def test_speed_is_that_of_the_try_that_was_carried_out() -> None:
 
     assert 10.0 == pace.frames_per_second
     assert 15.0 == pace.seconds
+
+
+def test_waiting_for_the_lane_between_segments_is_no_slowness() -> None:
+    """Ten frames a second, with a minute of a job's work between two segments."""
+    now = iter([0.0, 2.0, 3.0, 63.0, 64.0])
+    pace = Pace(lambda: next(now))
+
+    pace(PhaseStarted("upscale", 40))
+    for index in range(2):
+        for _ in range(2):
+            pace(FramesDone(10))
+        pace(SegmentDone(index, 20, 1, {}))
+
+    assert 10.0 == pace.frames_per_second
+    assert 64.0 == pace.seconds
+
+
+def test_speed_of_segments_of_one_batch_is_that_of_all() -> None:
+    """Nothing is behind a segment's first frames then; what was waited is in the figure."""
+    now = iter([0.0, 2.0, 4.0, 6.0])
+    pace = Pace(lambda: next(now))
+
+    pace(PhaseStarted("upscale", 30))
+    for index in range(3):
+        pace(FramesDone(10))
+        pace(SegmentDone(index, 10, 1, {}))
+
+    assert 5.0 == pace.frames_per_second
 
 
 def test_speed_of_one_batch_is_not_known() -> None:
