@@ -6,6 +6,7 @@ It knows names and what is whole; which folders may go is decided by the runner 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -37,9 +38,12 @@ def sources_folder(temp_dir: Path) -> Path:
     return temp_dir / "sources"
 
 
-def previews_folder(temp_dir: Path) -> Path:
-    """Return where the folders of all previews are."""
-    return temp_dir / "previews"
+def previews_folder(temp_dir: Path, server: str) -> Path:
+    """Return where the folders of a server's previews are: what shares a folder for unfinished work shares no memory.
+
+    Its name looks like a preview's, so that one rule finds what is nobody's any more.
+    """
+    return temp_dir / "previews" / hashlib.sha256(server.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

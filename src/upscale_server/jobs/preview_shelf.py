@@ -5,6 +5,7 @@ Who makes them and when is `previews`' business.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import DiskFull, NotFound, StorageError
-from upscale_server.jobs.folder import JOB_ID, previews_folder
+from upscale_server.jobs.folder import JOB_ID
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, files_of, read_note, write_note
 from upscale_server.logs import get_logger
 from upscale_server.server_settings import Previews as PreviewsSettings
@@ -23,13 +24,17 @@ from upscale_server.server_settings import Previews as PreviewsSettings
 MOST_KEPT = 64
 """Finished previews that are kept at once, whatever their age and size; as many beside them that did not succeed."""
 
+LEAST_SILENT_SECONDS = 3600.0
+"""A server that did not sweep for so long is dead or was suspended; it sweeps every minute."""
+
 
 class PreviewShelf:
-    """The previews below a folder for unfinished work; safe to call from several threads."""
+    """The previews of one server in a folder of its own (`previews_folder`); safe to call from several threads."""
 
-    def __init__(self, temp_dir: Path, settings: PreviewsSettings, clock: Callable[[], float]) -> None:
-        self._folder = previews_folder(temp_dir).absolute()
+    def __init__(self, folder: Path, settings: PreviewsSettings, clock: Callable[[], float]) -> None:
+        self._folder = folder.absolute()
         self._keep_seconds = settings.keep_seconds
+        self._dead_seconds = max(settings.keep_seconds, LEAST_SILENT_SECONDS)
         self._budget_bytes = settings.budget_bytes
         self._clock = clock
         self._lock = threading.Lock()
@@ -140,6 +145,21 @@ class PreviewShelf:
                 is_nobodys = path.name not in self._kept
             if is_nobodys and JOB_ID.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
+        self._remove_the_dead()
+
+    def _remove_the_dead(self) -> None:
+        """Remove the folders of servers beside this one that were not swept for as long as a preview is kept.
+
+        The time of a folder tells: each server sets that of its own with every sweep.
+        """
+        now = self._clock()
+        if self._folder.is_dir():
+            os.utime(self._folder, (now, now))
+        for path in list(self._folder.parent.iterdir()) if self._folder.parent.is_dir() else ():
+            with suppress(OSError):  # it was removed just now
+                silent_seconds = now - path.stat().st_mtime
+                if path != self._folder and JOB_ID.fullmatch(path.name) and silent_seconds > self._dead_seconds:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _hold_to_budget(self, newest_first: list[KeptPreview]) -> None:
         """Remove what is beyond the bytes allowed; the newest stays, or a large one would never be seen."""

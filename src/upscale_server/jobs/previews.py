@@ -43,13 +43,13 @@ class _Order:
 
 @dataclass(frozen=True, slots=True)
 class PreviewParts:
-    """What previews need of a server."""
+    """What previews need of a server; `folder` is that of its own, see `previews_folder`."""
 
     desk: Desk
     fetch: Fetch
     settings: PreviewsSettings
     limits: Limits
-    temp_dir: Path
+    folder: Path
     clock: Callable[[], float] = time.time
 
 
@@ -58,7 +58,7 @@ class Previews:
 
     def __init__(self, parts: PreviewParts) -> None:
         self._parts = parts
-        self._shelf = PreviewShelf(parts.temp_dir, parts.settings, parts.clock)
+        self._shelf = PreviewShelf(parts.folder, parts.settings, parts.clock)
         self._orders: dict[str, _Order] = {}
         self._waiting: deque[str] = deque()
         self._changed = threading.Condition()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import NotFound, StorageError
-from upscale_server.jobs.folder import sources_folder, uploads_folder
+from upscale_server.jobs.folder import previews_folder, sources_folder, uploads_folder
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.previews import PreviewParts, Previews
 from upscale_server.jobs.store import JobStore
@@ -76,7 +76,8 @@ def telling(parts: Parts, results: Results, rules: FetchRules) -> Webhooks:
 def previews_of(parts: Parts, pool: Pool) -> Previews:
     """Return the server's previews."""
     settings = parts.settings
-    return Previews(PreviewParts(pool, parts.fetch, settings.previews, limits_of(settings), parts.temp_dir))
+    folder = previews_folder(parts.temp_dir, parts.owner)
+    return Previews(PreviewParts(pool, parts.fetch, settings.previews, limits_of(settings), folder))
 
 
 def folders_of(settings: Settings) -> Folders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -33,6 +34,7 @@ from upscale_server.wish import Limits, Wish
 
 ASKED = NewPreview(Wish(scale=2), Candidate.named([("lanczos", "lanczos")]), None, 0.2, self_test=False)
 HOUR = 3600
+SERVER = "this server"
 
 
 class Clock:
@@ -46,7 +48,7 @@ class Clock:
 
 
 def _shelf(folder: Path, clock: Clock) -> PreviewShelf:
-    return PreviewShelf(folder, PreviewsSettings(keep_seconds=HOUR), clock)
+    return PreviewShelf(previews_folder(folder, SERVER), PreviewsSettings(keep_seconds=HOUR), clock)
 
 
 def _succeeded(kept: KeptPreview) -> KeptPreview:
@@ -69,7 +71,7 @@ def test_an_expired_preview_is_not_there_and_its_folder_goes(tmp_path: Path) -> 
     with pytest.raises(NotFound):
         shelf.get(kept.id, "")
     shelf.sweep()
-    assert [] == list(previews_folder(tmp_path).iterdir())
+    assert [] == list(previews_folder(tmp_path, SERVER).iterdir())
 
 
 def test_the_oldest_of_too_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +88,15 @@ def test_the_oldest_of_too_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     shelf.sweep()
 
-    assert {kept.id for kept in made[1:]} == {path.name for path in previews_folder(tmp_path).iterdir()}
+    assert {kept.id for kept in made[1:]} == {path.name for path in previews_folder(tmp_path, SERVER).iterdir()}
 
 
 def test_the_oldest_go_beyond_the_bytes_allowed(tmp_path: Path) -> None:
     """Of three with 600 bytes each one is kept by 1500 with its notes' bytes; the newest stays however large."""
     clock = Clock()
-    shelf = PreviewShelf(tmp_path, PreviewsSettings(keep_seconds=HOUR, budget_bytes=1500), clock)
+    shelf = PreviewShelf(
+        previews_folder(tmp_path, SERVER), PreviewsSettings(keep_seconds=HOUR, budget_bytes=1500), clock
+    )
     made: list[KeptPreview] = []
     for size in (600, 600, 600):
         clock.now += 1
@@ -100,7 +104,7 @@ def test_the_oldest_go_beyond_the_bytes_allowed(tmp_path: Path) -> None:
         (shelf.folder_of(made[-1].id) / "before.mp4").write_bytes(bytes(size))
         shelf.finish(made[-1].id, _succeeded)
     shelf.sweep()
-    assert {made[2].id} == {path.name for path in previews_folder(tmp_path).iterdir()}
+    assert {made[2].id} == {path.name for path in previews_folder(tmp_path, SERVER).iterdir()}
 
     (shelf.folder_of(made[2].id) / "before.mp4").write_bytes(bytes(9000))
     shelf.sweep()
@@ -121,14 +125,14 @@ def test_failed_ones_push_out_no_good_one(tmp_path: Path, monkeypatch: pytest.Mo
     shelf.sweep()
 
     assert "succeeded" == shelf.get(good.id, "").state
-    assert 3 == len(list(previews_folder(tmp_path).iterdir()))
+    assert 3 == len(list(previews_folder(tmp_path, SERVER).iterdir()))
 
 
 def test_a_start_sweeps_what_is_nobodys_and_nothing_else(tmp_path: Path) -> None:
     """Folders without a note or with another version's go; what is not ours by its name stays."""
     clock = Clock()
     kept = _shelf(tmp_path, clock).new(ASKED)
-    folder = previews_folder(tmp_path)
+    folder = previews_folder(tmp_path, SERVER)
     (folder / ("a" * 32)).mkdir()
     (folder / ("b" * 32)).mkdir()
     (folder / ("b" * 32) / "preview.json").write_text(json.dumps({"format": 99, "id": "b" * 32}))
@@ -140,6 +144,52 @@ def test_a_start_sweeps_what_is_nobodys_and_nothing_else(tmp_path: Path) -> None
     assert sorted([kept.id, "mine"]) == sorted(path.name for path in folder.iterdir())
 
 
+def test_servers_that_share_a_folder_keep_to_their_own(tmp_path: Path) -> None:
+    """What one makes is there after the other's sweeps and starts, and is not found by it."""
+    clock = Clock()
+    ours, theirs = (
+        PreviewShelf(previews_folder(tmp_path, name), PreviewsSettings(keep_seconds=HOUR), clock) for name in "ab"
+    )
+    kept = ours.new(ASKED)
+
+    found = theirs.find_again()
+    theirs.sweep()
+
+    assert [] == found
+    assert ours.folder_of(kept.id).is_dir()
+    assert [kept] == ours.find_again()
+
+
+def test_what_a_dead_server_left_goes_and_what_a_live_one_has_stays(tmp_path: Path) -> None:
+    """Whoever sweeps lives, however old its previews are; who did not for an hour is dead, where they are kept less.
+
+    So is what lies where previews lay before each server had its own folder.
+    """
+    clock = Clock()
+    ours, live, dead = (
+        PreviewShelf(previews_folder(tmp_path, name), PreviewsSettings(keep_seconds=60), clock) for name in "abc"
+    )
+    left, kept = dead.new(ASKED), live.new(ASKED)
+    old = previews_folder(tmp_path, "a").parent / ("d" * 32)
+    stranger = old.with_name("mine")
+    for folder in (old, stranger):
+        folder.mkdir()
+    for folder in (old, stranger, dead.folder_of(left.id).parent, live.folder_of(kept.id).parent):
+        os.utime(folder, (clock.now, clock.now))
+    clock.now += HOUR
+    ours.sweep()
+    before = dead.folder_of(left.id).is_dir()
+    live.sweep()
+
+    clock.now += 1
+    ours.sweep()
+
+    assert before
+    assert [False, True, False, True] == [
+        path.is_dir() for path in (dead.folder_of(left.id), live.folder_of(kept.id), old, stranger)
+    ]
+
+
 def _previews(folder: Path, **parts: Any) -> Previews:  # noqa: ANN401 - any part
     given = {
         "desk": PreviewPool(),
@@ -148,13 +198,13 @@ def _previews(folder: Path, **parts: Any) -> Previews:  # noqa: ANN401 - any par
         "limits": Limits(),
         **parts,
     }
-    return Previews(PreviewParts(temp_dir=folder, **given))
+    return Previews(PreviewParts(folder=previews_folder(folder, SERVER), **given))
 
 
 def test_a_killed_server_fails_what_it_was_making(tmp_path: Path) -> None:
     """After a start without a stop before: a fault that says to ask again, and no rest of its work."""
     kept = _shelf(tmp_path, Clock()).new(ASKED)
-    folder = previews_folder(tmp_path) / kept.id
+    folder = previews_folder(tmp_path, SERVER) / kept.id
     (folder / "source").write_bytes(b"half a video")
     (folder / "work").mkdir()
 
@@ -222,7 +272,7 @@ def test_a_source_that_cannot_be_brought_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(Canceled):
             previews.take(ASKED, refuse)
 
-    assert [] == list(previews_folder(tmp_path).iterdir())
+    assert [] == list(previews_folder(tmp_path, SERVER).iterdir())
 
 
 def test_one_removed_as_it_begins_gives_its_place_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +335,7 @@ def test_previews_are_swept_while_one_is_made(tmp_path: Path, bundled_clip: Path
         kept = previews.take(replace(ASKED, address="http://127.0.0.1/a.mp4"))
         wait_until(lambda kept=kept: kept.id not in previews._orders)
 
-    wait_until(lambda: preview_shelf.MOST_KEPT + 1 >= len(list(previews_folder(tmp_path).iterdir())))
+    wait_until(lambda: preview_shelf.MOST_KEPT + 1 >= len(list(previews_folder(tmp_path, SERVER).iterdir())))
     go.set()
     previews.stop()
 
@@ -295,7 +345,7 @@ def test_an_idle_server_sweeps_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(previews_module, "SWEEP_SECONDS", 0.01)
     previews = _previews(tmp_path)
     previews.start()
-    stray = previews_folder(tmp_path) / ("c" * 32)
+    stray = previews_folder(tmp_path, SERVER) / ("c" * 32)
     stray.mkdir(parents=True)
 
     wait_until(lambda: not stray.exists())
@@ -341,7 +391,7 @@ def test_a_thread_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: 
         with pytest.raises(RuntimeError):
             previews.take(replace(ASKED, address="http://127.0.0.1/a.mp4"))
 
-    assert [] == list(previews_folder(tmp_path).iterdir())
+    assert [] == list(previews_folder(tmp_path, SERVER).iterdir())
 
 
 def test_paths_of_ours_are_not_told(tmp_path: Path) -> None:

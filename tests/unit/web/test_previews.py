@@ -99,7 +99,7 @@ def ended(served: Served, reply: httpx.Response) -> dict[str, Any]:
 
 def folder_in(served: Served) -> Path:
     """Return where previews are."""
-    return previews_folder(served.service.settings.state_dir / "video" / "temp")
+    return previews_folder(served.service.settings.state_dir / "video" / "temp", served.service._name)
 
 
 def test_a_preview_of_a_source_plays_in_step(served: Served, clip: bytes, tmp_path: Path) -> None:
