@@ -8,7 +8,6 @@ holds more of it than a read buffer. Uploads of other programs in the same bucke
 from __future__ import annotations
 
 import base64
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -32,6 +31,8 @@ from upscale_server.storage.windows import Window
 T = TypeVar("T")
 
 OWN_PREFIX = "results/"
+CHECK_KEY = f"{OWN_PREFIX}check"
+_CHECKED = b"upscale-server"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 """A store that is silent for so long in the middle of a request is away; parts are tried again, and links are not."""
@@ -125,22 +126,35 @@ class S3Store:
     def check(self) -> None:
         """Write, read and remove a small object; one try, so that a wrong setting is known at once.
 
+        It has the same name each time: a store that lets nobody remove anything is left with one and not with many.
+
         Raises:
-            StorageError: with what the store answered and which setting is likely wrong.
+            StorageError: with what the store answered and which setting is likely wrong; it names what stays there.
         """
-        place = {"Bucket": self._bucket, "Key": f"{OWN_PREFIX}check-{secrets.token_hex(8)}"}
-
-        def step() -> bool:
-            self._client.put_object(**place, Body=b"upscale-server")
-            try:
-                found = bytes(self._client.get_object(**place)["Body"].read())
-                self._check_link(place)
-            finally:
-                self._client.delete_object(**place)
-            return found == b"upscale-server"
-
-        if not self._do("checking the store", step, Patience(0)):
+        place = {"Bucket": self._bucket, "Key": CHECK_KEY}
+        self._do("checking the store", lambda: self._client.put_object(**place, Body=_CHECKED), Patience(0))
+        try:
+            found = self._do("checking the store", lambda: self._read(place), Patience(0))
+        except BaseException:
+            with suppress(StorageError):  # the first fault is the one to be told
+                self._take_back(place)
+            raise
+        self._take_back(place)
+        if found != _CHECKED:
             raise StorageError(f"{self._shown} does not give back what was written to it")
+
+    def _read(self, place: dict[str, str]) -> bytes:
+        found = bytes(self._client.get_object(**place)["Body"].read())
+        self._check_link(place)
+        return found
+
+    def _take_back(self, place: dict[str, str]) -> None:
+        try:
+            self._do("checking the store", lambda: self._client.delete_object(**place), Patience(0))
+        except StorageError as err:
+            raise StorageError(
+                f"{err.detail}; the object {CHECK_KEY} was written and stays there", hint=err.hint
+            ) from err
 
     def _check_link(self, place: dict[str, str]) -> None:
         """Follow a link: boto3 corrects a wrong region in its own requests, and signs links for it all the same."""

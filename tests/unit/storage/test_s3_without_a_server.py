@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,7 +20,7 @@ from upscale_server.storage.local import LocalStore
 from upscale_server.storage.multipart import MOST_PARTS, part_size_of
 from upscale_server.storage.opening import open_store
 from upscale_server.storage.retrying import LOOK_SECONDS, Patience
-from upscale_server.storage.s3 import S3Store
+from upscale_server.storage.s3 import CHECK_KEY, S3Store
 from upscale_server.storage.s3_faults import HINTS, may_pass, named
 from upscale_server.storage.windows import Window
 
@@ -181,3 +183,27 @@ def test_a_cancel_ends_the_wait_for_a_store_that_is_away(tmp_path: Path, large_b
 
     assert slept
     assert LOOK_SECONDS >= max(slept)
+
+
+def test_a_store_that_removes_nothing_is_left_with_one_object_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is checked; the fault says which object it is."""
+    exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
+    store, written = S3Store(settings()), dict[str, bytes]()
+
+    def refuse(**_place: str) -> None:
+        answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise exceptions.ClientError(answer, "DeleteObject")
+
+    client = SimpleNamespace(
+        put_object=lambda Bucket, Key, Body: written.update({Key: Body}),  # noqa: ARG005, N803 - boto3's own names
+        get_object=lambda Bucket, Key: {"Body": BytesIO(written[Key])},  # noqa: ARG005, N803 - as above
+        generate_presigned_url=lambda *_given: "http://127.0.0.1:9/",  # nobody is there, which a check passes over
+        delete_object=refuse,
+    )
+    monkeypatch.setattr(store, "_client", client)
+
+    for _ in range(2):
+        with pytest.raises(StorageError, match=f"the object {CHECK_KEY} was written and stays there"):
+            store.check()
+
+    assert [CHECK_KEY] == list(written)
