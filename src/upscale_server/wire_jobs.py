@@ -80,6 +80,16 @@ class ResultView(Shape):
 class JobView(Shape):
     """A job as its owner sees it; times are ISO 8601 in UTC."""
 
+class WebhookView(Shape):
+    """How far the message about a job's end is, without its address."""
+
+    state: Literal["waiting", "pending", "delivered", "given_up"] = Field(
+        description="waiting for the job's end, to be sent or sent again, taken by its receiver, or not tried any more"
+    )
+    attempts: int = Field(description="tries so far")
+    last_error: str | None = Field(description="why the last try failed")
+
+
     id: str
     state: StateWord
     wanted: Literal["canceled", "paused"] | None = Field(
@@ -93,6 +103,9 @@ class JobView(Shape):
     queue_position: int | None = Field(description="its place where it waits, 1 for the next one")
     created_at: str
     updated_at: str
+    webhook: WebhookView | None = Field(
+        description="where `webhook_url` was given; a change of it is no event of the job, so ask for the job"
+    )
     started_at: str | None
     finished_at: str | None
     attempt: int

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select, update
 
 from upscale_server.jobs.codec import asked_from, to_record, untold
 from upscale_server.jobs.database import Database
-from upscale_server.jobs.job import Job
+from upscale_server.jobs.job import Job, Told, ToldState
 from upscale_server.jobs.tables import deliveries, jobs
 from upscale_server.jobs.view import Live, iso, output_path, view_of
 
 _LONGEST_ERROR = 500
+_MOST_NAMED = 500
+"""Jobs in one question: databases bound how many a statement may hold."""
+_STATE = case(
+    (deliveries.c.delivered_at.is_not(None), "delivered"), (deliveries.c.next_try_at.is_not(None), "pending"),
+    else_="given_up",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,9 @@ class Delivery:
 def tell_of(connection: Connection, job: Job, now: float) -> None:
     """Write down that a job's end is to be told, in the transaction that ends it; nothing where nobody wants it."""
     if job.asked.webhook is not None:
-        view = view_of(job, Live(job.progress, url=output_path(job))).model_dump(mode="json", exclude={"plan"})
+        view = view_of(job, Live(job.progress, url=output_path(job))).model_dump(
+            mode="json", exclude={"plan", "webhook"}
+        )
         _add(connection, job.asked.webhook, view, now)
 
 
@@ -72,6 +80,24 @@ class Deliveries:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self.clock = clock
+
+    def of(self, job_ids: Sequence[str]) -> dict[str, Told]:
+        """Return how far the newest message of each job is; a job of which nothing was to be told is left out."""
+        found: dict[str, Told] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(job_ids), _MOST_NAMED):
+                named = deliveries.c.job_id.in_(job_ids[start : start + _MOST_NAMED])
+                asked = select(deliveries, _STATE.label("state")).where(named).order_by(deliveries.c.created_at)
+                for row in connection.execute(asked):  # the newest comes last, and stays
+                    found[row.job_id] = Told(row.state, row.attempts, row.last_error)
+        return found
+
+    def counts(self) -> dict[ToldState, int]:
+        """Return how many messages are in each state, of the jobs that are kept."""
+        query = select(_STATE.label("state"), func.count().label("amount")).group_by("state")
+        with self._database.reading() as connection:
+            found = {row.state: row.amount for row in connection.execute(query)}
+        return {state: found.get(state, 0) for state in get_args(ToldState)}
 
     def take(self, owner: str, most: int, lease_seconds: float, may_go: Callable[[str], bool]) -> Delivery | None:
         """Take the message that is due longest, or None: it is due again after the lease, if nobody says how it went.

@@ -13,6 +13,7 @@ from upscale_server.errors import Conflict
 Wanted = Literal["", "canceled", "paused"]
 State = Literal["queued", "running", "paused", "succeeded", "failed", "canceled"]
 SourceKind = Literal["url", "file", "upload"]
+ToldState = Literal["pending", "delivered", "given_up"]
 Profile = Literal["general", "subnet"]
 
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
@@ -161,6 +162,15 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How far the newest message about a job's end is; `last_error` is why the last try failed."""
+
+    state: ToldState
+    attempts: int
+    last_error: str | None = None
+
+
 class Claim:
     """A job held by an owner for a time; `job.attempt` is the fence that every write through it must pass."""
 

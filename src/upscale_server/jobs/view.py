@@ -9,19 +9,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from upscale_server.jobs.job import Asked, Job, Progress
-from upscale_server.wire_jobs import JobView, ProgressView, ResultView
+from upscale_server.jobs.job import Asked, Job, Progress, Told
+from upscale_server.wire_jobs import JobView, ProgressView, ResultView, WebhookView
 
 MEBI = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What only a running server knows of a job: its progress now, its place in the queue, and a link to its result."""
+    """What is not stored with a job: its progress now, its place in the queue, a link to its result, who was told."""
 
     progress: Progress
     place: int = 0
     url: str = ""
+    told: Told | None = None
 
 
 def view_of(job: Job, live: Live) -> JobView:
@@ -35,6 +36,7 @@ def view_of(job: Job, live: Live) -> JobView:
         plan=plan_view(job.plan),
         result=_result_view(job, live.url),
         fault=job.fault,
+        webhook=_webhook_view(job, live.told),
         queue_position=live.place or None,
         created_at=iso(job.created_at),
         updated_at=iso(job.updated_at),
@@ -78,6 +80,14 @@ def plan_view(plan: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     source = {name: value for name, value in plan.get("source", {}).items() if name != "path"}
     return {**plan, "source": source}
+
+
+def _webhook_view(job: Job, told: Told | None) -> WebhookView | None:
+    if job.asked.webhook is None:
+        return None
+    if told is None or not job.is_finished:  # what was told of an earlier end is no news about this one
+        return WebhookView(state="waiting", attempts=0, last_error=None)
+    return WebhookView(state=told.state, attempts=told.attempts, last_error=told.last_error)
 
 
 def _result_view(job: Job, url: str) -> ResultView | None:

@@ -64,6 +64,11 @@ FIGURES: tuple[Figure, ...] = (
         "From being queued by a caller to the first claim; once for a job that is paused and resumed.", (), VIDEO,
         _JOB_SECONDS,
     ),
+    Figure(
+        "upscale_webhooks", "gauge",
+        "Messages about the ends of stored jobs: pending, delivered or given_up. They go with their jobs.",
+        ("state",), VIDEO,
+    ),
     # ------------------------------------------------------------------------------------------------ pictures
     Figure("upscale_pictures", "gauge", "Pictures that wait or are worked on.", ("state",), IMAGE),
     Figure("upscale_pictures_total", "counter", "Pictures that came to an end, by outcome.", ("outcome",), IMAGE),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, get_args
 
 from upscale_server.errors import UpscaleError
-from upscale_server.jobs.job import State
+from upscale_server.jobs.job import State, ToldState
 from upscale_server.metrics import Metrics, Reading
 from upscale_server.service.assembly import folders_of
 from upscale_server.service.gpu_facts import GpuFacts, gpu_facts
@@ -29,7 +29,8 @@ _GB = 2**30
 _AT_WORK: tuple[LaneState, ...] = ("ready", "busy")
 
 
-StateCounts = Callable[[], Mapping[State, int]]
+StateCounts = Callable[[], tuple[Mapping[State, int], Mapping[ToldState, int]]]
+"""Of jobs, and of the messages about their ends."""
 
 
 class Asked(Protocol):
@@ -77,7 +78,7 @@ def video_metrics(service: Asked, counts: StateCounts) -> Metrics:
 
     Args:
         service: is asked how it is.
-        counts: tells how many jobs are stored in each state.
+        counts: tells how many jobs are stored in each state, and how many messages about their ends.
     """
     gpu = GpuMemory()
     metrics = Metrics(
@@ -92,7 +93,9 @@ def video_metrics(service: Asked, counts: StateCounts) -> Metrics:
 
 def _video(service: Asked, counts: StateCounts) -> Iterator[Reading]:
     with suppress(UpscaleError):  # a database that is away: how many jobs there are is not known
-        yield from _of_jobs(service, counts())
+        of_jobs, of_messages = counts()
+        yield from _of_jobs(service, of_jobs)
+        yield from (Reading("upscale_webhooks", amount, (state,)) for state, amount in of_messages.items())
     yield Reading("upscale_ready", float(is_ready(service.check_ready)))
     lanes = service.pool_status().lanes
     states = Counter(lane.state for lane in lanes)

@@ -53,9 +53,10 @@ class VideoService:
         self.settings = settings
         self._pool = pool or Pool(needs_of(settings, os.environ))
         self._rules = FetchRules.of(settings.fetch)
-        self.metrics = video_metrics(self, lambda: self._store.counts())  # noqa: PLW0108 - it is made below
+        self.metrics = video_metrics(self, lambda: (self._store.counts(), self.deliveries.counts()))  # made below
         parts = assembled(settings, self._pool, self._rules, self.metrics)
         self._store = parts.store
+        self.deliveries = parts.store.deliveries
         self._name = parts.owner
         self._runner = Runner(parts)
         self.uploads = uploads_folder(parts.temp_dir)

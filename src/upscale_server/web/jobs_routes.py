@@ -23,7 +23,7 @@ from upscale_server.web.files import file_reply
 from upscale_server.web.handing_in import UPLOAD_TYPES, handed_in
 from upscale_server.web.links import relative_or_whole
 from upscale_server.web.parts import Service, header_of_job, owner_of, places_to_wait
-from upscale_server.web.views import job_view
+from upscale_server.web.views import job_view, known_of
 from upscale_server.wire_jobs import JobsView, JobView, NewJobBody, NewJobFields, StateWord
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -71,8 +71,8 @@ async def jobs(
     def page() -> bytes:
         found, following = service.jobs(after, limit, state, owner_of(request))
         base_url = relative_or_whole(request, service.settings)
-        places = service.places() if any(job.state == "queued" for job in found) else {}
-        views = [job_view(service, replace(job, plan=None), base_url, places) for job in found]
+        known = known_of(service, found)
+        views = [job_view(service, replace(job, plan=None), base_url, known) for job in found]
         return JobsView(jobs=views, next=following).model_dump_json().encode()
 
     return Response(await run_in_threadpool(page), media_type="application/json")

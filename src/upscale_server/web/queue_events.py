@@ -27,7 +27,7 @@ from upscale_server.service.queue_news import Change
 from upscale_server.web.events import HEARTBEAT_SECONDS, LOOK_SECONDS, EventStream
 from upscale_server.web.links import relative_or_whole
 from upscale_server.web.parts import Service, owner_of, places_to_wait
-from upscale_server.web.views import job_view
+from upscale_server.web.views import Known, job_view, known_of, told_of
 
 router = APIRouter(prefix="/v1/events", tags=["jobs"])
 
@@ -215,20 +215,21 @@ class QueueWatch:
     def _told_of(self, change: Change) -> tuple[str, str]:
         if change.job is None:
             return "removed", f'{{"id":"{change.job_id}"}}'
-        view = job_view(self._service, change.job, self._mark, {change.job_id: change.place})
+        known = Known({change.job_id: change.place}, told_of(self._service, [change.job]))
+        view = job_view(self._service, change.job, self._mark, known)
         return "job", view.model_dump_json()
 
     def _snapshot(self, listener: Listener, number: int) -> bytes:
         """Return the newest jobs of a listener as an event; one that finds no words is left out."""
         service = self._service
         found, _ = service.jobs(None, SNAPSHOT_JOBS, None, listener.owner)
-        places = service.places() if any(job.state == "queued" for job in found) else {}
-        views = [text for job in found if (text := self._shown(job, listener.base_url, places))]
+        known = known_of(service, found)
+        views = [text for job in found if (text := self._shown(job, listener.base_url, known))]
         return self._event(number, "jobs", f'{{"jobs":[{",".join(views)}]}}')
 
-    def _shown(self, job: Job, base_url: str, places: dict[str, int]) -> str:
+    def _shown(self, job: Job, base_url: str, known: Known) -> str:
         try:
-            return job_view(self._service, replace(job, plan=None), base_url, places).model_dump_json()
+            return job_view(self._service, replace(job, plan=None), base_url, known).model_dump_json()
         except Exception as err:  # noqa: BLE001 - as above
             get_logger().warning("job_not_told", job_id=job.id, detail=str(err))
             return ""

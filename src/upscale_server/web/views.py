@@ -5,11 +5,12 @@ It asks the service and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from upscale_server.errors import Canceled, UpscaleError
-from upscale_server.jobs.job import Job
+from upscale_server.jobs.job import Job, Told
 from upscale_server.jobs.view import Live, output_path, view_of
 from upscale_server.service import VideoService
 from upscale_server.web.links import joined
@@ -17,17 +18,38 @@ from upscale_server.wire import QueueCounts
 from upscale_server.wire_jobs import JobView
 
 
-def job_view(service: VideoService, job: Job, base_url: str, places: Mapping[str, int] | None = None) -> JobView:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was asked of the database for many jobs at once: places of those that wait, and who was told of an end."""
+
+    places: Mapping[str, int]
+    told: Mapping[str, Told]
+
+
+def known_of(service: VideoService, jobs: Sequence[Job]) -> Known:
+    """Return what is to be known of some jobs, by one question each, or none where nothing can be answered."""
+    places = service.places() if any(job.state == "queued" for job in jobs) else {}
+    return Known(places, told_of(service, jobs))
+
+
+def job_view(service: VideoService, job: Job, base_url: str, known: Known | None = None) -> JobView:
     """Return a job for its owner.
 
     Args:
         service: asked for links and places; this touches the database.
         job: as stored.
         base_url: what links begin with; empty leaves the paths of a local store as they are.
-        places: of the jobs that wait, where they are known already.
+        known: of several jobs, this one among them, where they are shown together.
     """
-    place = service.place(job) if places is None else places.get(job.id, 0)
-    return view_of(job, Live(service.progress(job), place, _url(service, job, base_url)))
+    place = service.place(job) if known is None else known.places.get(job.id, 0)
+    told = (told_of(service, [job]) if known is None else known.told).get(job.id)
+    return view_of(job, Live(service.progress(job), place, _url(service, job, base_url), told))
+
+
+def told_of(service: VideoService, jobs: Sequence[Job]) -> Mapping[str, Told]:
+    """Return who was told of the ends of some jobs; the database is asked only where somebody is to be told."""
+    ended = [job.id for job in jobs if job.is_finished and job.asked.webhook is not None]
+    return service.deliveries.of(ended) if ended else {}
 
 
 def failure_of(job: Job) -> UpscaleError | None:

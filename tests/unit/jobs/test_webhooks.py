@@ -22,11 +22,12 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
+from tests.support import receiver as receiving
 from tests.support.killing import wait_until
-from tests.support.receiver import Receiver, Told
+from tests.support.receiver import Receiver
 from upscale_server.jobs.database import BUSY_SECONDS
 from upscale_server.jobs.deliveries import Delivery
-from upscale_server.jobs.job import Asked, Claim, NewJob, Outcome, Source
+from upscale_server.jobs.job import Asked, Claim, NewJob, Outcome, Source, Told
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.tables import deliveries, jobs
 from upscale_server.jobs.webhooks import PAUSE_SECONDS, THREADS, Sending, Webhooks, signature_of
@@ -111,7 +112,7 @@ def receiver() -> Iterator[Receiver]:
         yield started
 
 
-def is_genuine(told: Told, secret: str = SECRET) -> bool:
+def is_genuine(told: receiving.Told, secret: str = SECRET) -> bool:
     """Check a message as its receiver would, without our code."""
     signed = told.headers["x-timestamp"].encode() + b"." + told.body
     expected = "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
@@ -253,6 +254,36 @@ def test_a_receiver_that_is_gone_is_not_told_again(desk: Desk, receiver: Receive
 
     assert not desk.webhooks().send_next()
     assert [("given up", 1, "answered with status 410")] == desk.states()
+
+
+def test_how_far_each_message_is_can_be_asked(desk: Desk, receiver: Receiver) -> None:
+    """Delivered, given up with the reason, and still to be sent; of a job that is told of twice the newest counts."""
+    receiver.answers.extend([200, 410, 503])
+    ended: list[str] = []
+    for _ in range(3):
+        desk.clock.now += 1  # which of them is due longest
+        ended.append(desk.ended(receiver.url()))
+    (taken, given_up, failing), plain = ended, desk.ended(None)
+    while desk.webhooks().send_next():
+        pass
+    again = desk.claim(receiver.url())
+    desk.store.fail(again, {"code": "source_corrupt"})
+    desk.webhooks().send_next()
+    desk.clock.now += 1
+    desk.store.retry(again.job.id, 10)
+    second = desk.store.claim("this-server", 60)
+    assert second is not None
+    desk.store.fail(second, {"code": "source_corrupt"})
+
+    found = desk.store.deliveries.of([taken, given_up, failing, plain, again.job.id])
+
+    assert {
+        taken: Told("delivered", 1),
+        given_up: Told("given_up", 1, "answered with status 410"),
+        failing: Told("pending", 1, "answered with status 503"),
+        again.job.id: Told("pending", 0),
+    } == found
+    assert {"pending": 2, "delivered": 2, "given_up": 1} == desk.store.deliveries.counts()
 
 
 def test_a_private_address_is_refused_where_it_is_dialled(desk: Desk, receiver: Receiver) -> None:

@@ -65,6 +65,26 @@ def test_a_real_server_tells_of_its_jobs(tmp_path: Path) -> None:
     assert told.headers["x-signature"] == signature_of(SECRET, told.headers["x-timestamp"], told.body)
 
 
+def test_a_job_shows_how_far_its_message_is(tmp_path: Path) -> None:
+    """Alone and in a list, before the end and after it; never the address. The figures count what was given up."""
+    with Receiver(410) as receiver, told_server(tmp_path) as served:
+        jobs = [served.client.post("/v1/jobs", json={**JOB, "webhook_url": receiver.url()}).json() for _ in range(2)]
+        plain = served.client.post("/v1/jobs", json=JOB).json()
+        fail_next(served.service, SourceTruncated("it ends early"))
+        given_up = {"state": "given_up", "attempts": 1, "last_error": "answered with status 410"}
+        path = f"/v1/jobs/{jobs[0]['id']}"
+        wait_until(lambda: served.client.get(path).json()["webhook"] == given_up)
+        listed = served.client.get("/v1/jobs")
+        figures = served.client.get("/metrics").text
+
+    waiting = {"state": "waiting", "attempts": 0, "last_error": None}
+    assert [waiting, None] == [jobs[0]["webhook"], plain["webhook"]]
+    assert [None, waiting, given_up] == [one["webhook"] for one in listed.json()["jobs"]]
+    assert "hidden" not in listed.text
+    assert 'upscale_webhooks{state="given_up"} 1.0' in figures
+    assert "webhook" not in json.loads(receiver.told[0].body)["job"]
+
+
 def test_a_link_in_a_message_is_whole_where_the_servers_address_is_known(tmp_path: Path) -> None:
     """A receiver has no page whose host it could put before a path."""
     with Receiver() as receiver, told_server(tmp_path, public_url="https://video.example.org/") as served:
