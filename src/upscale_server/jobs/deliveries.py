@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select, update
 
-from upscale_server.jobs.codec import asked_from, to_record, untold
+from upscale_server.jobs.codec import UNREADABLE, asked_from, to_record, untold
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import Job, Told, ToldState
 from upscale_server.jobs.tables import deliveries, jobs
@@ -133,8 +134,9 @@ class Deliveries:
             self._set(connection, deliveries.c.id == delivery.id, **done)
             row = connection.execute(select(jobs).where(jobs.c.id == delivery.job_id)).first()
             if row is not None and row.state == "succeeded":  # nobody can have it tried, and told of, again
-                told = to_record(untold(asked_from(row.asked)))
-                connection.execute(update(jobs).where(jobs.c.id == row.id).values(asked=told))
+                with suppress(*UNREADABLE):  # or a message of a damaged job would be sent again and again
+                    told = to_record(untold(asked_from(row.asked)))
+                    connection.execute(update(jobs).where(jobs.c.id == row.id).values(asked=told))
 
     def failed(self, delivery: Delivery, error: str, pause_seconds: float | None) -> None:
         """Note why a try failed, and when the next one is; None gives up. A try that was replaced says nothing."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from structlog.testing import capture_logs
 
 from tests.support import receiver as receiving
@@ -254,6 +254,19 @@ def test_a_receiver_that_is_gone_is_not_told_again(desk: Desk, receiver: Receive
 
     assert not desk.webhooks().send_next()
     assert [("given up", 1, "answered with status 410")] == desk.states()
+
+
+def test_a_message_of_a_damaged_job_is_sent_once(desk: Desk, receiver: Receiver) -> None:
+    """What was asked for cannot be shortened then; that is no reason to tell again."""
+    job_id = desk.ended(receiver.url())
+    with desk.store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(asked=text("'{\"half'")))
+
+    desk.webhooks().send_next()
+    desk.clock.now += 1000
+
+    assert not desk.webhooks().send_next()
+    assert [("delivered", 1, None)] == desk.states()
 
 
 def test_how_far_each_message_is_can_be_asked(desk: Desk, receiver: Receiver) -> None:
