@@ -73,12 +73,12 @@ class ResultView(Shape):
     path: str | None = Field(description="the file, where the job was asked for by path")
     file_size_mb: float
     byte_count: int
-    seconds: float
+    seconds: float = Field(
+        description="from the first claim of the job to its result, pauses included, without measuring quality"
+    )
+    quality_seconds: float | None = Field(description="what measuring quality took besides; null where it was not")
     fallback: str | None = Field(description="why a Lanczos result was given, where one was")
 
-
-class JobView(Shape):
-    """A job as its owner sees it; times are ISO 8601 in UTC."""
 
 class WebhookView(Shape):
     """How far the message about a job's end is, without its address."""
@@ -90,6 +90,9 @@ class WebhookView(Shape):
     last_error: str | None = Field(description="why the last try failed")
 
 
+class JobView(Shape):
+    """A job as its owner sees it; times are ISO 8601 in UTC."""
+
     id: str
     state: StateWord
     wanted: Literal["canceled", "paused"] | None = Field(
@@ -100,12 +103,12 @@ class WebhookView(Shape):
     plan: dict[str, Any] | None = Field(description="once it is decided; a list of jobs leaves it out")
     result: ResultView | None
     fault: dict[str, Any] | None
-    queue_position: int | None = Field(description="its place where it waits, 1 for the next one")
-    created_at: str
-    updated_at: str
     webhook: WebhookView | None = Field(
         description="where `webhook_url` was given; a change of it is no event of the job, so ask for the job"
     )
+    queue_position: int | None = Field(description="its place where it waits, 1 for the next one")
+    created_at: str
+    updated_at: str
     started_at: str | None
     finished_at: str | None
     attempt: int

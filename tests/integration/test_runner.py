@@ -544,6 +544,19 @@ def test_quality_is_measured_where_it_is_asked_for(clip: Path, tmp_path: Path) -
     assert "quality" not in report_of(plain)
 
 
+def test_the_time_of_a_result_is_without_measuring_it(clip: Path, tmp_path: Path) -> None:
+    """What was measured took its own time, which stands beside it; where nothing was, nothing stands there."""
+    with running(parts_in(tmp_path)) as (parts, runner):
+        measured, plain = (ended(parts, submit(parts, runner, job_of(clip, quality=wish))) for wish in (True, False))
+
+    spent = report_of(measured)["quality_seconds"]
+    assert measured.outcome is not None
+    in_all = (measured.finished_at or 0) - (measured.started_at or 0)
+    assert 0 < spent
+    assert measured.outcome.seconds + spent <= in_all + 0.002  # both are rounded to a millisecond
+    assert "quality_seconds" not in report_of(plain)
+
+
 @pytest.mark.parametrize("fault", [UpscaleError("/srv/film ended with -11"), StopIteration("/srv/film")])
 def test_a_result_is_not_lost_because_it_could_not_be_measured(
     fault: Exception, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

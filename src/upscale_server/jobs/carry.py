@@ -208,12 +208,12 @@ def _place(one: Carried, ready: Ready) -> Outcome:
         one.parts.objects.put(ready.path, object_key(job.id), about(job), memory)
     else:
         place.put(ready.path)
-    facts = dict(ready.facts)
+    facts, began = dict(ready.facts), job.started_at or job.created_at
     audit = facts.pop("audit")
     return Outcome(
         key="" if output else object_key(job.id),
         byte_count=ready.byte_count,
-        seconds=round(time.time() - (job.started_at or job.created_at), 3),
+        seconds=round(max(0.0, time.time() - began - facts.get("quality_seconds", 0.0)), 3),
         output_path=output,
         audit=audit,
         report={**facts, "attempt": job.attempt},

@@ -114,8 +114,9 @@ class Progress:
 class Outcome:
     """What a succeeded job left: where the file is and what was checked.
 
-    `key` is the object's name in the store, or empty where the result is the file `output_path`. `audit` and `report`
-    are plain JSON values: the rules held, and timings, segments, warnings, engine and device.
+    `key` is the object's name in the store, or empty where the result is the file `output_path`. `seconds` are those
+    since the first claim without measuring quality. `audit` and `report` are plain JSON values: the rules held, and
+    timings, segments, warnings, engine and device.
     """
 
     key: str
@@ -162,7 +163,6 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-@dataclass(frozen=True, slots=True)
 class Told:
     """How far the newest message about a job's end is; `last_error` is why the last try failed."""
 
@@ -171,6 +171,7 @@ class Told:
     last_error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A job held by an owner for a time; `job.attempt` is the fence that every write through it must pass."""
 

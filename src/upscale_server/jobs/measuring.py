@@ -5,6 +5,7 @@ It computes nothing and ends no job: a file without its numbers is a warning.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from upscale_server.stored_plan import plan_from
 def with_numbers(hold: Hold, folder: JobFolder, parts: Parts, ready: Ready) -> Ready:
     """Return a file that is kept with the numbers that were asked for, and keep those; measured is once.
 
+    How long it took is kept beside them: the time of a result is without it.
+
     A server that died while it measured is not risked again: the file goes on without numbers, with a warning.
 
     Raises:
         Canceled: there is a reason to stop, which is its text; a pause or a drain measures later.
     """
-    known = ready.facts.get("warnings", [])
+    known, began = ready.facts.get("warnings", []), time.monotonic()
     is_over = "quality" in ready.facts or any(one["code"] == NOT_MEASURED for one in known)
     if is_over or not hold.claim.job.asked.quality:
         return ready
@@ -36,7 +39,8 @@ def with_numbers(hold: Hold, folder: JobFolder, parts: Parts, ready: Ready) -> R
             hold.observe(Warned(NOT_MEASURED, "the server ended while it measured the quality of the result"))
         numbers = None if was_cut_off else _numbers(hold, parts, ready.path)
         warnings = [*known, *(one for one in hold.gauge.warnings if one not in known)]
-        quality = {"quality": numbers} if numbers else {}
+        quality: dict[str, Any] = {"quality": numbers} if numbers else {}
+        quality["quality_seconds"] = round(time.monotonic() - began, 3)
         done = replace(ready, facts={**ready.facts, "warnings": warnings, **quality})
         folder.keep_facts(done)
     return done

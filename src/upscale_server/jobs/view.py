@@ -99,5 +99,6 @@ def _result_view(job: Job, url: str) -> ResultView | None:
         file_size_mb=job.outcome.byte_count / MEBI,
         byte_count=job.outcome.byte_count,
         seconds=round(job.outcome.seconds, 3),
+        quality_seconds=job.outcome.report.get("quality_seconds"),
         fallback=job.outcome.report.get("fallback") or None,
     )
