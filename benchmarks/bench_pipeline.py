@@ -10,79 +10,53 @@ meanwhile (from /proc/stat): above a few hundredths the ratio says more about th
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import busy_seconds, save, usable_cores
+from benchmarks.machine import Spent, others_cores, publish, spent_on, usable_cores
+from benchmarks.material import arguments_of, facts_of, loaded
 from upscale_server.checkpoint import WorkDir
 from upscale_server.events import ignore
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.types import Frame, Tally
-from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler
 from upscale_server.ordered import batched, map_in_order
 from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 
-CLIP = Path(__file__).parents[1] / "src" / "upscale_server" / "clips" / "nasa.mp4"
 ALLOWED = 1.15
-ROUNDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Wall and processor seconds of one piece of work, and the processor seconds of all other programs meanwhile."""
-
-    wall: float
-    processor: float
-    others: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and save; the exit code says whether the bound held."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--clip", type=Path, default=CLIP)
-    options = parser.parse_args(arguments)
+    options = arguments_of(__doc__).parse_args(arguments)
     plan = make_plan(options.clip, Wish(scale=2, model=options.model))
     result = measure(plan, options.rounds)
-    path = save(f"pipeline_{plan.model}", result)
-    print(json.dumps(result, indent=2))
-    print(f"written to {path}", file=sys.stderr)
+    publish(f"pipeline_{plan.model}", result)
     return 0 if result["ratio"] <= ALLOWED else 1
 
 
 def measure(plan: Plan, rounds: int) -> dict[str, Any]:
     """Return medians over the rounds; every round runs each stage alone and then the whole."""
-    upscalers = tuple(
-        load(one.card, engine=plan.engine, precision=plan.precision, lanes=plan.lanes) for one in plan.passes
-    )
-    upscale = FrameUpscaler(upscalers, plan.picture, plan.target, plan.spec.colour)
-    decoded = _decoded(plan)
-    larger = _upscaled(plan, upscale, decoded)
-    work: dict[str, Callable[[], object]] = {
-        "decode": lambda: _drain_decoder(plan),
-        "upscale": lambda: _upscaled(plan, upscale, decoded),
-        "encode": lambda: _encode(plan, larger),
-        "pipeline": lambda: _whole(plan, upscale),
-    }
-    spent: dict[str, list[Spent]] = {name: [] for name in work}
-    for _ in range(rounds):
-        for name, do in work.items():
-            spent[name].append(_timed(do))
-    for upscaler in upscalers:
-        upscaler.close()
+    with loaded(plan) as upscale:
+        decoded = _decoded(plan)
+        larger = _upscaled(plan, upscale, decoded)
+        work: dict[str, Callable[[], object]] = {
+            "decode": lambda: _drain_decoder(plan),
+            "upscale": lambda: _upscaled(plan, upscale, decoded),
+            "encode": lambda: _encode(plan, larger),
+            "pipeline": lambda: _whole(plan, upscale),
+        }
+        spent: dict[str, list[Spent]] = {name: [] for name in work}
+        for _ in range(rounds):
+            for name, do in work.items():
+                spent[name].append(spent_on(do))
     return _judged(plan, spent)
 
 
@@ -93,12 +67,7 @@ def _judged(plan: Plan, spent: dict[str, list[Spent]]) -> dict[str, Any]:
     bound = max(*(wall[name] for name in alone), sum(processor[name] for name in alone) / usable_cores())
     ratios = [_ratio(spent, place, alone) for place in range(len(spent["pipeline"]))]
     return {
-        "clip": Path(plan.source.path).name,
-        "size": f"{plan.source.size} to {plan.target}",
-        "frames": plan.frame_count,
-        "model": plan.model,
-        "engine": f"{plan.engine} {plan.precision}",
-        "encoder": f"{plan.encoder.codec} {plan.encoder.preset} crf {plan.encoder.crf}",
+        **facts_of(plan),
         "wall_seconds": {name: round(value, 3) for name, value in wall.items()},
         "processor_seconds": {name: round(value, 3) for name, value in processor.items()},
         "frames_per_second": round(plan.frame_count / wall["pipeline"], 1),
@@ -106,14 +75,8 @@ def _judged(plan: Plan, spent: dict[str, list[Spent]]) -> dict[str, Any]:
         "ratio": round(statistics.median(ratios), 3),
         "ratio_of_each_round": [round(value, 3) for value in ratios],
         "allowed": ALLOWED,
-        "others_cores": round(_others(spent), 2),
+        "others_cores": others_cores([one for runs in spent.values() for one in runs]),
     }
-
-
-def _others(spent: dict[str, list[Spent]]) -> float:
-    """Return how many cores other programs took on average."""
-    runs = [one for of_stage in spent.values() for one in of_stage]
-    return sum(one.others for one in runs) / sum(one.wall for one in runs)
 
 
 def _ratio(spent: dict[str, list[Spent]], place: int, alone: list[str]) -> float:
@@ -121,13 +84,6 @@ def _ratio(spent: dict[str, list[Spent]], place: int, alone: list[str]) -> float
     runs = [spent[name][place] for name in alone]
     bound = max(*(one.wall for one in runs), sum(one.processor for one in runs) / usable_cores())
     return spent["pipeline"][place].wall / bound
-
-
-def _timed(work: Callable[[], object]) -> Spent:
-    wall, processor, busy = time.perf_counter(), time.process_time(), busy_seconds()
-    work()
-    processor = time.process_time() - processor
-    return Spent(time.perf_counter() - wall, processor, max(0.0, busy_seconds() - busy - processor))
 
 
 def _decoded(plan: Plan) -> list[list[Frame]]:

@@ -9,85 +9,54 @@ of the whole without. The ratio of the whole with and without is told beside; it
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import busy_seconds, save
+from benchmarks.machine import Spent, others_cores, publish, spent_on
+from benchmarks.material import arguments_of, facts_of, loaded
 from upscale_server.checkpoint import WorkDir
 from upscale_server.events import ignore
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.types import Tally
-from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler
 from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.proxies import shown
 from upscale_server.wish import Wish
 
-CLIP = Path(__file__).parents[1] / "src" / "upscale_server" / "clips" / "nasa.mp4"
 ALLOWED = 0.03
-ROUNDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Wall and processor seconds of all segments, those of other programs meanwhile, and the bytes of the copies."""
-
-    wall: float
-    processor: float
-    others: float
-    copies: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and save; the exit code says whether the bound held."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--clip", type=Path, default=CLIP)
+    parser = arguments_of(__doc__)
     parser.add_argument("--codec", default="hevc")
     options = parser.parse_args(arguments)
     plan = make_plan(options.clip, Wish(scale=2, model=options.model, codec=options.codec))
     result = measure(plan, options.rounds)
-    path = save("proxies", result)
-    print(json.dumps(result, indent=2))
-    print(f"written to {path}", file=sys.stderr)
+    publish("proxies", result)
     return 0 if result["copies_alone"] <= ALLOWED else 1
 
 
 def measure(plan: Plan, rounds: int) -> dict[str, Any]:
     """Return medians over the rounds; the side that begins changes from round to round."""
-    upscalers = tuple(
-        load(one.card, engine=plan.engine, precision=plan.precision, lanes=plan.lanes) for one in plan.passes
-    )
-    upscale = FrameUpscaler(upscalers, plan.picture, plan.target, plan.spec.colour)
-    _spent(plan, upscale, watched=False)  # the first run pays for what is loaded once
     runs: dict[bool, list[Spent]] = {True: [], False: []}
-    for number in range(rounds):
-        for watched in (number % 2 == 0, number % 2 == 1):
-            runs[watched].append(_spent(plan, upscale, watched=watched))
-    alone = [_alone(plan, upscale) for _ in range(rounds)]
-    for upscaler in upscalers:
-        upscaler.close()
+    with loaded(plan) as upscale:
+        copy_bytes, _ = _spent(plan, upscale, watched=True)  # the first run pays for what is loaded once
+        for number in range(rounds):
+            for watched in (number % 2 == 0, number % 2 == 1):
+                runs[watched].append(_spent(plan, upscale, watched=watched)[1])
+        alone = [_alone(plan, upscale) for _ in range(rounds)]
     processor = [after.processor / before.processor for after, before in zip(runs[True], runs[False], strict=True)]
     wall = [after.wall / before.wall for after, before in zip(runs[True], runs[False], strict=True)]
-    every = runs[True] + runs[False]
     return {
-        "clip": Path(plan.source.path).name,
-        "size": f"{plan.source.size} to {plan.target}",
-        "frames": plan.frame_count,
-        "model": plan.model,
-        "engine": f"{plan.engine} {plan.precision}",
-        "encoder": f"{plan.encoder.codec} {plan.encoder.preset} crf {plan.encoder.crf}",
-        "copy_bytes": runs[True][0].copies,
+        **facts_of(plan),
+        "copy_bytes": copy_bytes,
         "processor_seconds": {
             "watched": round(statistics.median(one.processor for one in runs[True]), 3),
             "unwatched": round(statistics.median(one.processor for one in runs[False]), 3),
@@ -99,21 +68,22 @@ def measure(plan: Plan, rounds: int) -> dict[str, Any]:
         "wall_ratio": round(statistics.median(wall), 4),
         "wall_ratio_of_each_round": [round(value, 4) for value in wall],
         "allowed": ALLOWED,
-        "others_cores": round(sum(one.others for one in every) / sum(one.wall for one in every), 2),
+        "others_cores": others_cores(runs[True] + runs[False]),
     }
 
 
-def _spent(plan: Plan, upscale: FrameUpscaler, *, watched: bool) -> Spent:
+def _spent(plan: Plan, upscale: FrameUpscaler, *, watched: bool) -> tuple[int, Spent]:
+    """Return the bytes of the copies, and what all segments took."""
     with tempfile.TemporaryDirectory() as folder:
         copies = Path(folder) / "proxies"
         work = WorkDir(Path(folder) / "work", plan.digest, copies if watched else None)
-        wall, processor, busy = time.perf_counter(), time.process_time(), busy_seconds()
-        for segment in plan.segments:
-            upscale_segment(plan, segment, upscale, work, ignore)
-        processor = time.process_time() - processor
-        others = max(0.0, busy_seconds() - busy - processor)
-        written = sum(path.stat().st_size for path in copies.rglob("*.mp4"))
-        return Spent(time.perf_counter() - wall, processor, others, written)
+
+        def run() -> None:
+            for segment in plan.segments:
+                upscale_segment(plan, segment, upscale, work, ignore)
+
+        spent = spent_on(run)
+        return sum(path.stat().st_size for path in copies.rglob("*.mp4")), spent
 
 
 def _alone(plan: Plan, upscale: FrameUpscaler) -> float:

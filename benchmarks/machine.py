@@ -1,6 +1,6 @@
 """Describes the machine and the versions that a measurement was made with, since a number without them says nothing.
 
-It measures nothing.
+Beside that it tells what a piece of work took of the machine, and what others took meanwhile.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ import json
 import os
 import platform
 import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -47,6 +51,13 @@ def save(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
+def publish(name: str, result: dict[str, Any]) -> None:
+    """Print a result and save it as `save` does."""
+    path = save(name, result)
+    print(json.dumps(result, indent=2))
+    print(f"written to {path}", file=sys.stderr)
+
+
 def busy_seconds() -> float:
     """Return the processor seconds that all programs of this machine have used; 0 where the system does not say."""
     try:
@@ -55,6 +66,28 @@ def busy_seconds() -> float:
         return 0.0
     user, nice, system, _idle, _waiting, interrupts, soft, stolen = (int(value) for value in fields[:8])
     return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Wall and processor seconds of one piece of work, and the processor seconds of all other programs meanwhile."""
+
+    wall: float
+    processor: float
+    others: float
+
+
+def spent_on(work: Callable[[], object]) -> Spent:
+    """Do a piece of work in this process and return what it took."""
+    wall, processor, busy = time.perf_counter(), time.process_time(), busy_seconds()
+    work()
+    processor = time.process_time() - processor
+    return Spent(time.perf_counter() - wall, processor, max(0.0, busy_seconds() - busy - processor))
+
+
+def others_cores(runs: Sequence[Spent]) -> float:
+    """Return how many cores other programs took on average."""
+    return round(sum(one.others for one in runs) / sum(one.wall for one in runs), 2)
 
 
 def _cpu_fact(key: str) -> str:
