@@ -1,6 +1,10 @@
 """What a stream's own headers say and PyAV does not show: where chroma samples sit, whether pictures may be interlaced.
 
-FFmpeg's `trace_headers` filter spells the headers out as log lines; nothing is decoded.
+FFmpeg's `trace_headers` filter spells the headers out as log lines; nothing is decoded. The trap: FFmpeg has one log
+for the whole process, and PyAV takes the interpreter's lock for every line while somebody listens. Where another thread
+closes an encoder meanwhile, which waits for the encoder's own threads with that lock held, one of these may wait for
+the lock to write a line, for ever. So a process that probes does not encode at the same time: the servers' desk does
+the one, the lanes the other.
 """
 
 from __future__ import annotations
