@@ -170,6 +170,21 @@ def test_before_anything_is_finished_there_are_words_and_then_the_first_piece(
     }}""")
 
 
+def test_while_there_is_nothing_to_see_its_words_take_little_room(visits: Visits, server: Served, plan: Plan) -> None:
+    """No black box of the size of a film; the picture has its own size when it comes."""
+    claim = claimed(server, plan)
+    _page, player = watching(visits, server, claim)
+    expect(player.get_by_text("Nothing is finished yet.")).to_be_visible()
+    height = "(player) => player.shadowRoot.querySelector('.screen').getBoundingClientRect().height"
+
+    empty = player.evaluate(height)
+    render(server, claim, plan, 0)
+    expect(player.get_by_text("1 of 3 pieces are finished")).to_be_visible()
+
+    assert 192 == empty  # 12rem
+    assert empty < player.evaluate(height)
+
+
 def test_a_result_that_the_browser_cannot_play_is_seen_as_its_small_copy(
     visits: Visits, server: Served, plan: Plan, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ export class GrowingPlayer extends HTMLElement {
     const { video } = this.#parts;
     const [seconds, played] = [video.currentTime, !video.paused];
     const { url, why } = await openResult(this.#job, signal);
+    if (signal.aborted) return URL.revokeObjectURL(url); // of another address it is nothing
     this.#why = why;
     if (why) return;
     this.#empty();
@@ -227,6 +228,7 @@ export class GrowingPlayer extends HTMLElement {
     root.hidden = !this.#job;
     cover.hidden = !(isGap || isEmpty);
     cover.classList.toggle("clear", isEmpty && Boolean(video.poster));
+    root.classList.toggle("bare", isEmpty && !video.poster); // a few words need no room for a film
     skip.hidden = !isGap;
     video.controls = !isEmpty;
     const canGrow = this.#pieces.length === 0 || copies;
