@@ -16,6 +16,7 @@ from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
 from tests.support.film_bytes import READ_NUMBER
 from tests.support.served import IdlePool, Served, serving, settings_in
+from upscale_server.errors import SourceCorrupt
 from upscale_server.jobs.carry import about, object_key
 from upscale_server.jobs.job import Claim, Outcome
 from upscale_server.media.types import Frame
@@ -183,6 +184,29 @@ def test_while_there_is_nothing_to_see_its_words_take_little_room(visits: Visits
 
     assert 192 == empty  # 12rem
     assert empty < player.evaluate(height)
+
+
+@pytest.mark.parametrize("end", ["failed", "canceled"])
+def test_what_was_finished_before_a_job_ended_can_be_watched_after_a_reload(
+    visits: Visits, server: Served, plan: Plan, end: str
+) -> None:
+    """The row finds out by itself that there is something; of a job that has nothing it offers nothing."""
+    bare, claim = claimed(server, plan), claimed(server, plan)
+    render(server, claim, plan, 0)
+    for one in (bare, claim):
+        if end == "canceled":
+            server.client.post(f"/v1/jobs/{one.job.id}/cancel").raise_for_status()
+        server.service._store.fail(one, SourceCorrupt("it broke in the middle").as_record(one.job.id))
+    page = visits.open(server.url)
+    row = page.locator(f"[data-job='{claim.job.id}']")
+
+    row.get_by_role("button", name="Watch").click()
+
+    expect(row).to_have_attribute("data-state", end)
+    expect(row.get_by_text("What was finished before the job ended, as a small copy without sound.")).to_be_visible()
+    expect(row.locator(".job-picture")).to_be_visible()
+    assert 7 == number_at(row.locator("growing-player"), middle(7))
+    expect(page.locator(f"[data-job='{bare.job.id}']").get_by_role("button", name="Watch")).to_have_count(0)
 
 
 def test_a_result_that_the_browser_cannot_play_is_seen_as_its_small_copy(

@@ -41,7 +41,10 @@ _AFTER_FAULT_SECONDS = 1.0
 
 @router.get("", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
 async def events(request: Request, service: Service) -> Response:
-    """Watch all jobs: `jobs` with the newest 100 on connect, then `job` for each that changes and `removed`."""
+    """Watch all jobs: `jobs` with the newest 100 on connect, then `job` for each that changes and `removed`.
+
+    `next` beside the newest jobs is the `after` with which `GET /v1/jobs` lists older ones; null where there are none.
+    """
     if service.is_stopped:
         raise Draining("the server is stopping")
     watch: QueueWatch = request.app.state.queue_watch
@@ -222,10 +225,10 @@ class QueueWatch:
     def _snapshot(self, listener: Listener, number: int) -> bytes:
         """Return the newest jobs of a listener as an event; one that finds no words is left out."""
         service = self._service
-        found, _ = service.jobs(None, SNAPSHOT_JOBS, None, listener.owner)
+        found, following = service.jobs(None, SNAPSHOT_JOBS, None, listener.owner)
         known = known_of(service, found)
         views = [text for job in found if (text := self._shown(job, listener.base_url, known))]
-        return self._event(number, "jobs", f'{{"jobs":[{",".join(views)}]}}')
+        return self._event(number, "jobs", f'{{"jobs":[{",".join(views)}],"next":{json.dumps(following)}}}')
 
     def _shown(self, job: Job, base_url: str, known: Known) -> str:
         try:

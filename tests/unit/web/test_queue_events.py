@@ -102,7 +102,7 @@ def test_a_listener_gets_all_jobs_and_then_what_changes(served: Served, tmp_path
 
 
 def test_a_snapshot_is_what_the_list_says(served: Served) -> None:
-    """Of more jobs than are shown, the newest are."""
+    """Of more jobs than are shown, the newest are, and where the list goes on is told."""
     for _ in range(3):
         submit(served)
 
@@ -112,7 +112,8 @@ def test_a_snapshot_is_what_the_list_says(served: Served) -> None:
         with listening(served) as later:
             _, snapshot = later.next()
 
-    assert served.client.get("/v1/jobs?limit=2").json()["jobs"] == snapshot["jobs"]
+    assert served.client.get("/v1/jobs?limit=2").json() == snapshot
+    assert snapshot["next"]
 
 
 def test_frames_of_a_running_job_are_news(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +236,7 @@ def test_each_key_hears_of_its_own_jobs_alone(tmp_path: Path) -> None:
             told = stream.next()
         without = served.client.get("/v1/events")
 
-    assert ("jobs", {"jobs": []}) == snapshot
+    assert ("jobs", {"jobs": [], "next": None}) == snapshot
     assert ("job", own) == (told[0], told[1]["id"])
     assert 401 == without.status_code
 

@@ -3,12 +3,10 @@
 import { Problem, ask, askJson, send } from "./api.js";
 import { el, say, show } from "./dom.js";
 import { clearFault, sentence, showFault } from "./fault.js";
+import { jobPicture } from "./job_picture.js";
 import { bodyOf } from "./origin.js";
 import { resultCard } from "./result_card.js";
 import { bytes, count, duration, goal, nameOf, phase, rounded } from "./words.js";
-
-/** The picture is asked for again so often while a job runs. */
-const LOOK_MS = 4000;
 
 const WORDS = { pause: "Pause", resume: "Resume", cancel: "Cancel", retry: "Try again", remove: "Remove" };
 const UNDONE = { pause: "Not paused", resume: "Not resumed", cancel: "Not canceled", retry: "Not begun", remove: "Not removed" };
@@ -19,11 +17,10 @@ const FINISHED = ["succeeded", "failed", "canceled"];
 /** Return the row of a job; `told` is asked to run its video again, and hears what was handed in or removed here. */
 export function jobRow(first, told) {
   let job = first;
-  let picture = null;
-  let looked = Number.NEGATIVE_INFINITY;
   let card = null;
   const parts = built(first);
   const fault = parts.fault;
+  const picture = jobPicture(parts.row, { onPieces, onPicture });
 
   for (const [verb, button] of Object.entries(parts.buttons)) button.addEventListener("click", () => act(verb));
   parts.watch.addEventListener("click", toggle);
@@ -88,31 +85,26 @@ export function jobRow(first, told) {
 
   function update(news) {
     job = counted(news, job);
-    draw(parts, job);
-    if (parts.watch.hidden && parts.watch.getAttribute("aria-expanded") === "true") toggle();
+    redraw();
     if (!parts.result.hidden) card?.show(job);
-    look();
+    picture.hear(job);
   }
 
-  /** Fetch the newest picture, not more often than it is worth. */
-  async function look() {
-    const isLast = FINISHED.includes(job.state);
-    const due = performance.now() - looked > LOOK_MS || (isLast && !parts.isSettled);
-    if (!due || document.hidden || !job.progress.frames_done) return;
-    looked = performance.now();
-    parts.isSettled = isLast;
-    try {
-      const { segments } = await askJson(`/v1/jobs/${job.id}/segments`);
-      if (!segments.length) return; // there is no picture before the first piece is done
-      const reply = await ask(`/v1/jobs/${job.id}/thumbnail.jpg`);
-      const url = URL.createObjectURL(await reply.blob());
-      if (picture) URL.revokeObjectURL(picture);
-      picture = url;
-      parts.picture.src = url;
-      show(parts.frame);
-    } catch {
-      // there is none yet, or none at all: the row says all that matters in words
-    }
+  function redraw() {
+    draw(parts, job);
+    if (parts.watch.hidden && parts.watch.getAttribute("aria-expanded") === "true") toggle();
+  }
+
+  /** What is finished of a job can be watched, also when the job has ended without a result. */
+  function onPieces(number) {
+    const isNews = parts.hasPieces !== number > 0;
+    parts.hasPieces = number > 0;
+    if (isNews) redraw();
+  }
+
+  function onPicture(url) {
+    parts.picture.src = url;
+    show(parts.frame);
   }
 
   update(first);
@@ -131,7 +123,7 @@ export function jobRow(first, told) {
     focus: () => parts.row.focus(),
     close() {
       card?.hide();
-      if (picture) URL.revokeObjectURL(picture);
+      picture.close();
       parts.row.remove();
     },
   };
@@ -170,7 +162,7 @@ function built(job) {
   );
   const parts = {
     buttons,
-    isSettled: false,
+    hasPieces: false, // as far as anybody has looked
     picture: el("img", { class: "job-picture", alt: "" }),
     words: el("p", { class: "job-words" }),
     numbers: el("p", { class: "note number" }),
@@ -245,9 +237,8 @@ function drawButtons(parts, job) {
   };
   const hadFocus = document.activeElement;
   for (const [verb, button] of Object.entries(parts.buttons)) show(button, can[verb]);
-  const hasPieces = ["running", "paused", "queued"].includes(job.state) && job.progress.frames_done > 0;
-  const watches = job.state === "succeeded" || hasPieces;
-  show(parts.watch, watches);
+  const hasBegun = ["running", "paused", "queued"].includes(job.state) && job.progress.frames_done > 0;
+  show(parts.watch, job.state === "succeeded" || hasBegun || parts.hasPieces);
   sayWatch(parts, job);
   // A button that has gone would leave the keyboard at the top of the page.
   if (hadFocus instanceof HTMLElement && parts.row.contains(hadFocus) && hadFocus.hidden) parts.row.focus();

@@ -1,11 +1,15 @@
 // Keeps the list of jobs as the server tells it, newest first; a reload asks the server, so that nothing is lost.
 
-import { follow } from "./events.js";
-import { byId, show } from "./dom.js";
-import { jobRow } from "./job_row.js";
 import { announcer } from "./announce.js";
+import { askJson } from "./api.js";
+import { byId, show } from "./dom.js";
+import { follow } from "./events.js";
+import { clearFault, showFault } from "./fault.js";
+import { jobRow } from "./job_row.js";
 
 const TITLE = document.title;
+/** Older jobs that are asked for at once. */
+const PAGE = 100;
 
 /**
  * Follow the jobs.
@@ -16,6 +20,8 @@ export function jobQueue(told) {
   const list = byId("queue");
   const rows = new Map();
   const announce = announcer();
+  let older = null; // after which job the list goes on, null where it does not
+  byId("older-show").addEventListener("click", showOlder);
 
   function take(job, isNews) {
     const known = rows.get(job.id);
@@ -47,11 +53,30 @@ export function jobQueue(told) {
     title();
   }
 
-  function snapshot(jobs) {
+  function snapshot({ jobs, next }) {
     const named = new Set(jobs.map((job) => job.id));
     for (const id of [...rows.keys()]) if (!named.has(id)) remove(id);
     for (const job of jobs) take(job, false);
+    goesOn(next);
     count();
+  }
+
+  /** Say that the list is not all there is. */
+  function goesOn(next) {
+    older = next ?? null;
+    show(byId("older"), Boolean(older));
+  }
+
+  async function showOlder() {
+    clearFault(byId("older-fault"));
+    try {
+      const page = await askJson(`/v1/jobs?limit=${PAGE}&after=${encodeURIComponent(older)}`);
+      for (const job of page.jobs) take(job, false);
+      rows.get(page.jobs[0]?.id)?.focus();
+      goesOn(page.next);
+    } catch (problem) {
+      showFault(byId("older-fault"), problem);
+    }
   }
 
   function count() {
@@ -60,14 +85,15 @@ export function jobQueue(told) {
 
   /** Tell in the tab how far the job that runs is: whoever waits looks elsewhere. */
   function title() {
-    const parts = [...rows.values()].map((row) => row.part).filter((part) => part !== null);
-    document.title = parts.length ? `${Math.floor(100 * parts[0])} % · Upscale` : TITLE;
+    const running = [...rows.values()].filter((row) => row.part !== null);
+    const newest = running.sort((a, b) => (a.createdAt < b.createdAt ? 1 : -1))[0];
+    document.title = newest ? `${Math.floor(100 * newest.part)} % · Upscale` : TITLE;
   }
 
   follow("/v1/events", {
     onState: told.onState,
     onEvent(name, data) {
-      if (name === "jobs") snapshot(data.jobs);
+      if (name === "jobs") snapshot(data);
       if (name === "job") take(data, true);
       if (name === "removed") remove(data.id);
     },

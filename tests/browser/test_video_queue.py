@@ -1,0 +1,152 @@
+"""The video page's list of jobs in a real browser: what it asks for, what it leaves out, and how a result is kept.
+
+The jobs are real; what a runner would have made of them is told by the tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import Visits
+from tests.support.served import IdlePool, Served, serving, settings_in
+from upscale_server.service import VideoService
+from upscale_server.web import queue_events
+
+KEY = "a-long-key-of-somebody"
+CONTENT = b"0123456789" * 1000
+ROW = """async (job) => {
+  const { jobRow } = await import("/static/job_row.js");
+  window.row = jobRow(job, {});
+  document.querySelector("main").append(window.row.element);
+}"""
+CARD = """async (job) => {
+  const { resultCard } = await import("/static/result_card.js");
+  resultCard(document.querySelector("main"), () => {}).show(job);
+}"""
+TO_MEMORY = "() => (window.showSaveFilePicker = undefined)"
+TO_DISK = """() => {
+  window.showSaveFilePicker = async ({ suggestedName }) =>
+    (await navigator.storage.getDirectory()).getFileHandle(suggestedName, { create: true });
+}"""
+ON_DISK = """async (name) => {
+  const folder = await navigator.storage.getDirectory();
+  return (await (await folder.getFileHandle(name)).getFile()).text();
+}"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Served]:
+    """Give a server whose lanes do nothing."""
+    with serving(VideoService(settings_in(tmp_path / "state"), IdlePool())) as running:
+        yield running
+
+
+def submitted(server: Served) -> dict[str, Any]:
+    """Hand a job in and return it as a page is told of it."""
+    reply = server.client.post("/v1/jobs", json={"payload_url": "http://127.0.0.1/film.mp4", "scale": 2})
+    told: dict[str, Any] = server.client.get(f"/v1/jobs/{reply.json()['id']}").json()
+    return told
+
+
+def so_far(job: dict[str, Any], number: int, state: str, done: int) -> dict[str, Any]:
+    """Return a job like another, the `number`th that was handed in, with `done` of 100 frames."""
+    progress = {"phase": "upscale", "frames_done": done, "frames_total": 100, "fps": 10.0, "eta_seconds": None}
+    made = f"2026-01-01T00:{number:02}:00.000Z"
+    result = {"url": "/files/x", "byte_count": 10, "seconds": 1.0, "fallback": None} if state == "succeeded" else None
+    return {**job, "id": f"job{number}", "state": state, "created_at": made, "progress": progress, "result": result}
+
+
+def tells(page: Page, jobs: list[dict[str, Any]]) -> None:
+    """Let the stream of events tell of these jobs."""
+    body = f"event: jobs\ndata: {json.dumps({'jobs': jobs, 'next': None})}\n\n"
+    page.route("**/v1/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+
+
+def test_the_title_tells_of_the_newest_running_job(visits: Visits, server: Served) -> None:
+    """Whatever order the jobs were told in; one that does not run has no say."""
+    job = submitted(server)
+    page = visits.open("about:blank")
+    visits.hosts.add(server.url.removeprefix("http://"))
+    tells(page, [so_far(job, 1, "running", 10), so_far(job, 3, "running", 30), so_far(job, 4, "paused", 40)])
+
+    page.route("**/segments", lambda route: route.fulfill(json={"segments": []}))
+    page.goto(server.url)
+
+    expect(page).to_have_title("30 % · Upscale")
+
+
+def test_only_rows_that_are_seen_ask_for_pictures(visits: Visits, server: Served) -> None:
+    """Of forty jobs the last is asked for when somebody comes to it, once."""
+    job = submitted(server)
+    page = visits.open("about:blank")
+    visits.hosts.add(server.url.removeprefix("http://"))
+    asked: list[str] = []
+
+    def answered(route: Route) -> None:
+        asked.append(route.request.url.split("/")[-2])
+        route.fulfill(json={"segments": []})
+
+    page.route("**/segments", answered)
+    tells(page, [so_far(job, number, "succeeded", 100) for number in range(40)])
+    with page.expect_request("**/job39/segments"):
+        page.goto(server.url)
+    expect(page.locator(".job")).to_have_count(40)
+    assert "job0" not in asked
+    with page.expect_request("**/job0/segments"):
+        page.locator("[data-job='job0']").scroll_into_view_if_needed()
+
+    assert 1 == asked.count("job39")
+
+
+def test_what_a_removed_row_asked_for_is_let_go(visits: Visits, server: Served) -> None:
+    """Its picture is not waited for, so that nothing keeps its bytes."""
+    job = so_far(submitted(server), 1, "succeeded", 100)
+    page = visits.open_bare(server.url)
+    page.route("**/segments", lambda route: route.fulfill(json={"segments": [{}]}))
+    page.route("**/thumbnail.jpg", lambda _route: None)
+    with page.expect_request("**/thumbnail.jpg"):
+        page.evaluate(ROW, job)
+
+    with page.expect_event("requestfailed", lambda one: one.url.endswith("/thumbnail.jpg")):
+        page.evaluate("() => window.row.close()")
+
+
+def test_a_picture_that_came_while_nobody_saw_the_tab_is_fetched_then(visits: Visits, server: Served) -> None:
+    """A job that ended meanwhile says nothing more, so that its row looks by itself."""
+    job = so_far(submitted(server), 1, "succeeded", 100)
+    page = visits.open_bare(server.url)
+    hidden = """(isHidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.route("**/segments", lambda route: route.fulfill(json={"segments": []}))
+    page.evaluate(hidden, arg=True)
+    page.evaluate(ROW, job)
+
+    with page.expect_request("**/segments"):
+        page.evaluate(hidden, arg=False)
+
+
+def test_older_jobs_are_said_and_shown_when_asked_for(
+    visits: Visits, server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list says that it is not all; the rest comes with a press, below, and has the keyboard."""
+    monkeypatch.setattr(queue_events, "SNAPSHOT_JOBS", 2)
+    jobs = [submitted(server)["id"] for _ in range(4)]
+
+    page = visits.open(server.url)
+    expect(page.locator(".job")).to_have_count(2)
+    expect(page.locator("#older")).to_contain_text("Older jobs are not listed")
+    page.get_by_role("button", name="Show older jobs").click()
+
+    expect(page.locator(".job")).to_have_count(4)
+    expect(page.locator("#older")).to_be_hidden()
+    ids = page.locator(".job").evaluate_all("(rows) => rows.map((one) => one.dataset.job)")
+    assert jobs[::-1] == ids
+    expect(page.locator(f"[data-job='{jobs[1]}']")).to_be_focused()
