@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
+from pydantic import SecretStr
 
 from tests.browser.conftest import Visits
-from tests.support.served import IdlePool, Served, serving, settings_in
+from tests.support.served import IdlePool, Served, finish_next, serving, settings_in
 from upscale_server.service import VideoService
 from upscale_server.web import queue_events
 
@@ -150,3 +151,78 @@ def test_older_jobs_are_said_and_shown_when_asked_for(
     ids = page.locator(".job").evaluate_all("(rows) => rows.map((one) => one.dataset.job)")
     assert jobs[::-1] == ids
     expect(page.locator(f"[data-job='{jobs[1]}']")).to_be_focused()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Served]:
+    """Give a server with a key and a finished job."""
+    settings = settings_in(tmp_path / "locked", api_keys=SecretStr(KEY))
+    with serving(VideoService(settings, IdlePool()), Authorization=f"Bearer {KEY}") as running:
+        running.client.post("/v1/jobs", json={"payload_url": "http://127.0.0.1/film.mp4", "scale": 2})
+        finish_next(running.service, tmp_path, CONTENT)
+        yield running
+
+
+def card(visits: Visits, locked: Served, prepare: str, byte_count: int = len(CONTENT)) -> tuple[Page, Locator]:
+    """Show the result of the job, which only the key opens, and return the page and its button."""
+    job = locked.client.get("/v1/jobs").json()["jobs"][0]
+    job["result"] |= {"url": f"/v1/jobs/{job['id']}/output", "byte_count": byte_count}
+    said = {"audit": {"rules": []}, "report": {"size": "4x4", "source_size": "2x2", "model": "fast"}}
+    page = visits.open_bare(locked.url)
+    page.route("**/audit", lambda route: route.fulfill(json=said))
+    page.evaluate("(key) => sessionStorage.setItem('upscale-key', key)", KEY)
+    page.evaluate(prepare)
+    page.evaluate(CARD, job)
+    return page, page.get_by_role("button", name="Download")
+
+
+def test_a_result_behind_a_key_is_kept_under_its_name(visits: Visits, locked: Served, tmp_path: Path) -> None:
+    """A browser that cannot write to the disk holds it for a moment."""
+    page, button = card(visits, locked, TO_MEMORY)
+
+    with page.expect_download() as download:
+        button.click()
+    download.value.save_as(tmp_path / "made.mp4")
+
+    assert CONTENT == (tmp_path / "made.mp4").read_bytes()
+    assert download.value.suggested_filename.endswith(".mp4")
+    expect(button).to_have_text("Download")
+
+
+def test_a_result_behind_a_key_goes_straight_to_the_disk_where_it_can(visits: Visits, locked: Served) -> None:
+    """However large it is said to be: it is not held in memory."""
+    page, button = card(visits, locked, TO_DISK, byte_count=2**40)
+
+    button.click()
+    expect(page.get_by_role("button", name="Cancel the download")).to_have_count(0)
+    expect(button).to_have_text("Download")
+
+    name = page.evaluate(
+        "async () => { for await (const name of (await navigator.storage.getDirectory()).keys()) return name; }"
+    )
+    assert name.endswith(".mp4")
+    assert CONTENT.decode() == page.evaluate(ON_DISK, name)
+
+
+def test_what_would_fill_the_memory_is_refused_with_a_way(visits: Visits, locked: Served) -> None:
+    """Before a byte is fetched."""
+    page, button = card(visits, locked, TO_MEMORY, byte_count=2**30)
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url))
+
+    button.click()
+
+    expect(page.get_by_role("alert")).to_contain_text("curl")
+    assert [] == [one for one in asked if one.endswith("/output")]
+
+
+def test_a_download_can_be_stopped(visits: Visits, locked: Served) -> None:
+    """The same button stops it, says how far it is, and nothing is called a fault."""
+    page, button = card(visits, locked, TO_MEMORY)
+    page.route("**/output", lambda _route: None)
+
+    button.click()
+    page.get_by_role("button", name="Cancel the download · 0 %").click()
+
+    expect(button).to_have_text("Download")
+    expect(page.get_by_role("alert")).to_have_count(0)

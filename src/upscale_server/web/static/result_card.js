@@ -1,8 +1,9 @@
 // What came of a job: to be watched and fetched, and every promise it was held against, in words.
 
-import { ask, askJson } from "./api.js";
-import { el } from "./dom.js";
-import { sentence, showFault } from "./fault.js";
+import { askJson, keyHeaders } from "./api.js";
+import { el, say } from "./dom.js";
+import { keepFile } from "./download.js";
+import { clearFault, sentence, showFault } from "./fault.js";
 import { linkLife } from "./link_life.js";
 import "./player.js";
 import { qualityFacts, scaleOf } from "./quality_words.js";
@@ -83,24 +84,33 @@ function actions(job, onAgain, fault) {
   );
 }
 
-/** A signed link opens by itself; what needs the key is fetched with it and then kept. */
+/** A link that opens by itself is left to the browser; what needs the key is fetched with it and then kept. */
 function download(job, fault) {
-  const name = `${job.asked.file_name || "upscaled"}`;
-  if (!job.result.url.includes("/v1/jobs/")) {
-    return el("a", { class: "button button--primary", href: job.result.url, download: "" }, "Download");
-  }
-  return el("button", { type: "button", class: "button button--primary", onclick: () => fetched(job, name, fault) }, "Download");
+  const needsKey = job.result.url.includes("/v1/jobs/") && keyHeaders().Authorization;
+  if (!needsKey) return el("a", { class: "button button--primary", href: job.result.url, download: "" }, "Download");
+  let stop = null;
+  const button = el("button", { type: "button", class: "button button--primary number" }, "Download");
+  button.addEventListener("click", async () => {
+    if (stop) return stop.abort();
+    stop = new AbortController();
+    clearFault(fault);
+    const onProgress = (part) => say(button, `Cancel the download · ${Math.floor(100 * part)} %`);
+    onProgress(0);
+    try {
+      await keepFile(fileOf(job), { signal: stop.signal, onProgress });
+    } catch (problem) {
+      if (problem.name !== "AbortError") showFault(fault, problem); // it is canceled here, or where its place is chosen
+    }
+    stop = null;
+    say(button, "Download");
+  });
+  return button;
 }
 
-async function fetched(job, name, fault) {
-  try {
-    const reply = await ask(`/v1/jobs/${job.id}/output`);
-    const url = URL.createObjectURL(await reply.blob());
-    el("a", { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  } catch (problem) {
-    showFault(fault, problem);
-  }
+function fileOf(job) {
+  const name = job.asked.file_name || "upscaled";
+  const ending = /\.\w{2,4}$/.test(name) ? "" : job.asked.container === "matroska" ? ".mkv" : ".mp4";
+  return { path: `/v1/jobs/${job.id}/output`, name: `${name}${ending}`, size: job.result.byte_count };
 }
 
 function quality(found) {
@@ -130,7 +140,11 @@ function forecast(report) {
     "section",
     { class: "stack stack--tight" },
     el("h4", {}, "Predicted and found"),
-    el("div", { class: "table-frame" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))),
+    el(
+      "div",
+      { class: "table-frame", tabindex: "0", role: "group", "aria-label": "Predicted and found" }, // it scrolls
+      el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)),
+    ),
   );
 }
 
