@@ -20,6 +20,8 @@ import { nameOf } from "./words.js";
 /** What a person chose for a source: a reload does not ask again. */
 const GOAL_OF = "goal-of-";
 
+const ONE_AT_A_TIME = "One video at a time: wait until that one is here, or cancel it.";
+
 /** `wish` is what the next video is to become, where an earlier job is to be run again. */
 const state = { source: null, models: [], plan: null, isLoading: false, opening: "", wish: null };
 
@@ -30,7 +32,7 @@ const plan = planStrip(asked, planned);
 const preview = previewPanel(asked);
 const queue = jobQueue({ onState: streamState, onAgain: again, onHandedIn: handedIn });
 const server = systemBar(ready);
-setUpDrop({ onFile, onAddress });
+setUpDrop({ onFile, onAddress, mayOffer });
 byId("another").addEventListener("click", another);
 byId("start").addEventListener("click", start);
 window.addEventListener("upscale-key", ready);
@@ -64,12 +66,19 @@ function onFile(file, together = 1) {
 }
 
 function onAddress(address) {
+  if (!state.isLoading) note("");
   return take(address, (signal) => send("/v1/sources", { payload_url: address }, { signal }), null);
+}
+
+/** Tell whether a dropped address may be filled in, and what a person does then. */
+function mayOffer() {
+  note(state.isLoading ? ONE_AT_A_TIME : "Press Fetch, and the server fetches it.");
+  return !state.isLoading;
 }
 
 /** Bring a source to the server; `bring` does it, `file` is there where it lies on this side. */
 async function take(name, bring, file) {
-  if (state.isLoading) return note("One video at a time: wait until that one is here, or cancel it.");
+  if (state.isLoading) return note(ONE_AT_A_TIME);
   state.isLoading = true;
   const fault = byId("source-fault");
   clearFault(fault);
@@ -81,7 +90,7 @@ async function take(name, bring, file) {
     open(source, file);
     byId("probe").focus();
   } catch (problem) {
-    show(byId("drop"), !state.source);
+    show(byId("drop"), !state.source || !file); // an address may be mended and tried again
     if (problem.name !== "AbortError") showFault(fault, problem);
     else byId("choose").focus();
   } finally {

@@ -1,10 +1,11 @@
 // Takes a video from a person: dropped anywhere on the page, chosen, or as an address. What becomes of it is told others.
 
-import { byId } from "./dom.js";
+import { byId, show } from "./dom.js";
 
 /**
  * Listen.
- * @param {{onFile: function(File, number=): void, onAddress: function(string): void}} told
+ * @param {{onFile: function(File, number=): void, onAddress: function(string): void,
+ *   mayOffer: function(): boolean}} told `mayOffer` tells whether a dropped address can be taken now, and says why not.
  */
 export function setUpDrop(told) {
   const zone = byId("drop");
@@ -32,7 +33,9 @@ function listen(zone, told) {
   window.addEventListener("dragend", () => {
     isOurs = false;
   });
-  const mark = (isOver) => zone.classList.toggle("drop--over", isOver);
+  const mark = (isOver) => {
+    for (const one of [zone, byId("probe")]) one.classList.toggle("drop--over", isOver); // whichever is there
+  };
   const takes = (event) => !isOurs && [...event.dataTransfer.types].some((type) => type === "Files" || type === "text/uri-list");
   window.addEventListener("dragenter", (event) => {
     if (!takes(event)) return;
@@ -57,6 +60,13 @@ function listen(zone, told) {
     const { files } = event.dataTransfer;
     const address = event.dataTransfer.getData("text/uri-list").split(/\r?\n/).find((line) => line && line[0] !== "#");
     if (files.length) told.onFile(files[0], files.length);
-    else if (address) told.onAddress(address);
+    else if (address && told.mayOffer()) offer(zone, address);
   });
+}
+
+/** Fill in a dropped address. A page that one comes from may be anybody's: the server fetches it when a person says so. */
+function offer(zone, address) {
+  show(zone);
+  byId("address").value = address;
+  byId("fetch").focus();
 }
