@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Visits
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.served import LookingPool, Served, serving, settings_in
+from upscale_server.errors import NothingToUpscale
+from upscale_server.geometry import TASKS, fit_to, target_of
+from upscale_server.media.types import Size
 from upscale_server.service import VideoService
 
 LONG = 60_000
@@ -110,3 +113,124 @@ def test_where_a_drop_goes_is_seen_also_beside_an_open_video(visits: Visits, ser
     }""")
 
     expect(page.locator("#probe")).to_have_class(re.compile("drop--over"))
+
+
+def test_models_are_asked_for_until_they_are_told(visits: Visits, server: Served) -> None:
+    """One failure leaves words and no empty heading, and nobody has to load the page again."""
+    page = visits.open("about:blank")
+    visits.allowed.append("503")
+    visits.hosts.add(server.url.removeprefix("http://"))
+    refused = iter([{"detail": "not now", "retryable": True}])
+
+    def answered(route: Route) -> None:
+        said = next(refused, None)
+        if said is None:
+            route.continue_()
+        else:
+            route.fulfill(status=503, json=said)
+
+    page.route("**/v1/models", answered)
+
+    with page.expect_response("**/v1/models"):
+        page.goto(server.url)
+    expect(page.locator("#models")).to_contain_text("not known yet")
+
+    expect(page.locator("input[name=model][value='fast']")).to_be_attached(timeout=LONG)
+    expect(page.locator("#models")).not_to_contain_text("not known yet")
+
+
+def test_both_lists_of_models_have_one_order_and_no_kernel_among_networks(
+    visits: Visits, server: Served, clip: bytes
+) -> None:
+    """Lanczos and bicubic stand apart, and bicubic says what it is beside the preview's "before"."""
+    page = opened(visits, server, clip)
+    names = "(inputs) => inputs.map((one) => one.value).filter(Boolean)"
+
+    goal = page.locator("input[name=model]").evaluate_all(names)
+    preview = page.locator("#preview-models input").evaluate_all(names)
+
+    assert {"fast", "balanced", "lanczos", "bicubic"} <= set(goal)
+    assert goal == preview
+    for place in ("#models", "#preview-models"):
+        plain = page.locator(place).get_by_role("group", name="Plain enlargement").locator("input")
+        assert {"lanczos", "bicubic"} == set(plain.evaluate_all(names))
+    expect(page.locator("#preview-models .check", has_text="bicubic")).to_contain_text("the same as “Before”")
+
+
+def test_a_size_says_what_this_video_becomes(visits: Visits, server: Served, clip: bytes) -> None:
+    """A 4:3 video does not become 1920 wide; what is said is what is planned, with bars too."""
+    page = opened(visits, server, clip)
+    choice = page.locator(".choice", has=page.locator("input[value='SD2HD']"))
+
+    expect(choice).to_contain_text("1440 × 1080")
+    expect(page.locator("#plan-target")).to_have_text("1440 × 1080")
+    page.locator("#advanced summary").click()
+    page.locator("#fit").select_option("exact")
+
+    expect(choice).to_contain_text("1920 × 1080")
+    expect(page.locator("#plan-target")).to_have_text("1920 × 1080", timeout=LONG)
+
+
+def test_sizes_that_make_little_sense_are_behind_more(visits: Visits, server: Served, clip: bytes) -> None:
+    """They can still be chosen, are chosen after a reload, and are seen then."""
+    page = opened(visits, server, clip)
+    visits.allowed.append("Failed to load resource")  # it may be more than this machine takes
+    eight = page.locator("input[name=size][value='4K28K']")
+
+    expect(page.locator("input[name=size][value='SD24K']")).to_be_visible()
+    expect(eight).to_be_hidden()
+    page.locator("#more-sizes summary").click()
+    eight.check()
+    page.reload()
+
+    expect(eight).to_be_checked(timeout=LONG)
+    expect(eight).to_be_visible()
+
+
+def test_what_a_task_comes_to_is_foretold_as_the_server_plans_it(visits: Visits, server: Served) -> None:
+    """The page's arithmetic and `fit_to` agree on every task, lying and standing, fitted and filled."""
+    sizes = [
+        (320, 180),
+        (480, 270),
+        (640, 480),
+        (719, 577),
+        (854, 480),
+        (270, 480),
+        (1080, 1920),
+        (1919, 1079),
+        (100, 9),
+    ]
+    asked = [(task, *size, fit) for task in TASKS for size in sizes for fit in ("contain", "exact")]
+    page = visits.open_bare(server.url)
+
+    said = page.evaluate(BECOMES, asked)
+
+    for (task, width, height, fit), found in zip(asked, said, strict=True):
+        try:
+            canvas = fit_to(Size(width, height), target_of(task, None, None, fit)).canvas
+        except NothingToUpscale:
+            assert found["times"] <= 1
+        else:
+            assert (canvas.width, canvas.height) == (found["width"], found["height"]), (task, width, height, fit)
+
+
+def test_the_answers_of_a_preview_outlive_a_reload(visits: Visits, server: Served, clip: bytes) -> None:
+    """The ticked models, the self-test and the place; another video begins anew."""
+    page = opened(visits, server, clip)
+    ticks = page.locator("#preview-models input:checked")
+    expect(ticks).to_have_count(1)
+
+    page.locator("#preview-models input[value='lanczos']").check()
+    page.locator("#preview-self").check()
+    page.locator("#preview-start").fill("0.2")
+    page.reload()
+    expect(page.locator("#preview-models input[value='lanczos']")).to_be_checked(timeout=LONG)
+    expect(page.locator("#preview-self")).to_be_checked()
+    expect(page.locator("#preview-start")).to_have_value("0.2")
+    expect(ticks).to_have_count(2)
+
+    page.get_by_role("button", name="Another video").click()
+    page.evaluate(DROPPED, ["other.mp4", base64.b64encode(clip).decode()])
+    expect(page.locator("#start")).to_be_enabled(timeout=LONG)
+    expect(page.locator("#preview-self")).not_to_be_checked()
+    expect(ticks).to_have_count(1)

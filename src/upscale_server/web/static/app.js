@@ -7,6 +7,7 @@ import { clearFault, clearSilence, showFault } from "./fault.js";
 import { answersAreRight } from "./field_marks.js";
 import { goalForm } from "./goal.js";
 import { setUpKey } from "./key.js";
+import { modelsOnceTold } from "./models.js";
 import { bodyOf, keepBody } from "./origin.js";
 import { planStrip } from "./plan_strip.js";
 import { previewPanel } from "./preview_panel.js";
@@ -24,6 +25,7 @@ const ONE_AT_A_TIME = "One video at a time: wait until that one is here, or canc
 
 /** `wish` is what the next video is to become, where an earlier job is to be run again. */
 const state = { source: null, models: [], plan: null, isLoading: false, opening: "", wish: null };
+let asking = new AbortController(); // for the models
 
 setUpKey();
 const bar = uploadBar();
@@ -210,16 +212,21 @@ async function again(job) {
 // ---------------------------------------------------------------------------------------------------- the server
 
 /** Ask for what only a server that is ready can tell. */
-async function ready() {
+function ready() {
   clearSilence();
-  try {
-    state.models = (await askJson("/v1/models")).models;
-    goal.showModels(state.models);
-    if (state.source) plan.refresh();
-    else reopen();
-  } catch {
-    // the plan will tell why where a person asks for one
-  }
+  lookForModels();
+  if (state.source) plan.refresh();
+  else reopen();
+}
+
+async function lookForModels() {
+  asking.abort();
+  asking = new AbortController();
+  const models = await modelsOnceTold(asking.signal);
+  if (!models) return; // a newer question is under way, or one is asked with a key
+  state.models = models;
+  goal.showModels(models);
+  if (state.source) plan.refresh(); // the model that was wished may be there, or not
 }
 
 function streamState(now) {

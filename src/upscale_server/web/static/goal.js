@@ -1,35 +1,37 @@
 // Asks what a video should become: its size, the model, and what few people change. It knows the form and no server.
 
 import { byId, el } from "./dom.js";
+import { modelFacts, modelRows } from "./models.js";
 import { shownSize } from "./probe_card.js";
-import { rounded } from "./words.js";
-
-const BOXES = {
-  SD2HD: [1920, 1080],
-  SD24K: [3840, 2160],
-  HD24K: [3840, 2160],
-  "4K28K": [7680, 4320],
-};
+import { isTask, revealSize, showSizes } from "./size_choices.js";
 
 /** Return the part of the form that asks for the goal; `onChange` is told whenever an answer changes. */
 export function goalForm(onChange) {
   const form = byId("workbench");
   let wishedModel = ""; // the models may be told later than what was asked for
+  let seen = null; // the size of the video
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", (event) => {
     if (!event.target.closest("[data-goal]")) return;
-    wishedModel = "";
+    if (event.target.name === "model") wishedModel = "";
+    if (event.target.name === "fit" && seen) showSizes(seen, form.elements.fit.value);
     byId("custom").hidden = sizeOf(form) !== "custom";
     onChange();
   });
   return {
-    fields: () => fieldsOf(form),
-    suggest: (probe) => suggest(form, probe),
+    fields: () => fieldsOf(form, wishedModel),
+    suggest(probe) {
+      seen = shownSize(probe);
+      wishedModel = "";
+      suggest(form, seen);
+    },
     showModels: (models) => showModels(models, modelOf(form) || wishedModel),
     /** Fill the form with what an earlier job was asked for, or with what `fields` gave. */
     take(asked) {
       wishedModel = asked.model ?? "";
       take(form, asked);
+      if (seen) showSizes(seen, form.elements.fit.value);
+      revealSize();
     },
   };
 }
@@ -38,12 +40,12 @@ const sizeOf = (form) => form.elements.size.value;
 const modelOf = (form) => form.elements.model?.value ?? "";
 
 /** Return the fields of a job as they are asked for now; what is left open is left out. */
-function fieldsOf(form) {
+function fieldsOf(form, wishedModel) {
   const fields = { ...sizeFields(form) };
   const put = (name, value) => {
     if (value !== "" && value !== null && !Number.isNaN(value)) fields[name] = value;
   };
-  put("model", modelOf(form));
+  put("model", form.elements.model ? modelOf(form) : wishedModel);
   put("fit", "scale" in fields ? "" : form.elements.fit.value);
   put("codec", form.elements.codec.value);
   put("crf", form.elements.crf.value === "" ? "" : Number(form.elements.crf.value));
@@ -57,30 +59,27 @@ function sizeFields(form) {
   const chosen = sizeOf(form);
   if (chosen === "custom") return { target: `${form.elements.width.value}x${form.elements.height.value}` };
   if (chosen === "asked") return JSON.parse(form.elements.asked.value);
-  return chosen in BOXES ? { task_type: chosen } : { scale: Number(chosen) };
+  return isTask(chosen) ? { task_type: chosen } : { scale: Number(chosen) };
 }
 
-/** Choose what people mostly want of such a video, and say what a factor comes to. */
-function suggest(form, probe) {
-  const { width, height } = shownSize(probe);
-  const long = Math.max(width, height);
+/** Choose what people mostly want of such a video, and say what each size comes to. */
+function suggest(form, seen) {
+  const long = Math.max(seen.width, seen.height);
   const choice = long < 640 ? "2" : long <= 1024 ? "SD2HD" : long <= 2048 ? "HD24K" : long <= 4096 ? "4K28K" : "2";
   form.elements.size.value = choice;
   byId("size-asked").hidden = true;
   byId("custom").hidden = true;
-  for (const factor of [2, 4]) {
-    byId(`size-${factor}-words`).textContent = `${width * factor} × ${height * factor}`;
-  }
+  byId("more-sizes").open = false;
+  showSizes(seen, form.elements.fit.value);
+  revealSize();
 }
 
-/** Show the models, the fastest here first; the first choice leaves it to the server. */
+/** Show the models; the first choice leaves it to the server. */
 function showModels(models, chosen) {
-  const speed = (one) => one.seconds_per_megapixel ?? Number.POSITIVE_INFINITY;
-  const sorted = [...models].sort((a, b) => speed(a) - speed(b));
-  const rows = sorted.map((one) => modelRow(one.name, one.name, one.summary, modelFacts(one)));
+  const rows = modelRows(models, (one) => modelRow(one.name, one.name, one.summary, modelFacts(one)), "choices choices--wide");
   const automatic = modelRow("", "Chosen for you", "The best that this machine does in good time, for this video.", []);
   byId("models").replaceChildren(automatic, ...rows);
-  const kept = sorted.some((one) => one.name === chosen) ? chosen : "";
+  const kept = models.some((one) => one.name === chosen) ? chosen : "";
   byId("workbench").elements.model.value = kept;
 }
 
@@ -97,17 +96,6 @@ function modelRow(value, name, summary, facts) {
       facts.length > 0 && el("span", { class: "row row--chips" }, facts.map((fact) => el("span", { class: "chip" }, fact))),
     ),
   );
-}
-
-/** Return what is worth knowing of a model before choosing it. */
-export function modelFacts(model) {
-  const [speed] = Object.entries(model.frames_per_second ?? {});
-  const measured = speed
-    ? `about ${speed[1].toFixed(speed[1] < 10 ? 1 : 0)} fps here at ${speed[0].replace("x", " × ")}`
-    : model.seconds_per_megapixel
-      ? `${rounded(1 / model.seconds_per_megapixel)} Mpx a second here`
-      : "speed not measured here yet";
-  return [measured, model.scales.map((scale) => `×${scale}`).join(" "), model.licence].filter(Boolean);
 }
 
 /** Fill the form with what an earlier job was asked for. */

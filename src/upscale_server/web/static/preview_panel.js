@@ -1,10 +1,10 @@
 // Asks for a few seconds of the video through one or several models, before the whole is paid for, and waits for them.
 
 import { Problem, ask, askJson, send } from "./api.js";
-import { byId, el, say, show } from "./dom.js";
+import { byId, say, show } from "./dom.js";
 import { clearFault, showFault } from "./fault.js";
 import { showFirstMark } from "./field_marks.js";
-import { modelFacts } from "./goal.js";
+import { previewModels } from "./preview_models.js";
 import { hidePreview, showPreview } from "./preview_result.js";
 import { forget, keep, kept } from "./session.js";
 import { clock, count, duration, goal } from "./words.js";
@@ -13,6 +13,8 @@ const LOOK_MS = 700;
 const SECONDS = 3;
 const FINISHED = ["succeeded", "failed", "canceled"];
 const OF = "preview-of-";
+/** What a person answered here for a source: a reload does not ask again. */
+const ANSWERS_OF = "preview-answers-of-";
 /** Between two tries while the server does not answer. */
 const AGAIN_MS = 2000;
 
@@ -24,16 +26,15 @@ export function previewPanel(asked) {
   const scrub = byId("preview-start");
   const fault = byId("preview-fault");
   const eye = chosenFilm(() => Number(scrub.value));
+  const models = previewModels(keepAnswers);
   let length = 0;
+  let sourceId = "";
   let stop = new AbortController();
   let running = "";
   let made = null; // what was asked for when the preview was made
-  let isPicked = false; // by a person, and not by the plan
 
-  byId("preview-models").addEventListener("change", () => {
-    isPicked = true;
-  });
-
+  scrub.addEventListener("change", keepAnswers);
+  byId("preview-self").addEventListener("change", keepAnswers);
   scrub.addEventListener("input", () => {
     sayPlace();
     eye.seek();
@@ -48,6 +49,19 @@ export function previewPanel(asked) {
     scrub.setAttribute("aria-valuetext", words);
   }
 
+  function keepAnswers() {
+    const answers = { models: models.picked, start: scrub.value, isSelfTest: byId("preview-self").checked };
+    keep(ANSWERS_OF + sourceId, JSON.stringify(answers));
+  }
+
+  /** Fill in what was answered for this source before. */
+  function takeAnswers() {
+    const answers = JSON.parse(kept(ANSWERS_OF + sourceId) ?? "{}");
+    models.begin(answers.models ?? null);
+    byId("preview-self").checked = Boolean(answers.isSelfTest);
+    if (answers.start) scrub.value = answers.start;
+  }
+
   async function run() {
     const body = asked();
     if (!body) {
@@ -55,7 +69,7 @@ export function previewPanel(asked) {
       return;
     }
     await shownWhenDone(async () => {
-      const view = await send("/v1/previews", bodyOf(body, Number(scrub.value)), { signal: stop.signal });
+      const view = await send("/v1/previews", bodyOf(body, Number(scrub.value), models.ticked()), { signal: stop.signal });
       made = body;
       keep(OF + body.source_id, JSON.stringify({ id: view.id, body }));
       return view;
@@ -144,12 +158,13 @@ export function previewPanel(asked) {
     /** Begin anew with a source; `chosen` is its file where it was chosen here, so that the place can be seen. */
     open(source, chosen) {
       close();
-      isPicked = false;
+      sourceId = source.id;
       length = source.probe.duration_seconds ?? 0;
       const last = Math.max(0, length - SECONDS);
       scrub.max = String(Math.floor(last * 10) / 10);
       scrub.value = String(last / 2);
       scrub.disabled = last === 0;
+      takeAnswers();
       show(byId("preview-place"), last > 0);
       const isShort = length > 0 && last === 0;
       say(byId("preview-title"), isShort ? "Look at all of it first" : "Look at three seconds first");
@@ -159,19 +174,9 @@ export function previewPanel(asked) {
       const before = kept(OF + source.id);
       if (before?.startsWith("{")) comeBack(OF + source.id, JSON.parse(before));
     },
-    /** Offer models; the planned one is ticked until a person has ticked others. */
-    offer(models, planned) {
-      const place = byId("preview-models");
-      const boxes = [...place.querySelectorAll("input")];
-      const isNew = boxes.map((box) => box.value).join() !== models.map((one) => one.name).join();
-      const ticked = new Set(isPicked ? tickedModels() : [planned]);
-      if (isNew) place.replaceChildren(...models.map((one) => choice(one, ticked.has(one.name))));
-      else for (const box of boxes) box.checked = ticked.has(box.value); // what has the focus stays
-    },
+    offer: models.offer,
   };
 }
-
-const tickedModels = () => [...document.querySelectorAll("#preview-models input:checked")].map((one) => one.value);
 
 /** Ask how a preview is, for as long as it takes: an outage is no reason to lose it. */
 async function newsOf(id, signal) {
@@ -194,8 +199,7 @@ const bare = ({ model, quality, allow_partial, codec, crf, maximum_optimized_siz
 const wordsOf = (fields) => ({ task: fields.task_type, to: fields.target, scale: fields.scale });
 
 /** Return what is asked of a preview: the job's size, and what belongs to the preview alone. */
-function bodyOf({ model, quality, allow_partial, ...fields }, start) {
-  const models = tickedModels();
+function bodyOf({ model, quality, allow_partial, ...fields }, start, models) {
   return {
     ...fields,
     start_seconds: start,
@@ -218,15 +222,6 @@ function progress(view) {
   byId("preview-bar").style.setProperty("--done", String(part));
   byId("preview-bar").setAttribute("aria-valuenow", String(Math.round(100 * part)));
   say(byId("preview-words"), words);
-}
-
-function choice(model, isTicked) {
-  return el(
-    "label",
-    { class: "check" },
-    el("input", { type: "checkbox", value: model.name, checked: isTicked }),
-    el("span", {}, model.name, " ", el("span", { class: "note" }, modelFacts(model)[0])),
-  );
 }
 
 /** Show the chosen file itself where the browser can play it: the place is then seen and not guessed. */

@@ -5,6 +5,8 @@ import { byId, el, say } from "./dom.js";
 import { sentence } from "./fault.js";
 import { bytes, clock, codec, container, count, rate, several } from "./words.js";
 
+const ASPECTS = { "16:9": 16 / 9, "4:3": 4 / 3, "3:2": 3 / 2, "1:1": 1, "9:16": 9 / 16, "3:4": 3 / 4, "2:3": 2 / 3 };
+
 let poster = null;
 let looking = new AbortController();
 
@@ -27,9 +29,16 @@ export function shownSize({ width, height, rotation }) {
   return rotation % 180 ? { width: height, height: width } : { width, height };
 }
 
+/** Return an aspect ratio that is no ratio of small numbers as the one that people know, where it is nearly that. */
+function aspect(said) {
+  const number = Number(said);
+  const near = Object.entries(ASPECTS).find(([, one]) => Math.abs(one / number - 1) < 0.01);
+  return near ? `about ${near[0]}` : said;
+}
+
 function facts(source, probe) {
   const { width, height } = shownSize(probe);
-  const sides = [`${width} × ${height}`, probe.display_aspect].filter(Boolean).join(", ");
+  const sides = [`${width} × ${height}`, aspect(probe.display_aspect)].filter(Boolean).join(", ");
   const speed = probe.average_rate ? `${rate(probe.average_rate)} fps${probe.variable_rate ? ", varying" : ""}` : "";
   const frames = probe.frames ? several(probe.frames, "frame", "frames") : "";
   return [
