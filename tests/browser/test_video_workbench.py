@@ -16,6 +16,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import Visits
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
+from tests.support.film_bytes import FRAMES, TICKS, TIMES, film
 from tests.support.served import LookingPool, Served, serving, settings_in
 from upscale_server.errors import NothingToUpscale
 from upscale_server.geometry import TASKS, fit_to, target_of
@@ -234,3 +235,55 @@ def test_the_answers_of_a_preview_outlive_a_reload(visits: Visits, server: Serve
     expect(page.locator("#start")).to_be_enabled(timeout=LONG)
     expect(page.locator("#preview-self")).not_to_be_checked()
     expect(ticks).to_have_count(1)
+
+
+def test_a_film_that_does_not_arrive_leaves_the_others(visits: Visits, server: Served, tmp_path: Path) -> None:
+    """What came is compared, what did not is said; and where no restored one came, that is said alone."""
+    content = film(tmp_path, "numbers")
+    page = opened(visits, server, content)
+    visits.allowed.append("404")
+    missing = {"balanced.mp4"}
+    view = {
+        "id": "p1",
+        "state": "succeeded",
+        "fault": None,
+        "width": 320,
+        "height": 180,
+        "start_seconds": 0,
+        "seconds": 3,
+        "frames": FRAMES,
+        "frame_times": [ticks / TICKS for ticks in TIMES],
+        "progress": {"done": FRAMES, "total": FRAMES},
+        "before": {"name": "before", "url": "/v1/previews/p1/files/before.mp4"},
+        "items": [
+            {"model": name, "url": f"/v1/previews/p1/files/{name}.mp4", **NOTHING} for name in ("fast", "balanced")
+        ],
+        "best": None,
+        "crop": None,
+        "warnings": [],
+    }
+
+    def file(route: Route) -> None:
+        if route.request.url.rpartition("/")[2] in missing:
+            route.fulfill(status=404, json={"detail": "it was swept away"})
+        else:
+            route.fulfill(body=content, content_type="video/mp4")
+
+    page.route("**/v1/previews", lambda route: route.fulfill(status=202, json=view))
+    page.route("**/v1/previews/p1/files/*", file)
+    page.locator("#preview-run").click()
+    expect(page.locator("#preview-result")).to_be_focused()
+
+    names = page.locator("compare-view").evaluate("(view) => view.items.map((one) => one.name)")
+    assert ["before", "fast"] == names
+    expect(page.locator("#preview-said")).to_contain_text("Balanced did not arrive: it was swept away.")
+    missing |= {"fast.mp4"}
+    page.evaluate("""() => {
+      window.kept = new Set();
+      const [make, letGo] = [URL.createObjectURL, URL.revokeObjectURL];
+      URL.createObjectURL = (one) => { const url = make(one); window.kept.add(url); return url; };
+      URL.revokeObjectURL = (url) => { window.kept.delete(url); letGo(url); };
+    }""")
+    page.locator("#preview-run").click()
+    expect(page.locator("#preview-fault")).to_contain_text("It was swept away")
+    assert 0 == page.evaluate("window.kept.size")

@@ -11,16 +11,37 @@ let shown = []; // addresses to let go of
 
 /** Fetch the films of a preview and show them; `signal` ends it. */
 export async function showPreview(view, signal) {
-  const sides = [view.before, ...view.items.filter((item) => item.url)].filter(Boolean);
-  const urls = await Promise.all(sides.map((side) => blobUrl(side.url, signal)));
+  const all = [view.before, ...view.items.filter((item) => item.url)].filter(Boolean);
+  const { sides, urls, lost } = await fetched(all, signal);
   hidePreview();
   shown = urls;
   const stage = byId("preview-view");
   stage.frameTimes = view.frame_times;
   stage.items = sides.map((side, place) => compared(side, urls[place], view));
   say(byId("preview-verdict"), verdict(view));
-  byId("preview-said").replaceChildren(...notices(view));
+  byId("preview-said").replaceChildren(...lost.map(lostNotice), ...notices(view));
   show(byId("preview-result"));
+}
+
+/** Fetch all films; those that did not come do not take the others away, where there is any to show. */
+async function fetched(all, signal) {
+  const found = await Promise.allSettled(all.map((side) => blobUrl(side.url, signal)));
+  const came = found.map((one) => one.status === "fulfilled");
+  const urls = found.filter((_, place) => came[place]).map((one) => one.value);
+  const first = found.find((one) => one.status === "rejected");
+  const isEmpty = first && !all.some((side, place) => came[place] && side.model);
+  if (signal.aborted || isEmpty) {
+    for (const url of urls) URL.revokeObjectURL(url);
+    signal.throwIfAborted();
+    throw first.reason;
+  }
+  const lost = all.map((side, place) => ({ side, problem: found[place].reason })).filter((one) => one.problem);
+  return { sides: all.filter((_, place) => came[place]), urls, lost };
+}
+
+function lostNotice({ side, problem }) {
+  const words = `${side.model ?? "Before"} did not arrive: ${problem.message}`;
+  return el("li", { class: "notice notice--bad note" }, sentence(words));
 }
 
 /** Take it away and let go of its films. */
