@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Visits
+from tests.browser.conftest import Visits, answered
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.film_bytes import FRAMES, TICKS, TIMES, film
@@ -73,7 +73,7 @@ def opened(visits: Visits, server: Served, content: bytes, viewport: dict[str, i
 def test_a_dropped_address_waits_for_a_press(visits: Visits, server: Served) -> None:
     """It stands in the field, and the server is told of it only when a person says so."""
     page = visits.open(server.url)
-    visits.allowed.append("Failed to load resource")  # there is nobody at that door
+    visits.allowed += answered(422, 502, 504)  # there is nobody at that door
     sent: list[str] = []
     page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
 
@@ -119,18 +119,18 @@ def test_where_a_drop_goes_is_seen_also_beside_an_open_video(visits: Visits, ser
 def test_models_are_asked_for_until_they_are_told(visits: Visits, server: Served) -> None:
     """One failure leaves words and no empty heading, and nobody has to load the page again."""
     page = visits.open("about:blank")
-    visits.allowed.append("503")
+    visits.allowed += answered(503)
     visits.hosts.add(server.url.removeprefix("http://"))
     refused = iter([{"detail": "not now", "retryable": True}])
 
-    def answered(route: Route) -> None:
+    def told(route: Route) -> None:
         said = next(refused, None)
         if said is None:
             route.continue_()
         else:
             route.fulfill(status=503, json=said)
 
-    page.route("**/v1/models", answered)
+    page.route("**/v1/models", told)
 
     with page.expect_response("**/v1/models"):
         page.goto(server.url)
@@ -175,7 +175,7 @@ def test_a_size_says_what_this_video_becomes(visits: Visits, server: Served, cli
 def test_sizes_that_make_little_sense_are_behind_more(visits: Visits, server: Served, clip: bytes) -> None:
     """They can still be chosen, are chosen after a reload, and are seen then."""
     page = opened(visits, server, clip)
-    visits.allowed.append("Failed to load resource")  # it may be more than this machine takes
+    visits.allowed += answered(400, 413, 422)  # it may be more than this machine takes
     eight = page.locator("input[name=size][value='4K28K']")
 
     expect(page.locator("input[name=size][value='SD24K']")).to_be_visible()
@@ -241,7 +241,7 @@ def test_a_film_that_does_not_arrive_leaves_the_others(visits: Visits, server: S
     """What came is compared, what did not is said; and where no restored one came, that is said alone."""
     content = film(tmp_path, "numbers")
     page = opened(visits, server, content)
-    visits.allowed.append("404")
+    visits.allowed += answered(404)
     missing = {"balanced.mp4"}
     view = {
         "id": "p1",
@@ -287,3 +287,71 @@ def test_a_film_that_does_not_arrive_leaves_the_others(visits: Visits, server: S
     page.locator("#preview-run").click()
     expect(page.locator("#preview-fault")).to_contain_text("It was swept away")
     assert 0 == page.evaluate("window.kept.size")
+
+
+def test_start_stays_in_reach_on_a_phone(visits: Visits, server: Served, clip: bytes) -> None:
+    """What it comes to stands at the bottom edge until Start itself is seen, and a press there starts."""
+    page = opened(visits, server, clip, PHONE)
+    bar = page.locator("#start-bar")
+
+    page.locator("#goal").scroll_into_view_if_needed()
+    expect(bar).to_be_visible()
+    expect(bar).to_have_text(re.compile(r"^Start · .*B$"))
+    page.locator("#start").scroll_into_view_if_needed()
+    expect(bar).to_be_hidden()
+    page.locator("#goal legend").scroll_into_view_if_needed()
+    expect(bar).to_be_in_viewport()
+    bar.click()
+
+    expect(page.locator(".job")).to_be_focused()
+
+
+def test_on_a_phone_the_way_to_a_refusal_is_one_press(visits: Visits, server: Served, clip: bytes) -> None:
+    """Where nothing can be started, the bar leads to the reason."""
+    page = opened(visits, server, clip, PHONE)
+    visits.allowed += answered(400, 422)
+    page.locator("input[name=size][value='custom']").check()
+    page.get_by_label("Width").fill("100")
+    page.get_by_label("Height").fill("100")
+    page.keyboard.press("Tab")
+
+    why = page.get_by_role("button", name="Not like this: see why")
+    expect(why).to_be_visible(timeout=LONG)
+    why.click()
+
+    expect(page.locator("#plan-fault [role=alert]")).to_be_focused()
+    expect(page.locator("#plan-fault [role=alert]")).to_be_in_viewport()
+
+
+def test_on_a_phone_the_way_to_a_wrong_answer_is_one_press(visits: Visits, server: Served, clip: bytes) -> None:
+    """Where an answer cannot be taken, the bar leads to its field."""
+    page = opened(visits, server, clip, PHONE)
+    page.locator("#advanced summary").click()
+    page.locator("#crf").fill("99")
+    page.locator("#crf").press("Tab")
+
+    page.get_by_role("button", name="Not like this: see why").click()
+
+    expect(page.locator("#crf")).to_be_focused()
+
+
+def test_on_a_wide_page_pixels_have_its_width_and_start_is_once(visits: Visits, server: Served, clip: bytes) -> None:
+    """The preview is as wide as goal and plan together; the line of the footer is as wide as the page."""
+    page = opened(visits, server, clip)
+
+    assert page.locator("#workbench").evaluate(WIDTH) == page.locator("#preview").evaluate(WIDTH)
+    assert page.locator(".bottom").evaluate(WIDTH) == page.locator("#workbench").evaluate(WIDTH)
+    expect(page.locator("#start-bar")).to_be_hidden()
+
+
+def test_targets_are_large_enough_for_a_finger(visits: Visits, server: Served, clip: bytes) -> None:
+    """24 pixels each way (WCAG 2.2, 2.5.8), by the label where there is one."""
+    page = opened(visits, server, clip, PHONE)
+    page.locator("#advanced summary").click()
+
+    small = page.evaluate("""() => [...document.querySelectorAll("button, a[href], input, select, summary")]
+      .filter((one) => one.checkVisibility() && !one.closest(".only-heard, .skip") && !one.matches(".skip"))
+      .map((one) => [one.outerHTML.slice(0, 80), (one.closest("label") ?? one).getBoundingClientRect()])
+      .filter(([, { width, height }]) => Math.min(width, height) < 24).map(([text]) => text)""")
+
+    assert [] == small

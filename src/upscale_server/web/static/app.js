@@ -14,6 +14,7 @@ import { previewPanel } from "./preview_panel.js";
 import { showProbe } from "./probe_card.js";
 import { jobQueue } from "./queue.js";
 import { keep, kept } from "./session.js";
+import { startBar } from "./start_bar.js";
 import { systemBar } from "./system_bar.js";
 import { uploadBar } from "./upload_bar.js";
 import { nameOf } from "./words.js";
@@ -32,6 +33,7 @@ const bar = uploadBar();
 const goal = goalForm(chosen);
 const plan = planStrip(asked, planned);
 const preview = previewPanel(asked);
+const foot = startBar(start);
 const queue = jobQueue({ onState: streamState, onAgain: again, onHandedIn: handedIn });
 const server = systemBar(ready);
 setUpDrop({ onFile, onAddress, mayOffer });
@@ -159,14 +161,17 @@ async function reopen() {
 
 // ---------------------------------------------------------------------------------------------------- plan and start
 
-function planned(view) {
+function planned(view, isRefused = false) {
   state.plan = view;
   byId("start").disabled = !view;
-  if (view) preview.offer(state.models, view.model);
+  if (isRefused) foot.tellFault();
+  else foot.tell(view);
+  if (view && state.models.length) preview.offer(state.models, view.model);
 }
 
 async function start() {
   const button = byId("start");
+  if (button.disabled) return; // pressed twice, or the bar of a phone after it
   const fault = byId("start-fault");
   clearFault(fault);
   button.disabled = true;

@@ -19,7 +19,8 @@ const BASIS = {
 /**
  * Return the strip.
  * @param {function(): (object|null)} asked what is asked for now, null where there is no source.
- * @param {function(object|null): void} onPlan is told each new plan, null where there is none.
+ * @param {function(object|null, boolean=): void} onPlan is told each new plan, null where there is none; then, whether
+ *   that is because there can be none.
  */
 export function planStrip(asked, onPlan) {
   const place = byId("plan-fault");
@@ -56,7 +57,7 @@ export function planStrip(asked, onPlan) {
       if (signal.aborted) return; // a newer question is under way
       showFault(place, problem, problem.retryable ? () => plan(measure) : null, { takesFocus: measure });
       show(byId("plan-body"), false);
-      onPlan(null);
+      onPlan(null, true);
     }
     busy(false, false);
   }
