@@ -30,6 +30,7 @@ CARD = """async (job) => {
   const { resultCard } = await import("/static/result_card.js");
   resultCard(document.querySelector("main"), () => {}).show(job);
 }"""
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 TO_MEMORY = "() => (window.showSaveFilePicker = undefined)"
 TO_DISK = """() => {
   window.showSaveFilePicker = async ({ suggestedName }) =>
@@ -129,6 +130,7 @@ def test_a_picture_that_came_while_nobody_saw_the_tab_is_fetched_then(visits: Vi
     page.route("**/segments", lambda route: route.fulfill(json={"segments": []}))
     page.evaluate(hidden, arg=True)
     page.evaluate(ROW, job)
+    page.evaluate(TWO_FRAMES)  # by now the row is known to be in sight
 
     with page.expect_request("**/segments"):
         page.evaluate(hidden, arg=False)
