@@ -26,7 +26,7 @@ from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.types import Frame, Tally
 from upscale_server.models.luma import FrameUpscaler
 from upscale_server.ordered import batched, map_in_order
-from upscale_server.pipeline import upscale_segment
+from upscale_server.pipeline import Tools, upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 
@@ -122,7 +122,7 @@ def _whole(plan: Plan, upscale: FrameUpscaler) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = WorkDir(Path(folder), plan.digest)
         for segment in plan.segments:
-            upscale_segment(plan, segment, upscale, work, ignore)
+            upscale_segment(plan, segment, Tools(upscale), work, ignore)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from upscale_server.job_record import Basis, Predicted
 from upscale_server.measured import Measured, output_megapixels
 from upscale_server.media.encoders import DEFAULTS, PRESETS
 from upscale_server.media.formats import bits_of, subsampling_of
-from upscale_server.media.types import record
 from upscale_server.models.choices import Candidate, Choices
 from upscale_server.plan import Plan
+from upscale_server.records import record
 
 
 @dataclass(frozen=True, slots=True)

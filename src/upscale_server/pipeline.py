@@ -40,6 +40,7 @@ from upscale_server.media.join import EncodedSegment, Joining, join
 from upscale_server.media.tracks import PacketPlace
 from upscale_server.media.types import Frame, Segment, Tally
 from upscale_server.models.luma import FrameUpscaler, Redone
+from upscale_server.opening import Decode
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
 from upscale_server.proxies import shown
@@ -49,6 +50,14 @@ from upscale_server.whole import check_enough
 
 _AHEAD = 2
 """Batches that may wait between two stages: one being made, one ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a segment is done with: who enlarges its frames, and where its bytes are opened."""
+
+    upscale: FrameUpscaler
+    decode: Decode = decode_segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,16 +188,18 @@ def _keep_size(plan: Plan, path: Path) -> None:
         raise OutputTooLarge.reached(reached, plan.max_bytes)
 
 
-def upscale_segment(plan: Plan, segment: Segment, upscale: FrameUpscaler, work: WorkDir, observer: Observer) -> Done:
+def upscale_segment(plan: Plan, segment: Segment, tools: Tools, work: WorkDir, observer: Observer) -> Done:
     """Decode, upscale and encode one segment in one pass and record it as done."""
     _is_unchanged(plan)
     tally, spent, redone = Tally(), Stopwatch(), 0
-    frames = decode_segment(plan.source, segment, tally, threads=plan.decoder_threads, device=plan.decoder)
+    frames = tools.decode(plan.source, segment, tally, threads=plan.decoder_threads, device=plan.decoder)
     batches = prefetch(batched(spent.drawing("decode", frames), plan.batch), ahead=_AHEAD)
     # One thread more than the network takes: while it computes, another brings up the chroma of what it has done. Of
     # two passes each would take one, and both networks would meet on the device.
     workers = plan.lanes + 1 if len(plan.passes) == 1 else plan.lanes
-    upscaled = map_in_order(spent.calling("upscale", upscale), batches, workers=workers, ahead=plan.lanes + _AHEAD)
+    upscaled = map_in_order(
+        spent.calling("upscale", tools.upscale), batches, workers=workers, ahead=plan.lanes + _AHEAD
+    )
     with (
         work.writing(segment.index) as path,
         closing(frames),

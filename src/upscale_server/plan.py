@@ -14,15 +14,13 @@ from typing import Any
 from upscale_server.budget import Cap, Room, cap_for, fitting_padding, limit_of, other_bytes, reserved_padding
 from upscale_server.caveats import caveats_of
 from upscale_server.cutting import cut
-from upscale_server.decoding import choose_decoder
 from upscale_server.encoding import choose_encoder
 from upscale_server.errors import BadRequest, BadScale, TooManyPixels
 from upscale_server.geometry import Fitted, fit_to, passes_for, target_of
-from upscale_server.keeping import kept_of
 from upscale_server.media.encoders import EncoderSettings, VideoSpec
-from upscale_server.media.probe import Probed, probe_with_index
+from upscale_server.media.probe import Probed
 from upscale_server.media.tracks import Refused, Window
-from upscale_server.media.types import FULL, LIMITED, Segment, Size, VideoInfo, record
+from upscale_server.media.types import FULL, LIMITED, Segment, Size, VideoInfo
 from upscale_server.model_choice import choose_model
 from upscale_server.models.base import Working
 from upscale_server.models.card import ModelCard
@@ -31,7 +29,9 @@ from upscale_server.models.ladder import precision_needed
 from upscale_server.models.select import lower_precisions
 from upscale_server.models.versions import made_with
 from upscale_server.models.ways import Way, settled_way, way_of
+from upscale_server.opening import HERE, Decoder, Opener
 from upscale_server.profiles import Profile, profile_named
+from upscale_server.records import record
 from upscale_server.sampling import Samples, sample
 from upscale_server.whole import least_frames
 from upscale_server.wish import Limits, Wish
@@ -116,7 +116,13 @@ class Plan:
         return replace(self, precision=lower, lower_precisions=rest)
 
 
-def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, choices: Choices | None = None) -> Plan:
+def make_plan(
+    source: Path | Probed,
+    wish: Wish,
+    limits: Limits | None = None,
+    choices: Choices | None = None,
+    opener: Opener = HERE,
+) -> Plan:
     """Decide everything about a job.
 
     Args:
@@ -124,6 +130,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         wish: what was asked for.
         limits: what is refused.
         choices: where measurements of engines are remembered; None measures nothing.
+        opener: where the source is opened.
 
     Raises:
         BadRequest and its kinds: the wish contradicts itself.
@@ -131,7 +138,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         ModelMissing: no such model.
     """
     profile = _profile_of(wish)
-    probed = source if isinstance(source, Probed) else probe_with_index(source)
+    probed = source if isinstance(source, Probed) else opener.probe(source)
     info = probed.info
     _within_limits(info.size, limits or Limits(), "source")
     fitted = fit_to(info.size, target_of(wish.task, wish.to, wish.scale, wish.fit))
@@ -140,7 +147,7 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
     passes = _passes(info.size, fitted, choice.cards)
     working, pace = _way(passes[0], wish, choices)
     spec = _spec(info, fitted.canvas, profile)
-    window, refused = kept_of(probed, wish)
+    window, refused = opener.kept(probed, wish)
     segments = cut(probed.index, info, window, wish.segment_seconds)
     most = limit_of(profile.most_times_source.get(wish.scale or 0), info.byte_count, wish.max_bytes)
     plan = Plan(
@@ -169,11 +176,12 @@ def make_plan(source: Path | Probed, wish: Wish, limits: Limits | None = None, c
         padding=fitting_padding(wish.padding, most),
         least_frames=least_frames(probed, wish, _frame_count(probed, segments)),
     )
-    return _as_machine_allows(_sampled(_with_ends(plan, probed), probed), wish, working, choices)
+    return _lowered(_decoded_by(opener.decoder(info, wish.decoder), _sampled(plan, probed)), wish, working, choices)
 
 
 def _sampled(plan: Plan, probed: Probed) -> Plan:
-    """Return the plan with the pieces on which its time and size can be measured beforehand."""
+    """Return the plan with its ends, and the pieces on which its time and size can be measured beforehand."""
+    plan = _with_ends(plan, probed)
     return replace(plan, samples=sample(probed.index, plan.source, plan.window, _other_bytes(probed, plan.segments)))
 
 
@@ -183,13 +191,15 @@ def _way(one: Pass, wish: Wish, choices: Choices | None) -> Way:
     return (settled_way if wish.settled else way_of)(one.card, asked, one.size_in, choices)
 
 
-def _as_machine_allows(plan: Plan, wish: Wish, working: Working, choices: Choices | None) -> Plan:
-    """Return the plan with the decoder that opens here, in the precision that memory allowed earlier jobs."""
-    decoder, said = choose_decoder(plan.source, wish.decoder)
+def _decoded_by(decoder: Decoder, plan: Plan) -> Plan:
+    device, said = decoder
+    return replace(plan, decoder=device, warnings=(*plan.warnings, *said))
+
+
+def _lowered(plan: Plan, wish: Wish, working: Working, choices: Choices | None) -> Plan:
+    """Return the plan in the precision that memory allowed earlier jobs."""
     plan = replace(
         plan,
-        decoder=decoder,
-        warnings=(*plan.warnings, *said),
         made_with=made_with(working.engine),
         lower_precisions=lower_precisions(plan.passes[0].card, working) if _may_lower(wish) else (),
     )

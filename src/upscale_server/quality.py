@@ -20,10 +20,11 @@ from upscale_server.errors import BadRequest, Canceled, UpscaleError
 from upscale_server.events import FramesDone, Observer, PhaseStarted, Warned, ignore
 from upscale_server.logs import get_logger
 from upscale_server.media.probe import probe_with_index
-from upscale_server.media.types import Plane, Size, record
+from upscale_server.media.types import Plane, Size
 from upscale_server.plan import Plan
 from upscale_server.quality_pairs import RUN, Pair, Side, common_of, pairs_of, runs_of
 from upscale_server.quality_vmaf import Scorer, require_quality
+from upscale_server.records import record
 
 MOST_FRAMES = 240
 MOST_SAMPLES = 1_000_000_000

@@ -25,7 +25,7 @@ from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import LANCZOS, classical_card
 from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler, Redone
-from upscale_server.pipeline import Result, upscale_segment, upscale_video
+from upscale_server.pipeline import Result, Tools, upscale_segment, upscale_video
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 from upscale_server.workers.in_process import InProcess
@@ -146,9 +146,8 @@ def test_the_network_never_waits_for_what_follows_it(plan: Plan, tmp_path: Path,
         return upscale(frames)
 
     work = WorkDir(tmp_path, plan.digest)
-    done = upscale_segment(
-        replace(plan, batch=1, lanes=1), plan.segments[0], cast("FrameUpscaler", met), work, observer
-    )
+    tools = Tools(cast("FrameUpscaler", met))
+    done = upscale_segment(replace(plan, batch=1, lanes=1), plan.segments[0], tools, work, observer)
 
     assert FRAMES // len(plan.segments) == len(done.times)
 

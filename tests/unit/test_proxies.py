@@ -25,7 +25,7 @@ from upscale_server.media.proxy import ProxyWriter, Ticks
 from upscale_server.media.types import Frame
 from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler, Redone
-from upscale_server.pipeline import Result, upscale_as_planned, upscale_segment
+from upscale_server.pipeline import Result, Tools, upscale_as_planned, upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.proxies import LEAST_FREE_BYTES, copy_path, picture_path, shown, ticks_of
 from upscale_server.wish import Wish
@@ -136,7 +136,7 @@ def test_copy_is_there_before_its_segment_is_done(plan: Plan, tmp_path: Path) ->
         seen.append(copy_path(tmp_path / "proxies", 1).exists())
 
     work.mark = mark  # type: ignore[method-assign]
-    upscale_segment(plan, plan.segments[1], upscaler(plan), work, ignore)
+    upscale_segment(plan, plan.segments[1], Tools(upscaler(plan)), work, ignore)
 
     assert [True] == seen
 
@@ -161,7 +161,7 @@ def test_segment_that_fails_leaves_no_part_of_a_copy(plan: Plan, tmp_path: Path)
 
     work, folder = work_in(tmp_path, plan, tmp_path / "proxies"), tmp_path / "proxies"
     with pytest.raises(UpscaleError, match="the device is gone"):
-        upscale_segment(replace(plan, batch=1), plan.segments[0], cast("FrameUpscaler", fails), work, ignore)
+        upscale_segment(replace(plan, batch=1), plan.segments[0], Tools(cast("FrameUpscaler", fails)), work, ignore)
 
     assert [] == list(folder.iterdir())
 

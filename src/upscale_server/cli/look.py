@@ -32,7 +32,7 @@ def probe(
 ) -> None:
     """Show what is in a video file."""
     from upscale_server.media.probe import probe as probe_file
-    from upscale_server.media.types import record
+    from upscale_server.records import record
 
     info = probe_file(file)
     if as_json:

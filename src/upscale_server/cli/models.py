@@ -30,9 +30,9 @@ app.command("pull")(pull)
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, as_json: options.Json = False) -> None:
     """List the models that are here."""
-    from upscale_server.media.types import record
     from upscale_server.models.added import added
     from upscale_server.models.catalogue import available
+    from upscale_server.records import record
 
     if context.invoked_subcommand is not None:
         return
@@ -113,9 +113,9 @@ def add(
     as_json: options.Json = False,
 ) -> None:
     """Copy a model from outside beside our own, after trying what it is; then `--model NAME` finds it."""
-    from upscale_server.media.types import record
     from upscale_server.models.added import Addition
     from upscale_server.models.added import add as add_model
+    from upscale_server.records import record
 
     folder = models_folder(session_of(context).settings)
     card = add_model(Addition(source, sha256, name, scale, licence, metadata, allow_pickle), folder)

@@ -37,7 +37,7 @@ def table_of(made: Preview, wholes: Mapping[str, Whole]) -> tuple[tuple[str, ...
 
 def record_of(folder: Path, made: Preview, wholes: Mapping[str, Whole]) -> dict[str, Any]:  # JSON values of many types
     """Return a preview whose files are in a folder as JSON values."""
-    from upscale_server.media.types import record
+    from upscale_server.records import record
 
     return {
         "output": str(folder),
@@ -54,7 +54,7 @@ def record_of(folder: Path, made: Preview, wholes: Mapping[str, Whole]) -> dict[
 
 
 def _side(folder: Path, one: Shown, whole: Whole | None) -> dict[str, Any]:  # JSON values of many types
-    from upscale_server.media.types import record
+    from upscale_server.records import record
 
     return {
         "model": one.name,

@@ -41,7 +41,7 @@ def record_of(job: Job, result: Result, seconds: float) -> dict[str, object]:
 
 def audit_record(audit: object) -> dict[str, object]:
     """Return an audit as plain JSON values."""
-    from upscale_server.media.types import record
+    from upscale_server.records import record
 
     return {"ok": getattr(audit, "ok", False), **record(audit)}
 

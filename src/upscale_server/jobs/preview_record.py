@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upscale_server.disk import naming_write_faults
-from upscale_server.media.types import record
 from upscale_server.preview import Asked, Candidate, Preview, Shown
+from upscale_server.records import record
 from upscale_server.wish import Wish
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from upscale_server.media.types import record
 from upscale_server.pipeline import Result
 from upscale_server.plan import Plan
+from upscale_server.records import record
 
 
 def facts_of(plan: Plan, result: Result, warnings: list[dict[str, str]], fallback: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from upscale_server.errors import SourceCorrupt, UnsupportedFormat, UpscaleError
 from upscale_server.media.deinterlace import deinterlaced
 from upscale_server.media.formats import bits_of
+from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import samples_of, seconds_per_tick
 from upscale_server.media.times import in_order_of_time, increasing, timed
@@ -191,13 +192,13 @@ def _packets_from(
     lands behind the keyframe is asked again for an earlier place.
     """
     if from_pts is None:
-        return _until_broken(container.demux(stream))
+        return _until_broken(beating(container.demux(stream)))
     for seconds in _SEEK_BACK_SECONDS:
         try:
             container.seek(from_pts - int(seconds / seconds_per_tick(stream)), stream=stream, backward=True)
         except av.error.FFmpegError:
             return None
-        packets = _until_broken(container.demux(stream))
+        packets = _until_broken(beating(container.demux(stream)))
         first = next((packet for packet in packets if packet.is_keyframe and packet.pts is not None), None)
         if first is not None and first.pts is not None and first.pts <= from_pts:
             return chain([first], packets)

@@ -19,6 +19,7 @@ import av.error
 import av.logging
 from av.bitstream import BitStreamFilterContext
 
+from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import codec_of
 
@@ -91,7 +92,7 @@ def _trace(path: Path, stream_index: int) -> Iterator[str]:
         stream = container.streams[stream_index]
         with av.logging.Capture() as lines:
             reader = BitStreamFilterContext("trace_headers", stream)
-            for packet in islice(container.demux(stream), _PACKETS_LOOKED_AT):
+            for packet in islice(beating(container.demux(stream)), _PACKETS_LOOKED_AT):
                 reader.filter(packet)
                 yield from (line[2] for line in lines)
                 lines.clear()

@@ -15,6 +15,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from upscale_server.media.pulse import beating
+
 _EMPTY_PICTURE_BYTES = 8  # DivX's packed streams put an empty picture where the second of a pair belongs
 _JITTER = Fraction(3, 2000)  # containers that count milliseconds round every timestamp by up to one
 
@@ -51,7 +53,7 @@ def index_packets(container: InputContainer, stream: VideoStream) -> PacketIndex
     counted = container.format.name == "avi"  # AVI's packets are counted as they are decoded; see `decode`
     table = _Table(may_be_packed=stream.codec_context.name == "mpeg4")
     try:
-        for packet in container.demux(stream):
+        for packet in beating(container.demux(stream)):
             table.add(packet, packet.dts if counted else packet.pts)
     except av.error.FFmpegError:
         table.ends_early = True

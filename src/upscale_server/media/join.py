@@ -28,6 +28,7 @@ from upscale_server.disk import naming_write_faults
 from upscale_server.errors import UnsupportedFormat, UpscaleError
 from upscale_server.media.encode import PacketTime
 from upscale_server.media.encoders import VideoSpec
+from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import seconds_per_tick
 from upscale_server.media.tracks import (
@@ -190,7 +191,7 @@ def _picture_packets(
 def _packets_of(segment: EncodedSegment) -> Iterator[Packet[Stream]]:
     count = 0
     with av.open(str(segment.path)) as container:
-        for packet in container.demux(container.streams.video[0]):
+        for packet in beating(container.demux(container.streams.video[0])):
             if packet.size:
                 count += 1
                 yield cast("Packet[Stream]", packet)

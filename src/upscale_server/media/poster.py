@@ -21,6 +21,7 @@ from PIL import Image
 
 from upscale_server.errors import NoVideo
 from upscale_server.media.probe import main_video
+from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import rational, seconds_per_tick
 
@@ -62,7 +63,7 @@ def _frame_at(container: InputContainer, stream: VideoStream, place: float | Non
             tick = seconds_per_tick(stream)
             length = stream.duration or (container.duration or 0) / av.time_base / tick
             container.seek(int((stream.start_time or 0) + length * place), stream=stream, backward=True)
-        frames = islice(container.decode(stream), _FRAMES_TRIED)
+        frames = islice(beating(container.decode(stream)), _FRAMES_TRIED)
         return next((frame for frame in frames if not frame.is_corrupt), None)
     except av.error.FFmpegError:
         return None

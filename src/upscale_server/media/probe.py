@@ -23,6 +23,7 @@ from upscale_server.media.formats import FormatFacts, facts_of
 from upscale_server.media.hdr import has_dynamic_hdr, hdr_of
 from upscale_server.media.headers import read_headers
 from upscale_server.media.index import PacketIndex, index_packets, varies
+from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import (
     codec_of,
@@ -98,7 +99,7 @@ def _area(stream: VideoStream) -> int:
 def _first_frames(container: InputContainer, stream: VideoStream, path: Path) -> list[VideoFrame]:
     frames: list[VideoFrame] = []
     try:
-        for packet in container.demux(stream):
+        for packet in beating(container.demux(stream)):
             try:
                 frames.extend(stream.decode(packet))
             except av.error.InvalidDataError:
@@ -263,7 +264,7 @@ def _end_of_all(container: InputContainer) -> float:
     """Return when the last packet of any stream ends: a picture may end before its sound."""
     end = 0.0
     with open_source(Path(container.name.removeprefix("file:"))) as again:
-        for packet in again.demux():
+        for packet in beating(again.demux()):
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * seconds_per_tick(packet)))
     return end

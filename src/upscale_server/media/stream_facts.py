@@ -14,6 +14,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from upscale_server.media.probe import main_video
+from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import codec_of, rational, seconds_per_tick
 from upscale_server.media.types import Colour, Size
@@ -68,7 +69,7 @@ def stream_facts(path: Path) -> StreamFacts:
     with open_source(path) as container:
         stream = main_video(container, path)
         context = stream.codec_context
-        times, keyframes = _times(stream, (packet for packet in container.demux(stream) if packet.size))
+        times, keyframes = _times(stream, (packet for packet in beating(container.demux(stream)) if packet.size))
         return StreamFacts(
             container=container.format.name,
             codec=codec_of(stream),

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import av.error
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import AttachmentStream, DataStream, Discard, Stream
 
+from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import codec_of, is_cover, kind_of, rational, seconds_per_tick
 
@@ -111,7 +111,7 @@ def earliest_time(source: Path, left_out: frozenset[int]) -> Fraction:
     earliest = Fraction(0)
     with open_source(source) as container:
         waiting = {s.index for s in container.streams if s.type in ("video", "audio") and s.index not in left_out}
-        for count, packet in enumerate(container.demux([container.streams[index] for index in waiting])):
+        for count, packet in enumerate(beating(container.demux([container.streams[index] for index in waiting]))):
             if packet.pts is not None and packet.size:
                 earliest = min(earliest, packet.pts * seconds_per_tick(packet))
                 waiting.discard(packet.stream_index)
@@ -184,7 +184,7 @@ def _attach(out: OutputContainer, source: InputContainer, stream: Stream) -> Non
 
 def _cover_bytes(source: InputContainer, index: int) -> bytes:
     with open_source(Path(source.name.removeprefix("file:"))) as again:
-        for packet in again.demux(again.streams[index]):
+        for packet in beating(again.demux(again.streams[index])):
             if packet.size:
                 return bytes(packet)
     return b""
@@ -241,7 +241,7 @@ def kept_packets(source: InputContainer, streams: list[Stream], window: Window) 
     the screen when the window opens is shortened. Cover art has no place in time and is always kept.
     """
     playable = {stream.index for stream in streams if stream.type != "video" or window.start is None}
-    for packet in _with_decoding_times(source.demux(streams) if streams else iter(())):
+    for packet in _with_decoding_times(beating(source.demux(streams)) if streams else iter(())):
         packet.pts = packet.dts if packet.pts is None else packet.pts
         if is_cover(packet.stream):
             packet.pts = packet.dts = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,18 +175,3 @@ class Tally:
     frames_damaged: int = 0
     frames_deinterlaced: int = 0
     times_repaired: int = 0
-
-
-def record(value: Any) -> Any:  # noqa: ANN401 - turns any of our values into JSON's
-    """Return a dataclass of this package as plain JSON values; fractions become `num/den` texts."""
-    from dataclasses import fields, is_dataclass  # noqa: PLC0415
-
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: record(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Fraction):
-        return f"{value.numerator}/{value.denominator}"
-    if isinstance(value, (list, tuple)):
-        return [record(item) for item in value]
-    if isinstance(value, dict):
-        return {key: record(item) for key, item in value.items()}
-    return value

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from upscale_server.cage import InmateDied
 from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, UpscaleError
 from upscale_server.events import Event, FramesDone, Observer, ignore
 from upscale_server.logs import get_logger
@@ -29,6 +30,10 @@ _MOST_DEATHS = 3
 
 _PAUSE_SECONDS = 1.0
 """Before a process that died while loading is started again, times the number of its deaths."""
+
+
+_DEATHS = (Died, InmateDied)
+"""Of a process that worked, or of the one that opened the source for it."""
 
 
 class DiedTwice(UpscaleError):
@@ -86,12 +91,12 @@ class Crew:
         """
         counted = _CountedOnce(observer)
         first = self._try(order, job, counted, stop)
-        if not isinstance(first, Died):
+        if not isinstance(first, _DEATHS):
             return first
         get_logger().warning("worker_died", order=type(order).__name__, cause=str(first))
         counted.begin_again()
         second = self._try(order, job, counted, stop)
-        if not isinstance(second, Died):
+        if not isinstance(second, _DEATHS):
             return second
         raise DiedTwice(
             f"two worker processes died of the same piece of work ({type(order).__name__}): {second}",
@@ -106,7 +111,7 @@ class Crew:
             UpscaleError: the order failed, or the process died of it.
         """
         found = self._try(order, job, observer, stop)
-        if isinstance(found, Died):
+        if isinstance(found, _DEATHS):
             raise UpscaleError(f"the worker process died ({type(order).__name__}): {found}") from found
         return found
 
@@ -129,7 +134,7 @@ class Crew:
         with self._lent(job, stop) as resident:
             try:
                 return resident.ask(order, observer, stop)
-            except Died as err:
+            except (Died, InmateDied) as err:
                 if self._closing.is_set():
                     raise Draining("the server is stopping") from err
                 return err

@@ -19,7 +19,7 @@ from upscale_server.models.choices import Points
 from upscale_server.models.ladder import at_working_point
 from upscale_server.models.luma import FrameUpscaler
 from upscale_server.models.working_point import WorkingPoint
-from upscale_server.pipeline import Finished, finish_video, upscale_segment
+from upscale_server.pipeline import Finished, Tools, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan
 from upscale_server.quality import Quality, fidelity_of
 from upscale_server.workers.memory import give_memory_back, keep_blocks
@@ -62,9 +62,9 @@ class InProcess:
             return
         try:
             passes = tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
-            upscale = FrameUpscaler(passes, plan.picture, plan.target, plan.source.colour)
+            tools = Tools(FrameUpscaler(passes, plan.picture, plan.target, plan.source.colour))
             for segment in segments:
-                done = upscale_segment(plan, segment, upscale, work, observer)
+                done = upscale_segment(plan, segment, tools, work, observer)
                 give_memory_back()
                 yield done
         except OutOfMemory:

@@ -18,13 +18,17 @@ from upscale_server.models.pace import Pace
 from upscale_server.plan import Plan
 from upscale_server.wish import Limits, Wish
 
+LANE = "lane"
+"""The role of a process that holds networks; all others open sources and hold none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What a worker process is told once, when it starts.
 
     `threads` are the cores that a network may use; beside `choices` the working points are remembered, None forgets.
-    `log_file` is the server's log, None for stderr alone.
+    `log_file` is the server's log, None for stderr alone. A source that gives no packet for `source_silent_seconds` is
+    given up.
     """
 
     role: str
@@ -34,6 +38,7 @@ class Setup:
     log_style: str
     choices: Path | None = None
     log_file: Path | None = None
+    source_silent_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

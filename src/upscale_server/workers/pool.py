@@ -30,6 +30,7 @@ from upscale_server.workers.crew import Crew, DiedTwice, Seat
 from upscale_server.workers.desk import Desk
 from upscale_server.workers.job_executor import JobExecutor
 from upscale_server.workers.messages import (
+    LANE,
     CompareVideos,
     FindPace,
     LoadModels,
@@ -187,7 +188,7 @@ class Pool:
                 self._fault = fault
                 self._changed.notify_all()
             return
-        setups = self._setups("lane", count, threads_of_a_lane(self._needs, count))
+        setups = self._setups(LANE, count, threads_of_a_lane(self._needs, count))
         with self._changed:
             if self._closing.is_set():
                 return

@@ -16,13 +16,11 @@ from typing import cast
 
 import numpy as np
 
+from upscale_server.cage import Cage
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory, UpscaleError
 from upscale_server.events import Observer
 from upscale_server.logs import configure_worker, get_logger
-from upscale_server.media.excerpt import write_excerpt
-from upscale_server.media.look import Looked, look_at
-from upscale_server.media.poster import poster_of
 from upscale_server.media.types import Size
 from upscale_server.models.base import EngineOptions, Upscaler, Working
 from upscale_server.models.card import ModelCard
@@ -35,29 +33,24 @@ from upscale_server.models.pace import Pace, pace_of
 from upscale_server.models.select import BUILT, choose, precision_named
 from upscale_server.models.ways import options_for
 from upscale_server.models.working_point import WorkingPoint
-from upscale_server.pipeline import Finished, finish_video, upscale_segment
+from upscale_server.pipeline import Tools, upscale_segment
 from upscale_server.plan import Pass, Plan, make_plan
-from upscale_server.quality import Quality, fidelity_of, measure
 from upscale_server.settings import LogLevel, LogStyle
+from upscale_server.workers.caged import MODULES, CagedOpener, do_caged
 from upscale_server.workers.held_pipe import HeldPipe, Telling
 from upscale_server.workers.memory import give_memory_back, keep_blocks
 from upscale_server.workers.messages import (
+    LANE,
     Answer,
-    CompareVideos,
     FindPace,
-    FinishVideo,
     Greet,
     LoadModels,
     MakePlan,
-    MakePoster,
-    MeasureQuality,
     Order,
-    ProbeSource,
     RunSegment,
     Settled,
     SettleModel,
     Setup,
-    WriteExcerpt,
 )
 
 WARM_SIZE = Size(854, 480)
@@ -78,7 +71,9 @@ def serve(pipe: Connection, setup: Setup) -> None:
     configure_worker(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style), setup.log_file, about)
     keep_blocks()
     held = HeldPipe(pipe)
-    bench = Bench(held, setup.threads, setup.choices)
+    modules = () if setup.role == LANE else MODULES
+    cage = Cage(modules, silent_seconds=setup.source_silent_seconds, check=held.check)
+    bench = Bench(held, setup.threads, setup.choices, cage)
     for numbered in held.orders():
         about.clear()
         about.update(numbered.about)
@@ -108,8 +103,9 @@ def _log(setup: Setup, order: Order, answer: Answer, seconds: float) -> None:
 class Bench:
     """What a worker process holds between orders: its loaded networks, and the engines that it has begun to build."""
 
-    def __init__(self, held: HeldPipe, threads: int, choices: Path | None) -> None:
+    def __init__(self, held: HeldPipe, threads: int, choices: Path | None, cage: Cage) -> None:
         self._held = held
+        self._cage = cage
         self._threads = threads
         self._builds = None if choices is None else builds_beside(choices)
         self._points = Points() if choices is None else Choices(choices).points
@@ -122,16 +118,17 @@ class Bench:
         match order:
             case RunSegment():
                 return self._run(order, observer)
-            case FinishVideo() | MeasureQuality() | CompareVideos() | WriteExcerpt():
-                return _written_or_measured(order, observer)
             case MakePlan(source, wish, limits, choices):
-                return make_plan(source, wish, limits, Choices(choices, self._builds) if choices else None)
-            case SettleModel() | FindPace() | ProbeSource() | MakePoster():
-                return _found_out(order)
+                remembered = Choices(choices, self._builds) if choices else None
+                return make_plan(source, wish, limits, remembered, CagedOpener(self._cage))
             case LoadModels(settled):
                 return self._load_all(settled, observer)
-            case Greet():
-                return None
+            case FindPace(settled, threads, choices):
+                return find_pace(settled, threads, Choices(choices))
+            case SettleModel(model, choices):
+                return settle(model, Choices(choices) if choices else None)
+            case _:
+                return None if isinstance(order, Greet) else do_caged(order, self._cage, observer)
 
     def _load_all(self, settled: Settled, observer: Observer) -> Working:
         self._settled = settled
@@ -149,9 +146,9 @@ class Bench:
     def _run(self, order: RunSegment, observer: Observer) -> Done:
         plan = order.plan
         try:
-            upscale = FrameUpscaler(self._passes(plan, observer), plan.picture, plan.target, plan.source.colour)
+            enlarge = FrameUpscaler(self._passes(plan, observer), plan.picture, plan.target, plan.source.colour)
             work = WorkDir(order.work, plan.digest, order.proxies)
-            return upscale_segment(plan, order.segment, upscale, work, observer)
+            return upscale_segment(plan, order.segment, Tools(enlarge, self._cage.frames), work, observer)
         except OutOfMemory:
             self._release()  # the job may go on in another precision, and that needs the room
             self._warm_for_what_follows(plan, observer)
@@ -216,33 +213,6 @@ class Bench:
             engines="" if self._builds is None else str(self._builds.folder),
             between_tiles=self._held.check,
         )
-
-
-def _written_or_measured(
-    order: FinishVideo | MeasureQuality | CompareVideos | WriteExcerpt, observer: Observer
-) -> Finished | Quality | None:
-    match order:
-        case MeasureQuality(plan, path):
-            return fidelity_of(plan, path, observer)
-        case CompareVideos(reference, distorted):
-            return measure(reference, distorted, observer=observer)
-        case WriteExcerpt(excerpt, path):
-            write_excerpt(excerpt, path, observer)
-            return None
-        case FinishVideo(plan, done, work):
-            return finish_video(plan, done, WorkDir(work, plan.digest), observer)
-
-
-def _found_out(order: SettleModel | FindPace | ProbeSource | MakePoster) -> Settled | Pace | Looked | bytes:
-    match order:
-        case FindPace(settled, threads, choices):
-            return find_pace(settled, threads, Choices(choices))
-        case SettleModel(model, remembered):
-            return settle(model, Choices(remembered) if remembered else None)
-        case ProbeSource(source):
-            return look_at(source)
-        case MakePoster(source):
-            return poster_of(source)
 
 
 def settle(model: str | None, choices: Choices | None) -> Settled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.killing import wait_until
 from tests.support.tiny_models import Form
+from upscale_server.cage import Cage
 from upscale_server.checkpoint import Done
 from upscale_server.errors import Canceled
 from upscale_server.events import Event, FramesDone
@@ -86,8 +88,9 @@ def test_a_lane_builds_the_engine_that_it_needs_and_does_not_find(
     made = make_plan(source, Wish(model=str(network), scale=2, engine="openvino", precision="f32", codec="h264"))
     plan = replace(made, engine="tensorrt")
 
-    lane = Bench(pipe[1], 1, tmp_path / "state" / "choices.json")
-    done = lane.do(RunSegment(plan, plan.segments[0], tmp_path / "work"), lambda _: None)
+    with closing(Cage()) as cage:
+        lane = Bench(pipe[1], 1, tmp_path / "state" / "choices.json", cage)
+        done = lane.do(RunSegment(plan, plan.segments[0], tmp_path / "work"), lambda _: None)
 
     assert 4 == len(cast("Done", done).times)
     assert lane._builds is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.cramped import Cramped
 from tests.support.tiny_models import Form
+from upscale_server.cage import Cage
 from upscale_server.checkpoint import Done
 from upscale_server.errors import OutOfMemory
 from upscale_server.events import Event, SteppedDown
@@ -40,6 +42,16 @@ class _NobodyStops:
         """Let the work go on."""
 
 
+CAGE = Cage()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_cage() -> Iterator[None]:
+    """Close the cage of all benches at the end."""
+    yield
+    CAGE.close()
+
+
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     """Give the plan of a clip of one segment, in f32 with a lower precision left."""
@@ -52,7 +64,7 @@ def _bench(monkeypatch: pytest.MonkeyPatch, choices: Path | None, loaded: list[C
     """Return a bench whose networks are those of a list, in order."""
     waiting = iter(loaded)
     monkeypatch.setattr(worker, "load_with", lambda *_: next(waiting))
-    return worker.Bench(cast("HeldPipe", _NobodyStops()), 1, choices)
+    return worker.Bench(cast("HeldPipe", _NobodyStops()), 1, choices, CAGE)
 
 
 def test_a_lane_asks_for_less_and_the_next_lane_begins_there(
@@ -215,7 +227,7 @@ def test_an_engine_built_in_a_servers_background_runs_in_a_lane(
     assert desk._builds is not None
     desk._builds.wait()
     after = cast("Plan", desk.do(order, lambda _: None))
-    lane = worker.Bench(cast("HeldPipe", _NobodyStops()), 1, order.choices)
+    lane = worker.Bench(cast("HeldPipe", _NobodyStops()), 1, order.choices, CAGE)
     done = lane.do(RunSegment(after, after.segments[0], tmp_path / "work"), lambda _: None)
 
     assert ["cuda", "tensorrt"] == [before.engine, after.engine]

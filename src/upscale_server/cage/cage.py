@@ -1,0 +1,156 @@
+"""The side that wants the result: one request at a time goes into the cage, values and copies of frames come out.
+
+It opens nothing itself; what may be asked, and what a death means for a job, is its callers' business.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from upscale_server.cage.inmate import Call, Decode
+from upscale_server.cage.jail import Bounds, Locks
+from upscale_server.cage.outside import Check, Door, Inmate, read
+from upscale_server.cage.talk import SLOTS, Layout, event_from, layout_of
+from upscale_server.events import Observer, ignore
+from upscale_server.media.decode import CPU
+from upscale_server.media.types import Frame, Segment, Tally, VideoInfo
+from upscale_server.records import value_of
+
+
+def _no_check() -> None:
+    return
+
+
+class Cage:
+    """A place where functions of this package open untrusted bytes; for one thread at a time, closed once.
+
+    Args:
+        modules: what inmates need, imported once beforehand.
+        silent_seconds: an inmate that shows neither a packet nor a frame for so long is killed.
+        bounds: what an inmate may take when it only reads.
+        check: called several times a second while an inmate is waited for; what it raises ends the inmate.
+    """
+
+    def __init__(
+        self,
+        modules: tuple[str, ...] = (),
+        *,
+        silent_seconds: float = 60.0,
+        bounds: Bounds | None = None,
+        check: Check = _no_check,
+    ) -> None:
+        self._modules = modules
+        self._silent_seconds = silent_seconds
+        self._bounds = bounds or Bounds()
+        self._check = check
+        self._door: Door | None = None
+        self._using = threading.Lock()
+
+    @property
+    def locks(self) -> Locks:
+        """Return which locks the kernel let us close; the door is opened for that where it is not yet."""
+        return self._opened().locks
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401 - the function's own
+        kind: Any,  # noqa: ANN401 - a type, or a union of one with None
+        observer: Observer | None = None,
+        bounds: Bounds | None = None,
+    ) -> Any:  # noqa: ANN401 - of `kind`
+        """Return what a function returned in there.
+
+        Args:
+            function: of a module, importable by its name.
+            arguments: its arguments; where there is an observer, one is given to it as the last.
+            kind: the type of what it returns; None where it returns nothing.
+            observer: hears of events in this thread; what it raises ends the inmate.
+            bounds: what the inmate may take; None for those that only read.
+
+        Raises:
+            UpscaleError: the function raised it.
+            InmateDied: the process died, was silent for too long, or said something that cannot be.
+        """
+        request = Call(function, arguments, observer is not None, bounds or self._bounds)
+        with self._inmate(request, None) as inmate:
+            for message in inmate.messages(self._check):
+                if "value" in message:
+                    return None if kind is None else read(partial(value_of, kind), message["value"])
+                (observer or ignore)(read(event_from, message))
+        raise AssertionError  # pragma: no cover - `messages` ends by raising
+
+    def frames(
+        self, info: VideoInfo, segment: Segment, tally: Tally, *, threads: int = 0, device: str = CPU
+    ) -> Generator[Frame, None, None]:
+        """Yield the frames of a segment as `media.decode.decode_segment` does; their planes are the caller's own.
+
+        Raises:
+            As `decode_segment`, and InmateDied.
+        """
+        layout = layout_of(info)
+        block = os.memfd_create("upscale-frames", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(block, layout.frame_bytes * SLOTS)
+            request = Decode(info, segment, threads, device, self._bounds)
+            with (
+                mmap.mmap(block, layout.frame_bytes * SLOTS, prot=mmap.PROT_READ) as memory,
+                self._inmate(request, block) as inmate,
+            ):
+                for message in inmate.messages(self._check):
+                    if "value" in message:
+                        _take_over(tally, read(partial(value_of, Tally), message["value"]))
+                        return
+                    slot, pts = read(_place, message)
+                    planes = _planes(memory, layout, slot)
+                    inmate.free_slot()
+                    yield Frame(planes, info.pixel_format, pts, info.time_base)
+        finally:
+            os.close(block)
+
+    def close(self) -> None:
+        """End the door and whoever is inside. Safe to call twice."""
+        door, self._door = self._door, None
+        if door is not None:
+            door.close()
+
+    @contextmanager
+    def _inmate(self, request: Call | Decode, block: int | None) -> Iterator[Inmate]:
+        with self._using, closing(Inmate(self._opened(), request, block, self._silent_seconds)) as inmate:
+            yield inmate
+
+    def _opened(self) -> Door:
+        if self._door is None or not self._door.is_there:
+            self._door = Door(self._modules)
+        return self._door
+
+
+def _place(message: dict[str, Any]) -> tuple[int, int]:
+    """Return the slot and the time of a frame."""
+    slot, pts = message["frame"], message["pts"]
+    if type(slot) is not int or type(pts) is not int or not 0 <= slot < SLOTS:
+        raise ValueError(f"slot {slot!r}, pts {pts!r}")
+    return slot, pts
+
+
+def _planes(memory: mmap.mmap, layout: Layout, slot: int) -> tuple[Any, ...]:
+    """Return copies of a slot's planes: the inmate writes the slot again, and must not change what was handed on."""
+    kind = np.uint16 if layout.sample_bytes > 1 else np.uint8
+    offset, planes = slot * layout.frame_bytes, []
+    for rows, columns in layout.planes:
+        planes.append(np.frombuffer(memory, kind, rows * columns, offset).reshape(rows, columns).copy())
+        offset += planes[-1].nbytes
+    return tuple(planes)
+
+
+def _take_over(tally: Tally, found: Tally) -> None:
+    for name in Tally.__slots__:
+        setattr(tally, name, getattr(found, name))

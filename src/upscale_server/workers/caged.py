@@ -1,0 +1,104 @@
+"""Orders that open strangers' files, each done in a cage: what each may write, and what type comes out.
+
+What runs outside, because it holds networks, is `worker`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from upscale_server.cage import Bounds, Cage
+from upscale_server.checkpoint import Done, WorkDir
+from upscale_server.decoding import choose_decoder
+from upscale_server.events import Observer
+from upscale_server.keeping import kept_of
+from upscale_server.media.decode import CPU
+from upscale_server.media.excerpt import write_excerpt
+from upscale_server.media.look import Looked, look_at
+from upscale_server.media.poster import poster_of
+from upscale_server.media.probe import Probed, probe_with_index
+from upscale_server.media.types import VideoInfo
+from upscale_server.opening import Decoder, Kept
+from upscale_server.pipeline import Finished, finish_video
+from upscale_server.plan import Plan
+from upscale_server.quality import Quality, fidelity_of, measure
+from upscale_server.wish import Wish
+from upscale_server.workers.messages import (
+    CompareVideos,
+    FinishVideo,
+    MakePoster,
+    MeasureQuality,
+    ProbeSource,
+    WriteExcerpt,
+)
+
+Caged = ProbeSource | MakePoster | FinishVideo | WriteExcerpt | MeasureQuality | CompareVideos
+
+MODULES = ("upscale_server.workers.caged",)
+"""What inmates of a desk need."""
+
+_WRITES = Bounds(file_bytes=1 << 40)
+"""A whole output; how large it may be is the plan's and the disk's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class CagedOpener:
+    """Opens a source that is planned for in a cage; the rest of planning asks engines, and is done outside."""
+
+    cage: Cage
+
+    def probe(self, source: Path) -> Probed:
+        """Return the file's facts and time table."""
+        return cast("Probed", self.cage.call(probe_with_index, source, kind=Probed))
+
+    def kept(self, probed: Probed, wish: Wish) -> Kept:
+        """Return what is kept of its time and tracks."""
+        return cast("Kept", self.cage.call(kept_of, probed, wish, kind=Kept))
+
+    def decoder(self, info: VideoInfo, asked: str) -> Decoder:
+        """Return the device that really decodes it."""
+        if asked == CPU:
+            return CPU, ()
+        return cast("Decoder", self.cage.call(choose_decoder, info, asked, kind=Decoder))
+
+
+def do_caged(order: Caged, cage: Cage, observer: Observer) -> Any:  # noqa: ANN401 - see each order
+    """Do one order in a cage and return what it is answered with.
+
+    Raises:
+        Canceled: the order was stopped.
+        InmateDied: the process that opened the source died, or went no further.
+        UpscaleError: the order failed.
+    """
+    match order:
+        case ProbeSource(source):
+            return cage.call(look_at, source, kind=Looked)
+        case MakePoster(source):
+            return cage.call(poster_of, source, kind=bytes)
+        case _:
+            return _do_observed(order, cage, observer)
+
+
+def _do_observed(
+    order: FinishVideo | WriteExcerpt | MeasureQuality | CompareVideos, cage: Cage, observer: Observer
+) -> Any:  # noqa: ANN401 - see each order
+    """Do one of the orders that take longer, and tell how far they are."""
+    match order:
+        case FinishVideo(plan, done, work):
+            return cage.call(_finish, plan, done, work, kind=Finished, observer=observer, bounds=_WRITES)
+        case WriteExcerpt(excerpt, path):
+            return cage.call(write_excerpt, excerpt, path, kind=None, observer=observer, bounds=_WRITES)
+        case MeasureQuality(plan, path):
+            return cage.call(fidelity_of, plan, path, kind=Quality, observer=observer)
+        case CompareVideos(reference, distorted):
+            return cage.call(_compare, reference, distorted, kind=Quality, observer=observer)
+
+
+def _finish(plan: Plan, done: tuple[Done, ...], work: Path, observer: Observer) -> Finished:
+    return finish_video(plan, done, WorkDir(work, plan.digest), observer)
+
+
+def _compare(reference: Path, distorted: Path, observer: Observer) -> Quality:
+    return measure(reference, distorted, observer=observer)
