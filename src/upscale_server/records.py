@@ -19,6 +19,10 @@ UNREADABLE = (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError
 """What `value_of` raises where the JSON is not that of the type."""
 
 
+_PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (str,), bool: (bool,)}
+"""What JSON may hold for each of its own types; a whole number is a float, too, and a truth is no number."""
+
+
 def record(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any of our values; one line for each type
     """Return a value as plain JSON; fractions become `num/den` texts, paths texts, bytes base64."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -58,7 +62,11 @@ def value_of(kind: Any, stored: Any) -> Any:  # noqa: ANN401, PLR0911 - as `reco
         return b64decode(stored, validate=True)
     if get_origin(kind) is tuple:
         return _tuple(get_args(kind), stored)
-    return dict(stored) if get_origin(kind) is dict else stored
+    if get_origin(kind) is dict:
+        return {name: value_of(get_args(kind)[1], one) for name, one in stored.items()}
+    if kind in _PLAIN and type(stored) not in _PLAIN[kind]:
+        raise TypeError(f"{stored!r:.40} where {kind.__name__} belongs")
+    return stored
 
 
 def _dataclass(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
@@ -77,5 +85,7 @@ def _dataclass(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:
 
 def _tuple(kinds: tuple[Any, ...], stored: list[Any]) -> tuple[Any, ...]:  # JSON values of many types
     if kinds[-1] is Ellipsis:
+        if kinds[0] is int and all(type(one) is int for one in stored):  # a time table has a million of them
+            return tuple(stored)
         return tuple(value_of(kinds[0], one) for one in stored)
     return tuple(value_of(kind, one) for kind, one in zip(kinds, stored, strict=True))

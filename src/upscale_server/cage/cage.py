@@ -128,7 +128,9 @@ class Cage:
             yield inmate
 
     def _opened(self) -> Door:
-        if self._door is None or not self._door.is_there:
+        if self._door is not None and not self._door.is_there:
+            self.close()
+        if self._door is None:
             self._door = Door(self._modules)
         return self._door
 

@@ -39,6 +39,9 @@ Caged = ProbeSource | MakePoster | FinishVideo | WriteExcerpt | MeasureQuality |
 MODULES = ("upscale_server.workers.caged",)
 """What inmates of a desk need."""
 
+_MEASURES = Bounds(file_bytes=64 << 20)
+"""What the program that computes VMAF says goes through a file."""
+
 _WRITES = Bounds(file_bytes=1 << 40)
 """A whole output; how large it may be is the plan's and the disk's business."""
 
@@ -91,9 +94,9 @@ def _do_observed(
         case WriteExcerpt(excerpt, path):
             return cage.call(write_excerpt, excerpt, path, kind=None, observer=observer, bounds=_WRITES)
         case MeasureQuality(plan, path):
-            return cage.call(fidelity_of, plan, path, kind=Quality, observer=observer)
+            return cage.call(fidelity_of, plan, path, kind=Quality, observer=observer, bounds=_MEASURES)
         case CompareVideos(reference, distorted):
-            return cage.call(_compare, reference, distorted, kind=Quality, observer=observer)
+            return cage.call(_compare, reference, distorted, kind=Quality, observer=observer, bounds=_MEASURES)
 
 
 def _finish(plan: Plan, done: tuple[Done, ...], work: Path, observer: Observer) -> Finished:
