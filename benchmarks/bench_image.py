@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from PIL import Image
 from benchmarks.bench_server import _below
 from benchmarks.machine import save
 from tests.support.image_served import running_images
+from upscale_server.media.image import load_bytes
 from upscale_server.media.png import encode_png
 from upscale_server.service.picture_facts import Ask
 from upscale_server.service.picture_models import FamilyModels
@@ -120,7 +122,7 @@ def overhead(folder: Path) -> dict[str, Any]:
     ):
         for _ in range(ROUNDS + 1):
             began = time.perf_counter()
-            made = make(sent, "in", wish, models, limits)
+            made = make(partial(load_bytes, sent, "in"), "in", wish, models, limits)
             direct.append(time.perf_counter() - began)
             began = time.perf_counter()
             reply = client.post(f"{server.url}/upscale", files={"file": ("in.png", sent)})

@@ -8,14 +8,15 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from upscale_server.cage.inmate import Call, Decode
+from upscale_server.cage.arrays import Array, taken
+from upscale_server.cage.inmate import Call, Decode, Fill, Request
 from upscale_server.cage.jail import Bounds, Locks
 from upscale_server.cage.outside import Check, Door, Inmate, read
 from upscale_server.cage.talk import SLOTS, Layout, event_from, layout_of
@@ -97,24 +98,41 @@ class Cage:
             As `decode_segment`, and InmateDied.
         """
         layout = layout_of(info)
-        block = os.memfd_create("upscale-frames", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(block, layout.frame_bytes * SLOTS)
-            request = Decode(info, segment, threads, device, self._bounds)
-            with (
-                mmap.mmap(block, layout.frame_bytes * SLOTS, prot=mmap.PROT_READ) as memory,
-                self._inmate(request, block) as inmate,
-            ):
-                for message in inmate.messages(self._check):
-                    if "value" in message:
-                        _take_over(tally, read(partial(value_of, Tally), message["value"]))
-                        return
-                    slot, pts = read(_place, message)
-                    planes = _planes(memory, layout, slot)
-                    inmate.free_slot()
-                    yield Frame(planes, info.pixel_format, pts, info.time_base)
-        finally:
-            os.close(block)
+        request = Decode(info, segment, threads, device, self._bounds)
+        with _shared(layout.frame_bytes * SLOTS) as (block, memory), self._inmate(request, block) as inmate:
+            for message in inmate.messages(self._check):
+                if "value" in message:
+                    _take_over(tally, read(partial(value_of, Tally), message["value"]))
+                    return
+                slot, pts = read(_place, message)
+                planes = _planes(memory, layout, slot)
+                inmate.free_slot()
+                yield Frame(planes, info.pixel_format, pts, info.time_base)
+
+    def fill(
+        self,
+        function: Callable[..., tuple[Any, Sequence[Array]]],
+        *arguments: Any,  # noqa: ANN401 - the function's own
+        kind: Any,  # noqa: ANN401 - a type
+        most_bytes: int,
+    ) -> tuple[Any, tuple[Array, ...]]:
+        """Return what a function returned in there: a value of `kind`, and arrays of 8 or 16 bits.
+
+        Args:
+            function: of a module, importable by its name.
+            arguments: its arguments.
+            kind: the type of the value.
+            most_bytes: of all arrays together.
+
+        Raises:
+            As `call`.
+        """
+        request = Fill(function, arguments, most_bytes, self._bounds)
+        with _shared(most_bytes) as (block, memory), self._inmate(request, block) as inmate:
+            for message in inmate.messages(self._check):
+                value = read(partial(value_of, kind), message.get("value"))
+                return value, read(partial(taken, memory=memory), message.get("arrays"))
+        raise AssertionError  # pragma: no cover - `messages` ends by raising
 
     def close(self) -> None:
         """End the door and whoever is inside. Safe to call twice."""
@@ -123,7 +141,7 @@ class Cage:
             door.close()
 
     @contextmanager
-    def _inmate(self, request: Call | Decode, block: int | None) -> Iterator[Inmate]:
+    def _inmate(self, request: Request, block: int | None) -> Iterator[Inmate]:
         with self._using, closing(Inmate(self._opened(), request, block, self._silent_seconds)) as inmate:
             yield inmate
 
@@ -133,6 +151,18 @@ class Cage:
         if self._door is None:
             self._door = Door(self._modules)
         return self._door
+
+
+@contextmanager
+def _shared(size: int) -> Iterator[tuple[int, mmap.mmap]]:
+    """Give a block of memory by its descriptor and as it is read here; only what is touched takes memory."""
+    block = os.memfd_create("upscale-cage", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(block, size)
+        with mmap.mmap(block, size, prot=mmap.PROT_READ) as memory:
+            yield block, memory
+    finally:
+        os.close(block)
 
 
 def _place(message: dict[str, Any]) -> tuple[int, int]:

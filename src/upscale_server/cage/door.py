@@ -48,7 +48,7 @@ def _one(control: socket.socket) -> bool:
         control.close()
         pipe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, handles[0])
         try:
-            serve(pipe, handles[1] if len(handles) > 1 else None)
+            serve(pipe, handles[1] if len(handles) > 1 else -1)
         finally:
             os._exit(0)  # not a return: nothing of the process that forked it is to be cleaned up twice
     for handle in handles:

@@ -10,13 +10,14 @@ import pickle
 import socket
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from upscale_server.cage.arrays import Array, put
 from upscale_server.cage.jail import Bounds, lock_resources
 from upscale_server.cage.talk import SLOTS, event_record, fault_record, layout_of, send
 from upscale_server.errors import OutOfMemory, UpscaleError
@@ -40,6 +41,16 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """Call a function that returns a value and arrays; the arrays go into the shared block of so many bytes."""
+
+    function: Callable[..., tuple[Any, Sequence[Array]]]
+    arguments: tuple[Any, ...]
+    block_bytes: int
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
 class Decode:
     """Decode a segment into the shared block."""
 
@@ -50,19 +61,20 @@ class Decode:
     bounds: Bounds
 
 
-def serve(pipe: socket.socket, block: int | None) -> None:
-    """Do the request that the pipe brings; it has three parts: eight bytes of length, a pickle, then credits."""
+Request = Call | Fill | Decode
+
+
+def serve(pipe: socket.socket, block: int) -> None:
+    """Do the request that the pipe brings; it has three parts: eight bytes of length, a pickle, then credits.
+
+    `block` is the descriptor of the shared memory, -1 where the request needs none.
+    """
     length = int.from_bytes(_exactly(pipe, 8), "big")
-    request: Call | Decode = pickle.loads(_exactly(pipe, length))  # noqa: S301 - of the process that locked this one up
+    request: Request = pickle.loads(_exactly(pipe, length))  # noqa: S301 - of the process that locked this one up
     lock_resources(request.bounds)
     telling = _Telling(pipe)
     try:
-        if isinstance(request, Decode):
-            tally = _decode(request, telling, pipe, block)
-            telling.send({"value": record(tally)})
-        else:
-            arguments = (*request.arguments, telling) if request.observed else request.arguments
-            telling.send({"value": record(request.function(*arguments))})
+        telling.send(_done(request, telling, pipe, block))
     except UpscaleError as err:
         telling.send(fault_record(err))
     except MemoryError:
@@ -94,9 +106,21 @@ class _Telling:
                 self.send({"beat": told})
 
 
-def _decode(request: Decode, telling: _Telling, pipe: socket.socket, block: int | None) -> Tally:
+def _done(request: Request, telling: _Telling, pipe: socket.socket, block: int) -> dict[str, Any]:
+    """Do a request and return the message that ends it."""
+    match request:
+        case Decode():
+            return {"value": record(_decode(request, telling, pipe, block))}
+        case Fill(function, arguments, block_bytes, _):
+            value, arrays = function(*arguments)
+            with mmap.mmap(block, block_bytes) as memory:
+                return {"value": record(value), "arrays": put(arrays, memory)}
+        case Call(function, arguments, observed, _):
+            return {"value": record(function(*arguments, *([telling] if observed else [])))}
+
+
+def _decode(request: Decode, telling: _Telling, pipe: socket.socket, block: int) -> Tally:
     """Write frames into slots as these become free; a byte from the cage frees one."""
-    assert block is not None  # noqa: S101 - the cage sends it with every such request
     layout, tally, free = layout_of(request.info), Tally(), SLOTS
     frames = decode_segment(request.info, request.segment, tally, threads=request.threads, device=request.device or CPU)
     with closing(frames), mmap.mmap(block, layout.frame_bytes * SLOTS) as memory:

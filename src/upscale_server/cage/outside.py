@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from upscale_server.cage.door import KILL, OPEN
-from upscale_server.cage.inmate import Call, Decode
+from upscale_server.cage.inmate import Request
 from upscale_server.cage.jail import Locks, clean_environment
 from upscale_server.cage.talk import fault_from, receive
 from upscale_server.errors import UpscaleError
@@ -84,7 +84,7 @@ class Door:
 class Inmate:
     """One request inside."""
 
-    def __init__(self, door: Door, request: Call | Decode, block: int | None, silent_seconds: float) -> None:
+    def __init__(self, door: Door, request: Request, block: int | None, silent_seconds: float) -> None:
         self._door = door
         self._silent_seconds = silent_seconds
         self._pipe, theirs = socket.socketpair()

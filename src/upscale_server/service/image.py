@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from upscale_server.errors import Draining, ModelsNotLoaded, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.service.assembly import make_folders
 from upscale_server.service.image_figures import image_metrics
+from upscale_server.service.picture_cages import PictureCages
 from upscale_server.service.picture_facts import Facts
 from upscale_server.service.picture_models import PictureModels, Watched, open_models
 from upscale_server.service.picture_results import PictureResults
@@ -90,6 +92,7 @@ class ImageService:
         self._draining = threading.Event()
         self._refusing = threading.Event()
         self._changed = threading.Condition()
+        self._cages = PictureCages(settings.image.running, settings.limits.max_image_pixels)
         self._pool = ThreadPoolExecutor(settings.image.running, thread_name_prefix="picture")
         self._threads = [
             threading.Thread(target=self._load, name="load", daemon=True),
@@ -122,6 +125,8 @@ class ImageService:
             self._refusing.set()
             is_idle = self._changed.wait_for(lambda: self.counts.waiting == 0, timeout=1.0) and self._is_idle()
         self._pool.shutdown(wait=is_idle)
+        if is_idle:
+            self._cages.close()
         if is_idle and self._models is not None:
             self._models.close()
 
@@ -212,7 +217,8 @@ class ImageService:
         try:
             if self._refusing.is_set():
                 raise _stopped()
-            made = make(source.read(), source.name, wish, models, self.settings.limits)
+            read = partial(self._cages.read, source.read(), source.name)
+            made = make(read, source.name, wish, models, self.settings.limits)
             _log(made, wish)
             self.metrics.picture(made.size.pixels, dict(zip(STAGES, made.seconds, strict=True)))
             return made

@@ -6,6 +6,7 @@ It knows no HTTP and starts no thread; whether there is room for it was decided 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -17,7 +18,7 @@ from upscale_server.errors import OutOfMemory, TooManyPixels
 from upscale_server.events import Event
 from upscale_server.geometry import Fitted
 from upscale_server.media.colour import RGB
-from upscale_server.media.image import check_size, load_bytes
+from upscale_server.media.image import check_size
 from upscale_server.media.image_write import check_writable, encode, encode_png_fast, fitted
 from upscale_server.media.picture import Picture, to_byte
 from upscale_server.media.types import Plane, Size
@@ -32,6 +33,9 @@ FORMATS = {"png": (".png", "image/png"), "webp": (".webp", "image/webp"), "jpeg"
 
 STAGES = ("read", "upscale", "write")
 """What `Made.seconds` are of."""
+
+Read = Callable[[Callable[[Size], None]], Picture]
+"""Returns a picture after a check has accepted the size that its header names."""
 
 _CUDA = "CUDA out of memory"
 
@@ -66,11 +70,11 @@ class Made:
     seconds: tuple[float, float, float]
 
 
-def make(content: bytes, name: str, wish: Wish, models: PictureModels, limits: Limits) -> Made:
+def make(read: Read, name: str, wish: Wish, models: PictureModels, limits: Limits) -> Made:
     """Enlarge a picture.
 
     Args:
-        content: the whole file.
+        read: returns the picture, or refuses it by its size.
         name: what it is called in messages.
         wish: what is asked for.
         models: what enlarges.
@@ -84,10 +88,10 @@ def make(content: bytes, name: str, wish: Wish, models: PictureModels, limits: L
     """
     began = time.monotonic()
     try:
-        picture = load_bytes(content, name, partial(_check, name=name, wish=wish, limits=limits))
+        picture = read(partial(check_wish, name=name, wish=wish, limits=limits))
         deep = picture.bits == 16 or wish.bits == 16 or picture.alpha is not None
         check_memory(picture.size.times(wish.ask.factor), deep=deep)
-        read = time.monotonic()
+        was_read = time.monotonic()
         larger = _larger(_widened(picture) if wish.bits == 16 else picture, wish, models)
         done = time.monotonic()
         kept = fitted(larger if wish.bits == 16 else _narrowed(larger), wish.suffix)
@@ -98,11 +102,11 @@ def make(content: bytes, name: str, wish: Wish, models: PictureModels, limits: L
         if models.facts.device == "cuda" and not err.detail.startswith(_CUDA):
             raise OutOfMemory(f"{_CUDA}: {err.detail}", hint=err.hint) from err
         raise
-    seconds = (read - began, done - read, time.monotonic() - done)
+    seconds = (was_read - began, done - was_read, time.monotonic() - done)
     return Made(body, kept.size, models.facts.name, kept.warnings, seconds)
 
 
-def _check(size: Size, name: str, wish: Wish, limits: Limits) -> None:
+def check_wish(size: Size, name: str, wish: Wish, limits: Limits) -> None:
     """Refuse on the header what is too large, or would become too large for the answer."""
     check_size(size, name=name, max_pixels=limits.max_image_pixels, max_side=limits.max_source_side)
     larger = size.times(wish.ask.factor)

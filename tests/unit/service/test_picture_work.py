@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image, ImageCms
 from tests.support.image_served import image_settings, opened, picture_file
 from upscale_server.errors import OutOfMemory, TooManyPixels
 from upscale_server.media import image_deep
+from upscale_server.media.image import load_bytes
 from upscale_server.media.types import Size
 from upscale_server.service import memory_check
 from upscale_server.service.picture_facts import Ask
@@ -33,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PictureModels]:
 
 def made(content: bytes, models: PictureModels, factor: int = 2, **words: object) -> Made:
     """Enlarge a picture."""
-    return make(content, "in", Wish(Ask(factor, 128), **words), models, LIMITS)  # type: ignore[arg-type]
+    return make(partial(load_bytes, content, "in"), "in", Wish(Ask(factor, 128), **words), models, LIMITS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", READ)
@@ -134,7 +136,7 @@ def test_a_side_that_the_format_cannot_hold_is_refused_on_the_header(models: Pic
     head = whole[: whole.index(b"IDAT") + 10]
 
     with pytest.raises(TooManyPixels, match="WEBP holds at most 16383"):
-        make(head, "in", Wish(Ask(2, 128), "webp"), models, Limits(max_output_side=20_000))
+        make(partial(load_bytes, head, "in"), "in", Wish(Ask(2, 128), "webp"), models, Limits(max_output_side=20_000))
 
 
 def test_the_first_frame_is_used_and_that_is_said(models: PictureModels) -> None:

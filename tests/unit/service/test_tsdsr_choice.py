@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from tests.support.image_served import image_settings
 from upscale_server.errors import BadRequest, MissingExtra, ModelMissing
 from upscale_server.events import ignore
 from upscale_server.image_settings import Tsdsr
+from upscale_server.media.image import load_bytes
 from upscale_server.media.types import Size
 from upscale_server.models.at_hand import tsdsr_options
 from upscale_server.service import gpu_facts, picture_models, tsdsr_models
@@ -184,7 +186,10 @@ def test_the_real_model_behind_the_seam(tmp_path: Path, repository: Path) -> Non
     sent = min((fixture / "inputs").glob("*.png")).read_bytes()
     models: TsdsrModels = open_tsdsr(image_settings(tmp_path, tsdsr=places), chosen_for_gpu=True)
 
-    made = [make(sent, "in", Wish(Ask(2, 128, seed)), models, Limits()).content for seed in (None, None, 7)]
+    made = [
+        make(partial(load_bytes, sent, "in"), "in", Wish(Ask(2, 128, seed)), models, Limits()).content
+        for seed in (None, None, 7)
+    ]
     models.close()
 
     assert (True, True, "cpu", "torch.float32") == (
