@@ -55,10 +55,20 @@ class Cage:
         self._door: Door | None = None
         self._using = threading.Lock()
 
+    def open(self) -> None:
+        """Begin to start the door: it takes half a second, for which the first request would wait."""
+        with self._using:
+            self._opened()
+
     @property
     def locks(self) -> Locks:
-        """Return which locks the kernel let us close; the door is opened for that where it is not yet."""
-        return self._opened().locks
+        """Return which locks the kernel let us close; the door is opened for that where it is not yet.
+
+        Raises:
+            UpscaleError: it could not be started.
+        """
+        with self._using:
+            return self._opened().locks
 
     def call(
         self,

@@ -41,13 +41,7 @@ class InmateDied(UpscaleError):
 
 
 class Door:
-    """The process that forks inmates, from its start to its end.
-
-    `locks` are those that the kernel let it close.
-
-    Raises:
-        UpscaleError: it could not be started.
-    """
+    """The process that forks inmates, from its start to its end; it starts while its starter goes on."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         ours, theirs = socket.socketpair()
@@ -60,11 +54,23 @@ class Door:
                 stdout=subprocess.DEVNULL,
             )
         self.control = ours
-        said = ours.recv(2)
-        if len(said) < 2:
-            self.close()
-            raise UpscaleError("the process that opens sources could not be started", hint="the server's log says why")
-        self.locks = Locks(bool(said[0]), bool(said[1]))
+        self._locks: Locks | None = None
+
+    @property
+    def locks(self) -> Locks:
+        """Return which locks the kernel let it close; waits until it is ready.
+
+        Raises:
+            UpscaleError: it could not be started.
+        """
+        if self._locks is None:
+            said = self.control.recv(2)
+            if len(said) < 2:
+                raise UpscaleError(
+                    "the process that opens sources could not be started", hint="the server's log says why"
+                )
+            self._locks = Locks(bool(said[0]), bool(said[1]))
+        return self._locks
 
     @property
     def is_there(self) -> bool:
@@ -87,6 +93,7 @@ class Inmate:
     def __init__(self, door: Door, request: Request, block: int | None, silent_seconds: float) -> None:
         self._door = door
         self._silent_seconds = silent_seconds
+        door.locks  # noqa: B018 - waits until it is ready
         self._pipe, theirs = socket.socketpair()
         self._ended = False
         with theirs:

@@ -112,6 +112,7 @@ class ImageService:
         make_folders(state, self.temp_dir, self.output_dir)
         signer = Signer(load_or_make_secret(state / "links.key"))
         self.results = PictureResults(self.output_dir, signer, self.settings.image.result_seconds)
+        self._cages.open()
         for thread in self._threads:
             thread.start()
 

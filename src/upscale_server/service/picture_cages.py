@@ -55,6 +55,11 @@ class PictureCages:
         for cage in self._cages:
             self._free.put(cage)
 
+    def open(self) -> None:
+        """Begin to start what reads, so that the first picture does not wait for it."""
+        for cage in self._cages:
+            cage.open()
+
     def read(self, content: bytes, name: str, check: Callable[[Size], None]) -> Picture:
         """Return a picture as `media.image.load_bytes` does; `check` must be importable by its name.
 

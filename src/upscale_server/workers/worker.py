@@ -73,6 +73,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
     held = HeldPipe(pipe)
     modules = () if setup.role == LANE else MODULES
     cage = Cage(modules, silent_seconds=setup.source_silent_seconds, check=held.check)
+    cage.open()
     bench = Bench(held, setup.threads, setup.choices, cage)
     for numbered in held.orders():
         about.clear()
