@@ -24,7 +24,7 @@ from upscale_server.events import ignore
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.types import Tally
 from upscale_server.models.luma import FrameUpscaler
-from upscale_server.pipeline import upscale_segment
+from upscale_server.pipeline import Tools, upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.proxies import shown
 from upscale_server.wish import Wish
@@ -80,7 +80,7 @@ def _spent(plan: Plan, upscale: FrameUpscaler, *, watched: bool) -> tuple[int, S
 
         def run() -> None:
             for segment in plan.segments:
-                upscale_segment(plan, segment, upscale, work, ignore)
+                upscale_segment(plan, segment, Tools(upscale), work, ignore)
 
         spent = spent_on(run)
         return sum(path.stat().st_size for path in copies.rglob("*.mp4")), spent
