@@ -95,6 +95,14 @@ test: .venv/.test .venv-swift/.made ## run every test: the fast tier first, then
 test-fast: .venv/.test ## run the fast tier only (under a minute)
 	$(BIN)/python -m pytest -n $(FAST_WORKERS) -m 'not integration and not slow'
 
+.PHONY: test-hostile
+test-hostile: .venv/.test .venv-swift/.made ## attack the servers for a quarter of an hour
+	HOSTILE=full $(BIN)/python -m pytest -n $(TEST_WORKERS) tests/hostile
+
+.PHONY: test-hostile-long
+test-hostile-long: .venv/.test .venv-swift/.made ## attack them without limit; the figures go to benchmarks/results/hostile
+	HOSTILE=long $(BIN)/python -m pytest -n $(TEST_WORKERS) tests/hostile
+
 .PHONY: test-torch
 test-torch: .venv/.torch ## install the extra [torch] and run the tests of its engine, which `make test` skips without it
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(TORCH_TESTS)

@@ -25,9 +25,10 @@ REPOSITORY = TESTS.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything under tests/integration, tests/compat and tests/browser, so that no file there can forget to."""
+    """Mark everything under the folders of the second tier, so that no file there can forget to."""
+    heavy = {TESTS / name for name in ("integration", "compat", "browser", "hostile")}
     for item in items:
-        if {TESTS / "integration", TESTS / "compat", TESTS / "browser"} & set(item.path.parents):
+        if heavy & set(item.path.parents):
             item.add_marker(pytest.mark.integration)
 
 
