@@ -1,4 +1,4 @@
-"""Attacks in three lengths, chosen by HOSTILE: `short` inside `make test`, `full` in fifteen minutes, `long` without end.
+"""Attacks in three lengths by HOSTILE: `short` inside `make test`, `full` in fifteen minutes, `long` without end.
 
     HOSTILE=full python -m pytest tests/hostile
 
