@@ -22,7 +22,14 @@ class Fetch(BaseModel):
         '`["10.1.0.0/16"]`; metadata services stay refused',
     )
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="hosts that sources may come from, exact or `*.suffix`; empty means any public host"
+        (),
+        description="hosts that sources may come from, a JSON list of `host` or `*.suffix`, either with `:port`; "
+        "empty means any public host",
+    )
+    proxy: str = Field(
+        "",
+        description="HTTP proxy that sources and webhooks go through, `http://host:port`; names are then looked up "
+        "there, and which addresses may be reached is its decision. The environment's proxies are never used",
     )
     max_bytes: int = Field(2 << 30, ge=1, description="largest source, bytes; ten minutes of 4K at 28 Mbit/s")
     connect_seconds: float = Field(10.0, gt=0, description="longest wait for a connection")

@@ -37,10 +37,11 @@ class RawServer:
     """A thread per connection; a context manager that ends them all. With `tls` it speaks https."""
 
     tls: ssl.SSLContext | None = None
+    address: tuple[str, int] = ("127.0.0.1", 0)
     asked: list[Asked] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(self.address)
         self.port: int = self._socket.getsockname()[1]
         self.failed: collections.Counter[str] = collections.Counter()
         self._closing = threading.Event()

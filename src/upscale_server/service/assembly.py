@@ -69,7 +69,7 @@ def telling(parts: Parts, results: Results, rules: FetchRules) -> Webhooks:
             path = results.link_of(parts.store.get(job_id))
         return f"{settings.public_url.rstrip('/')}{path}" if path.startswith("/") else path
 
-    post_rules = PostRules(rules.guard, settings.webhooks.timeout_seconds, rules.resolver)
+    post_rules = PostRules(rules.guard, settings.webhooks.timeout_seconds, rules.resolver, rules.proxy)
     return Webhooks(parts.store.deliveries, Sending(settings.webhooks, post_rules, link, parts.owner))
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from upscale_server.errors import BadRequest, SourceForbidden
+from upscale_server.storage.host_list import HOSTS_SETTING, HostRule
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 NETWORKS_SETTING = "UPSCALE_FETCH__ALLOWED_NETWORKS"
-HOSTS_SETTING = "UPSCALE_FETCH__ALLOWED_HOSTS"
 
 # Source: IANA special-purpose address registries (RFC 6890 and updates), read 2026-11.
 PRIVATE_V4 = tuple(
@@ -45,9 +45,19 @@ NEVER: tuple[Network, ...] = tuple(
 )  # fmt: skip
 """Refused inside allowed networks, too: nothing there is a source, and metadata services hand out credentials."""
 
+NEVER_NAMED = frozenset(
+    {"metadata.google.internal", "metadata.goog", "metadata.azure.internal", "instance-data.ec2.internal"}
+)
+"""Metadata services by name: refused before anybody is asked where they are."""
+
 MAPPED = IPv6Network("::ffff:0:0/96")
 NAT64 = IPv6Network("64:ff9b::/96")
+NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 ISATAP = (b"\0\0\x5e\xfe", b"\2\0\x5e\xfe")
+_TEREDO = IPv6Network("2001::/32")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+_COMPATIBLE = IPv6Network("::/96")
+_LOOPBACK = IPv6Address("::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +65,16 @@ class Guard:
     """Where sources may come from: private networks that are allowed, and hosts, where only some are."""
 
     networks: tuple[Network, ...] = ()
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[HostRule, ...] = ()
 
     @classmethod
     def of(cls, networks: Iterable[str], hosts: Iterable[str]) -> Guard:
         """Read the settings.
 
         Raises:
-            BadRequest: a network that is none.
+            BadRequest: a network or a host that is none.
         """
-        return cls(tuple(_network(text) for text in networks), tuple(host.lower().rstrip(".") for host in hosts))
+        return cls(tuple(_network(text) for text in networks), tuple(HostRule.of(text) for text in hosts))
 
     def check_address(self, text: str) -> None:
         """Let an address pass that may be connected to.
@@ -76,26 +86,29 @@ class Guard:
             SourceForbidden: it is private, reserved or a metadata service.
         """
         address = _judged(text)
-        if address is not None and not _within(address, NEVER) and self._is_open(address):
+        if address is not None and not _is_never(address) and self._is_open(address):
             return
         raise SourceForbidden(
             f"the source's address {text} is private or reserved",
             hint=f"an operator can allow its network with {NETWORKS_SETTING}; metadata services are never allowed",
         )
 
-    def check_host(self, host: str) -> None:
+    def check_host(self, host: str, port: int) -> None:
         """Let a host pass that is on the list, where there is one, and that is no forbidden literal address.
 
         A name is only looked at here; the address it leads to is checked when it is dialled.
 
         Raises:
-            SourceForbidden: it is not on the list, or it is a private address.
+            SourceForbidden: it is not on the list, or it is a private address or a metadata service.
         """
         name = host.lower().rstrip(".")
-        if self.hosts and not any(_matches(name, pattern) for pattern in self.hosts):
+        if self.hosts and not any(rule.admits(name, port) for rule in self.hosts):
             raise SourceForbidden(
-                f"sources may not come from host {name}", hint=f"the hosts allowed are those of {HOSTS_SETTING}"
+                f"sources may not come from host {name} on port {port}",
+                hint=f"the hosts allowed are those of {HOSTS_SETTING}",
             )
+        if name in NEVER_NAMED:
+            raise SourceForbidden(f"host {name} is a metadata service, which is never a source")
         literal = _literal(name)
         if literal is not None:
             self.check_address(literal)
@@ -127,6 +140,28 @@ def _judged(text: str) -> Address | None:
     return IPv4Address(address.packed[12:]) if address in MAPPED or address in NAT64 else address
 
 
+def _is_never(address: Address) -> bool:
+    """Tell whether an address is refused everywhere, also where it hides in one that an operator allows."""
+    return _within(address, NEVER) or any(_within(inside, NEVER) for inside in _carried(address))
+
+
+def _carried(address: Address) -> list[IPv4Address]:
+    """Return the IPv4 addresses that a gateway may find in an IPv6 address (RFC 3056, 4291, 4380, 5214, 6052)."""
+    if isinstance(address, IPv4Address) or address == _LOOPBACK:
+        return []
+    packed = address.packed
+    found: list[bytes] = []
+    if address in _SIX_TO_FOUR:
+        found.append(packed[2:6])
+    if address in _TEREDO:
+        found.append(bytes(byte ^ 0xFF for byte in packed[12:]))
+    if address in NAT64_LOCAL:  # how long the prefix is, only its gateway knows; byte 8 carries nothing
+        found += [packed[6:8] + packed[9:11], packed[7:8] + packed[9:12], packed[9:13], packed[12:]]
+    if address in _COMPATIBLE or packed[8:12] in ISATAP:
+        found.append(packed[12:])
+    return [IPv4Address(four) for four in found]
+
+
 def _within(address: Address, networks: Iterable[Network]) -> bool:
     return any(address.version == network.version and address in network for network in networks)
 
@@ -143,10 +178,6 @@ def _literal(host: str) -> str | None:
         return socket.inet_ntoa(socket.inet_aton(host))
     except OSError:
         return None
-
-
-def _matches(host: str, pattern: str) -> bool:
-    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
 
 
 def _network(text: str) -> Network:

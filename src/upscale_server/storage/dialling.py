@@ -62,7 +62,7 @@ class GuardedBackend(httpcore.NetworkBackend):
         """
         ends_at = time.monotonic() + self._seconds
         fault: OSError | None = None
-        for address in self._vetted(self._addresses(host, port, ends_at)):
+        for address in self._vetted(host, self._addresses(host, port, ends_at)):
             self._watchdog.look()
             try:
                 connection = _dial(address, port, ends_at, self._watchdog)
@@ -104,8 +104,11 @@ class GuardedBackend(httpcore.NetworkBackend):
                 raise SourceUnreachable(f"host {host} has no address") from found
             return found
 
-    def _vetted(self, addresses: list[str]) -> list[str]:
-        """Leave out what is forbidden; a host with nothing else is forbidden itself."""
+    def _vetted(self, host: str, addresses: list[str]) -> list[str]:
+        """Leave out what is forbidden; a host with nothing else is forbidden itself.
+
+        Where it leads is not told: a name of our own network is not to be looked up through us.
+        """
         kept: list[str] = []
         refused: SourceForbidden | None = None
         for address in addresses:
@@ -116,7 +119,9 @@ class GuardedBackend(httpcore.NetworkBackend):
             else:
                 kept.append(address)
         if refused is not None and not kept:
-            raise refused
+            raise SourceForbidden(
+                f"host {host} leads to an address that is private or reserved", hint=refused.hint
+            ) from refused
         return kept
 
 
@@ -145,10 +150,11 @@ class WatchedStream(httpcore.NetworkStream):
         self._socket.settimeout(SLICE_SECONDS)
         rest = memoryview(buffer)
         while rest:
+            self._watchdog.look()  # each time: a peer that takes a byte now and then never lets a wait run out
             try:
                 rest = rest[self._socket.send(rest) :]
             except TimeoutError:
-                self._watchdog.look()
+                continue
             except OSError as err:
                 raise httpcore.WriteError(str(err)) from err
 

@@ -25,7 +25,6 @@ from upscale_server.errors import (
     SourceUnreachable,
     UnsupportedFormat,
 )
-from upscale_server.storage.dialling import GuardedBackend
 from upscale_server.storage.fetch_rules import FetchRules
 from upscale_server.storage.names import clean_name
 from upscale_server.storage.part_file import PartFile, Version
@@ -39,10 +38,15 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may be others a moment later."""
 SPARE_BYTES = 16 << 20
 """Left free on the disk, so that a download never costs the jobs' database or the log its next line."""
+LEAST_PROGRESS_BYTES = 1 << 16
+"""What a try must bring to be no failure: a source that sends ten bytes and breaks would be asked for ever."""
 LONGEST_PAUSE_SECONDS = 8.0
 """Between two tries, where the source says nothing of it."""
 LONGEST_ASKED_PAUSE_SECONDS = 60.0
 """Longest Retry-After that is waited for here; a longer one is told to the caller, who can come back."""
+MOST_HEADERS = 100
+LONGEST_HEADER = 8190
+"""Bytes of one header, as web servers have it; more than either is no honest reply."""
 LONGEST_RETRY_AFTER = 86_400
 """A day; who tells callers to wait longer is not taken at its word."""
 
@@ -57,13 +61,13 @@ class Download:
         self._sniffed = self._blank_checked = False
 
     def run(self, start: Location) -> str:
-        """Try until the file is complete; return its name. Only tries that bring nothing new are counted."""
+        """Try until the file is complete; return its name. Only tries that bring next to nothing are counted."""
         failures, most = 0, self._part.done
         while True:
             try:
                 return self._try(start)
             except SourceUnreachable as err:
-                failures = 1 if self._part.done > most else failures + 1
+                failures = 1 if self._part.done - most >= LEAST_PROGRESS_BYTES else failures + 1
                 most = max(most, self._part.done)
                 told = err.retry_after or 0
                 longest = min(LONGEST_ASKED_PAUSE_SECONDS, self._watchdog.seconds_left)
@@ -73,7 +77,7 @@ class Download:
 
     def _try(self, location: Location) -> str:
         for _ in range(MAX_REDIRECTS + 1):
-            self._rules.guard.check_host(location.host)
+            self._rules.guard.check_host(location.host, location.port)
             with self._ask(location) as reply:
                 if reply.status not in REDIRECTS:
                     return self._take(reply, location)
@@ -86,17 +90,13 @@ class Download:
         url = httpcore.URL(
             scheme=location.scheme, host=location.host, port=location.port, target=location.target.encode("ascii")
         )
-        backend = GuardedBackend(
-            self._rules.guard, self._watchdog, self._rules.pace.connect_seconds, self._rules.resolver
-        )
         self._watchdog.expect_reply()
         try:
             with (
-                httpcore.ConnectionPool(
-                    max_connections=1, max_keepalive_connections=0, network_backend=backend
-                ) as pool,
+                self._rules.road.connections(self._watchdog, self._rules.pace.connect_seconds) as pool,
                 pool.stream("GET", url, headers=self._headers(location)) as reply,
             ):
+                _check_head(reply, location)
                 yield reply
         except httpcore.TimeoutException as err:
             raise SourceTimeout(f"{location.shown} did not answer in time") from err
@@ -104,6 +104,8 @@ class Download:
             raise SourceUnreachable(
                 f"{location.shown} did not answer in proper HTTP, or broke off; {self._so_far()}"
             ) from err
+        except httpcore.ProxyError as err:
+            raise SourceUnreachable(f"the proxy of this server does not connect to {location.shown}") from err
         except httpcore.NetworkError as err:
             raise SourceUnreachable(f"the connection to {location.shown} broke; {self._so_far()}") from err
 
@@ -138,14 +140,13 @@ class Download:
             if self._part.done - checked >= SPARE_BYTES:
                 checked = self._part.done
                 self._check_room(version.total)
-        if version.total is not None and self._part.done != version.total:
-            raise SourceUnreachable(f"{location.shown} ended early; {self._so_far()}")
+        self._check_whole(location)
         self._sniff()
         return _file_name(reply, location)
 
     def _begin(self, reply: httpcore.Response, location: Location) -> None:
         """Decide by the reply's head whether its body is taken, and where it goes."""
-        if (_header(reply, b"content-encoding") or "identity").lower() != "identity":
+        if any(coding.lower() not in ("", "identity") for coding in _headers(reply, b"content-encoding")):
             raise UnsupportedFormat(f"{location.shown} sends the file compressed, which was not asked for")
         asked_for_rest = bool(self._part.done) and self._part.version.is_resumable
         if reply.status == 206 and asked_for_rest:
@@ -178,13 +179,18 @@ class Download:
                 hint="the limit is UPSCALE_FETCH__MAX_BYTES",
             )
 
+    def _check_whole(self, location: Location) -> None:
+        """Hold a file against its length: what a resumed answer says of itself is not what the file's head said."""
+        if self._part.version.total not in (None, self._part.done):
+            raise SourceUnreachable(f"{location.shown} ended early; {self._so_far()}")
+
     def _check_room(self, total: int | None) -> None:
         """Refuse before the disk is full, not when it is."""
         needed = max((total or 0) - self._part.done, 0) + SPARE_BYTES
         free = shutil.disk_usage(self._part.path.parent).free
         if free < needed:
             raise DiskFull(
-                f"the source needs {needed} bytes in {self._part.path.parent}; {free} are free",
+                f"the source needs {needed} bytes of the folder for unfinished work; {free} are free",
                 hint="free some space, or set UPSCALE_TEMP_DIR to a folder on a larger disk",
             )
 
@@ -206,8 +212,22 @@ class Download:
         return f"{self._part.done} of {'unknown' if total is None else total} bytes had come"
 
 
+def _check_head(reply: httpcore.Response, location: Location) -> None:
+    most = max((len(name) + len(value) for name, value in reply.headers), default=0)
+    if len(reply.headers) > MOST_HEADERS or most > LONGEST_HEADER:
+        raise SourceUnreachable(
+            f"{location.shown} sent {len(reply.headers)} headers of up to {most} bytes; "
+            f"the limits are {MOST_HEADERS} and {LONGEST_HEADER}"
+        )
+
+
 def _header(reply: httpcore.Response, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in reply.headers if key.lower() == name), None)
+    return next(iter(_headers(reply, name)), None)
+
+
+def _headers(reply: httpcore.Response, name: bytes) -> list[str]:
+    """Return every value of a header: a second one is a trick of those who count on the first alone."""
+    return [value.decode("latin-1").strip() for key, value in reply.headers if key.lower() == name]
 
 
 def _version(reply: httpcore.Response) -> Version:

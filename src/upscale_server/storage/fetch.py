@@ -38,7 +38,8 @@ def check_url(url: str, rules: FetchRules) -> None:
         BadUrl, BadScheme: its form is wrong.
         SourceForbidden: its host is not allowed, or is a private address.
     """
-    rules.guard.check_host(parse_url(url).host)
+    location = parse_url(url)
+    rules.guard.check_host(location.host, location.port)
 
 
 def fetch(url: str, target: Path, rules: FetchRules, watch: Watch) -> Fetched:

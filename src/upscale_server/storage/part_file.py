@@ -17,6 +17,8 @@ from upscale_server.disk import naming_write_faults
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _READ_BYTES = 1 << 20
+_SHOWN = Path("the source")
+"""What faults of writing call the file: callers read them, and where our folders are is nobody's business outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class PartFile:
         self._note = target.with_name(f"{target.name}.part.json")
         self._owner = {"url_sha256": hashlib.sha256(url.encode()).hexdigest(), "boot": _boot_id()}
         self._hash = hashlib.sha256()
-        with naming_write_faults(self.path):
+        with naming_write_faults(_SHOWN):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file: BinaryIO = os.fdopen(os.open(self.path, flags, 0o600), "r+b")
         self._recall()
@@ -63,27 +65,27 @@ class PartFile:
     def restart(self, version: Version) -> None:
         """Throw away what is there and begin a file anew."""
         self.done, self.version, self._hash = 0, version, hashlib.sha256()
-        with naming_write_faults(self.path):
+        with naming_write_faults(_SHOWN):
             self._file.seek(0)
             self._file.truncate()
             self._note.write_text(json.dumps({**self._owner, **asdict(version)}))
 
     def write(self, chunk: bytes) -> None:
         """Add bytes at the end."""
-        with naming_write_faults(self.path):
+        with naming_write_faults(_SHOWN):
             self._file.write(chunk)
         self._hash.update(chunk)
         self.done += len(chunk)
 
     def head(self, byte_count: int) -> bytes:
         """Return the first bytes."""
-        with naming_write_faults(self.path):
+        with naming_write_faults(_SHOWN):
             self._file.flush()
         return os.pread(self._file.fileno(), byte_count, 0)
 
     def finish(self) -> str:
         """Give the file its name; return its SHA-256 in hexadecimal."""
-        with naming_write_faults(self.path):
+        with naming_write_faults(_SHOWN):
             self._file.flush()
             os.fsync(self._file.fileno())  # a name that is whole must not outlive its bytes in a power cut
             self._file.close()

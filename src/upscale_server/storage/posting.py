@@ -1,7 +1,8 @@
 """Sends a short message to a stranger's server: the one place where the product posts anything for a caller.
 
-It goes the way of a download: the address is vetted where it is dialled, no proxy setting is read, and redirects are
-not followed. Signing and trying again are the caller's business. No error repeats more of a URL than scheme and host.
+It goes the way of a download: the address is vetted where it is dialled, the environment's proxies are not read, and
+redirects are not followed. Signing and trying again are the caller's business. No error repeats more of a URL than
+scheme and host.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import httpcore
 
 from upscale_server.errors import Canceled, SourceError, SourceTimeout, SourceUnreachable
 from upscale_server.storage.addresses import Guard
-from upscale_server.storage.dialling import GuardedBackend, Resolver, look_up
+from upscale_server.storage.dialling import Resolver, look_up
+from upscale_server.storage.proxy import Road
 from upscale_server.storage.urls import Location, parse_url
 from upscale_server.storage.watchdog import Pace, Watchdog
 
@@ -30,6 +32,7 @@ class PostRules:
     guard: Guard
     seconds: float
     resolver: Resolver = look_up
+    proxy: Location | None = None
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], rules: PostRules, check: Callable[[], None]) -> int:
@@ -48,20 +51,20 @@ def post(url: str, body: bytes, headers: Mapping[str, str], rules: PostRules, ch
         SourceTimeout, SourceUnreachable: nobody answered, or not in HTTP.
     """
     location = parse_url(url)
-    rules.guard.check_host(location.host)
+    rules.guard.check_host(location.host, location.port)
     pace = Pace(rules.seconds, rules.seconds, rules.seconds, least_bytes_per_second=0)
     watchdog = Watchdog(pace, lambda _done, _total: check())
     try:
-        backend = GuardedBackend(rules.guard, watchdog, rules.seconds, rules.resolver)
-        return _status(location, body, headers, backend, watchdog)
+        with Road(rules.guard, rules.resolver, rules.proxy).connections(watchdog, rules.seconds) as pool:
+            return _status(location, body, headers, pool, watchdog)
     except (httpcore.TimeoutException, SourceTimeout) as err:
         raise SourceTimeout(f"{location.shown} did not answer in {rules.seconds:g} s") from err
-    except (httpcore.ProtocolError, httpcore.NetworkError) as err:
+    except (httpcore.ProtocolError, httpcore.NetworkError, httpcore.ProxyError) as err:
         raise SourceUnreachable(f"{location.shown} broke off, or did not answer in proper HTTP") from err
 
 
 def _status(
-    location: Location, body: bytes, headers: Mapping[str, str], backend: GuardedBackend, watchdog: Watchdog
+    location: Location, body: bytes, headers: Mapping[str, str], pool: httpcore.ConnectionPool, watchdog: Watchdog
 ) -> int:
     url = httpcore.URL(
         scheme=location.scheme, host=location.host, port=location.port, target=location.target.encode("ascii")
@@ -71,10 +74,7 @@ def _status(
         "Content-Length": str(len(body)),
     }  # fmt: skip
     sent = [(name.encode(), value.encode("latin-1")) for name, value in {**usual, **headers}.items()]
-    with (
-        httpcore.ConnectionPool(max_connections=1, max_keepalive_connections=0, network_backend=backend) as pool,
-        pool.stream("POST", url, headers=sent, content=body) as reply,
-    ):
+    with pool.stream("POST", url, headers=sent, content=body) as reply:
         watchdog.hasten(LONGEST_ANSWER_SECONDS)
         _taste(reply)
         return reply.status

@@ -64,10 +64,7 @@ def parse_url(url: str) -> Location:
     scheme = parts.scheme.lower()
     if scheme not in DEFAULT_PORTS:
         raise BadScheme(f"the URL's scheme is {scheme[:20]!r}; only http and https are fetched")
-    if "@" in parts.netloc:
-        raise BadUrl(
-            "the URL holds a user name or password", hint="use a signed link instead of credentials in the URL"
-        )
+    _check_authority(parts.netloc, parts.hostname or "")
     if port == 0:
         raise BadUrl("the URL's port is 0; expected 1 to 65535")
     path = parts.path or "/"
@@ -103,6 +100,16 @@ def _check_characters(url: str) -> None:
             "the URL holds a space, a backslash, a control character or a letter outside ASCII",
             hint="percent-encode the path and write the host in its ASCII form (xn--…)",
         )
+
+
+def _check_authority(authority: str, host: str) -> None:
+    """Refuse what two parsers may read as two hosts."""
+    if "@" in authority:
+        raise BadUrl(
+            "the URL holds a user name or password", hint="use a signed link instead of credentials in the URL"
+        )
+    if "[" in authority and ":" not in host:
+        raise BadUrl("the URL's host stands in brackets and is no IPv6 address")
 
 
 def _host(host: str) -> str:

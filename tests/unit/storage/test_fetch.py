@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.bad_source import BODY, BadSource
+from tests.support.raw_server import Asked, Reset, range_start
 from upscale_server.errors import (
     BadScheme,
     BadUrl,
@@ -25,6 +26,7 @@ from upscale_server.errors import (
     SourceTimeout,
     SourceTooLarge,
     SourceUnreachable,
+    StorageError,
     UnsupportedFormat,
 )
 from upscale_server.server_settings import Fetch
@@ -329,6 +331,62 @@ def test_a_cancelled_download_stops_whatever_the_source_does(mode: str, source: 
 
     with pytest.raises(Canceled, match="no longer wanted"):
         fetch(source.url(mode), tmp_path / "source", quick_pace(idle_seconds=50.0), cancel)
+
+
+def test_a_source_that_brings_ten_bytes_a_try_is_not_asked_for_ever(source: BadSource, tmp_path: Path) -> None:
+    """What counts as progress is more than a trickle: three tries, not thousands within the time of a download."""
+
+    def trickle(asked: Asked) -> Iterator[bytes]:
+        start = range_start(asked)
+        yield source._rest_head(start) + BODY[start : start + 10]
+        raise Reset
+
+    source._trickle = trickle  # type: ignore[attr-defined]
+
+    with pytest.raises(SourceUnreachable):
+        run(source, "trickle", tmp_path)
+
+    assert 3 == len(source.asked)
+
+
+@pytest.mark.parametrize("banner", [b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", b"-ERR wrong number of arguments\r\n", b""])
+def test_what_listens_on_a_port_is_not_told(banner: bytes, source: BadSource, tmp_path: Path) -> None:
+    """A caller who tries ports learns no word of what answers there: one text for all that is no HTTP."""
+
+    def greet(_: Asked) -> Iterator[bytes]:
+        yield banner
+
+    source._greet = greet  # type: ignore[attr-defined]
+
+    with pytest.raises(SourceUnreachable) as caught:
+        run(source, "greet", tmp_path)
+
+    assert (
+        f"http://127.0.0.1:{source.port}/… did not answer in proper HTTP, or broke off; 0 of unknown bytes had come"
+        == caught.value.detail
+    )
+
+
+def test_where_a_name_leads_is_not_told(tmp_path: Path) -> None:
+    """Names of a private network cannot be looked up through us."""
+    rules = quick(resolver=lambda _host, _port: ["10.11.12.13"])
+
+    with pytest.raises(SourceForbidden, match=r"host db\.internal leads to an address") as caught:
+        fetch("http://db.internal/x", tmp_path / "a", rules, ignore)
+
+    assert "10.11" not in str(caught.value.as_record())
+
+
+def test_where_a_file_would_lie_is_not_told(source: BadSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults of our own disk are told without its folders."""
+    with pytest.raises(StorageError, match="the source cannot be written") as missing:
+        fetch(source.url("ok"), tmp_path / "nowhere" / "source", quick(), ignore)
+    monkeypatch.setattr(download_module, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(DiskFull) as full:
+        run(source, "ok", tmp_path)
+
+    for caught in (missing, full):
+        assert str(tmp_path) not in str(caught.value.as_record())
 
 
 def test_progress_names_what_is_done_and_what_there_is(source: BadSource, tmp_path: Path) -> None:

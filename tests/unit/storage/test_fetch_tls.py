@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bad_source import BODY, BadSource
+from tests.support.certificates import certificate_for, serving_as
 from upscale_server.errors import BadScheme, SourceTimeout, SourceUnreachable
 from upscale_server.server_settings import Fetch
 from upscale_server.storage.fetch import Fetched, FetchRules, fetch
@@ -24,25 +22,13 @@ HOST = "films.test"
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a certificate for one name, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the program openssl is needed to make a certificate: apt-get install openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={HOST}",  # noqa: S607
-         "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path = folder / "both.pem"
-    path.write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
-    return path
+    return certificate_for(HOST, tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def source(certificate: Path) -> Iterator[BadSource]:
     """Give a source that speaks https as `films.test`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with BadSource(tls=context) as started:
+    with BadSource(tls=serving_as(certificate)) as started:
         yield started
 
 

@@ -26,6 +26,14 @@ from upscale_server.storage.sniffing import BLANK_BYTES, SNIFFED_BYTES, refuse_b
         (b"PK\x03\x04" + bytes(100), "zip"),
         (b"\x1f\x8b\x08" + bytes(100), "gzip"),
         (b"\x7fELF" + bytes(100), "program"),
+        (b"MZ" + bytes(100), "program"),
+        (b"BZh91AY&SY", "bzip2"),
+        (b"\xfd7zXZ\0" + bytes(100), "xz"),
+        (b"\x28\xb5\x2f\xfd" + bytes(100), "zstandard"),
+        (b"film" + bytes(253) + b"ustar\x0000", "tar"),
+        (b"SQLite format 3\0" + bytes(100), "database"),
+        ("<!doctype html>".encode("utf-16"), "text"),
+        (("é" * 3000).encode("utf-16")[:SNIFFED_BYTES], "text"),
     ],
 )
 def test_what_is_no_media_is_named(head: bytes, what: str) -> None:
