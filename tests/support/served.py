@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from upscale_server.errors import Canceled, UpscaleError
 from upscale_server.jobs.carry import about, object_key
@@ -96,12 +97,13 @@ class LookingPool(IdlePool):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A running server: its service, its address, a client that talks to it, and what a first signal does."""
+    """A running server: its service, its address, a client that talks to it, what a first signal does, its app."""
 
     service: VideoService
     url: str
     client: httpx.Client
     stop: Callable[[], None]
+    app: FastAPI
 
     def post_raw(self, path: str, body: bytes | str, kind: str = "application/json") -> httpx.Response:
         """Post a body as it is."""
@@ -118,7 +120,8 @@ def serving(service: VideoService, **headers: str) -> Iterator[Served]:
     """Serve until the block ends, then drain."""
     door = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{door.getsockname()[1]}"
-    server = server_of(create_app(service))
+    app = create_app(service)
+    server = server_of(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, name="server")
 
     def stop() -> None:
@@ -128,7 +131,7 @@ def serving(service: VideoService, **headers: str) -> Iterator[Served]:
     try:
         with httpx.Client(base_url=url, headers=headers, timeout=60, **NO_TLS) as client:
             client.get("/livez").raise_for_status()  # waits in the door's queue until the server is there
-            yield Served(service, url, client, stop)
+            yield Served(service, url, client, stop, app)
     finally:
         stop()
         thread.join()

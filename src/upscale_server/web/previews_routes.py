@@ -111,6 +111,8 @@ def _new(service: VideoService, body: NewPreviewBody) -> NewPreview:
     given = asked_by_fields(body, known, Source("upload", ""), "")
     if body.model is not None:
         raise BadRequest("field model does not exist here; give models, a list")
+    if body.webhook_url is not None:
+        raise BadRequest("field webhook_url is given, and nobody is told of a preview; ask for it at its place")
     models = body.models or []
     most = settings.previews
     if len(models) > most.most_models:
