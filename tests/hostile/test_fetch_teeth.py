@@ -21,11 +21,12 @@ from tests.support.strange_hosts import hostile_names
 from tests.support.worse_source import WorseSource
 from upscale_server.errors import SourceForbidden
 from upscale_server.server_settings import Fetch
-from upscale_server.storage import addresses, download, urls
+from upscale_server.storage import addresses, dialling, download, urls
 from upscale_server.storage.addresses import Guard
 from upscale_server.storage.dialling import GuardedBackend
 from upscale_server.storage.download import Download
 from upscale_server.storage.host_list import HostRule
+from upscale_server.storage.sentry import Sentry
 from upscale_server.storage.urls import parse_url
 from upscale_server.storage.watchdog import Watchdog
 
@@ -71,8 +72,9 @@ def _first_hop_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def _count_alone(patch: pytest.MonkeyPatch) -> None:
-    """Let the watchdog ask whether to go on, and compare nothing with the clock."""
+    """Let the watchdog ask whether to go on, and compare nothing with the clock, nor anybody in its place."""
     patch.setattr(Watchdog, "look", lambda self: self._watch(self.done, self.total))
+    patch.setattr(Sentry, "_stand", passes)
 
 
 TEETH = (
@@ -96,7 +98,7 @@ TEETH = (
     Tooth("exact length", "shortrest", "source_error", without(Download, "_check_whole")),
     Tooth("length announced", "ok", "source_too_large", without(Download, "_check_size"), max_bytes=100_000),
     Tooth("size while writing", "chunked", "source_too_large", without(Download, "_check_size"), max_bytes=100_000),
-    Tooth("watchdog", "slowly", "source_timeout", _count_alone, total_seconds=2.0),
+    Tooth("watchdog", "slowly", "source_timeout", _count_alone, total_seconds=1.0),
     Tooth("least rate", "slowly", "source_timeout", without(Watchdog, "_look_at_rate"),
           window_seconds=HASTY_SECONDS),
     Tooth("sniffing", "html", "not_media", without(download, "refuse_non_media")),
@@ -229,6 +231,26 @@ def test_without_its_guard_a_metadata_service_passes_in_an_allowed_network(
 
     monkeypatch.setattr(addresses, name, () if name == "NEVER" else lambda _address: [])
     guard.check_address(address)
+
+
+def test_without_its_guard_a_read_that_never_asks_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL can be kept inside one read: here each lasts an hour, and a thread of its own cuts the line."""
+    monkeypatch.setattr(dialling, "SLICE_SECONDS", 3600)
+    certificate = certificate_for("films.test", tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    fetch = Fetch(allowed_networks=OPEN, attempts=1, idle_seconds=2.0, least_bytes_per_second=0)
+    with (
+        TeethSource(body=padded_clip(), tls=serving_as(certificate)) as source,
+        attacked(fetch_settings(tmp_path, fetch)) as server,
+    ):
+        url = source.url("sleeps", "films.test")
+        _, code = server.fetched(url)
+        monkeypatch.setattr(Sentry, "_stand", passes)
+        again, _ = server.fetched(url)
+
+    assert ("source_timeout", 201) == (code, again)
 
 
 def test_without_its_guard_https_is_given_up_for_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,11 +82,17 @@ class WorseSource(BadSource):
             self.wait(0.01)
 
     def _slowly(self, _: Asked) -> Iterator[bytes]:
-        """Send the whole file, its last bytes one by one over four seconds."""
-        yield head(content_length=len(self.body)) + self.body[:-80]
-        for byte in self.body[-80:]:
+        """Send the whole file, its last bytes one by one over two seconds and a half."""
+        yield head(content_length=len(self.body)) + self.body[:-50]
+        for byte in self.body[-50:]:
             yield bytes([byte])
             self.wait(0.05)
+
+    def _sleeps(self, asked: Asked) -> Iterator[bytes]:
+        """Say nothing for five seconds; then answer well."""
+        yield b""
+        self.wait(5)
+        yield from self._ok(asked)
 
     def _elf(self, _: Asked) -> Iterator[bytes]:
         yield head(content_length=9004, content_type="video/mp4") + b"\x7fELF" + bytes(9000)

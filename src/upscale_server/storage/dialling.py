@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import httpcore
@@ -132,6 +133,7 @@ class WatchedStream(httpcore.NetworkStream):
         self._socket = connection
         self._watchdog = watchdog
         self._ends_at = ends_at
+        watchdog.hold_line(lambda: _cut(connection))
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - the watchdog has the limits
         """Wait for bytes as long as the watchdog allows."""
@@ -139,11 +141,16 @@ class WatchedStream(httpcore.NetworkStream):
         self._socket.settimeout(SLICE_SECONDS)
         while True:
             try:
-                return self._socket.recv(max_bytes)
+                came = self._socket.recv(max_bytes)
             except TimeoutError:
                 self._watchdog.look()
             except OSError as err:
+                self._watchdog.look()  # it may have been us who ended it
                 raise httpcore.ReadError(str(err)) from err
+            else:
+                if not came:
+                    self._watchdog.look()  # as above
+                return came
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as in `read`
         """Send all of it as long as the watchdog allows."""
@@ -179,6 +186,7 @@ class WatchedStream(httpcore.NetworkStream):
                 self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
             )
             self._socket = secure
+            self._watchdog.hold_line(lambda: _cut(secure))
             self._shake_hands(secure)
         except TimeoutError as err:
             self._socket.close()
@@ -191,6 +199,7 @@ class WatchedStream(httpcore.NetworkStream):
             ) from err
         except OSError as err:
             self._socket.close()
+            self._watchdog.look()  # it may have been us who ended it
             raise SourceUnreachable(f"host {server_hostname} does not speak TLS with us") from err
         except UpscaleError:
             self._socket.close()
@@ -232,6 +241,12 @@ def _dial(address: str, port: int, ends_at: float, watchdog: Watchdog) -> socket
         connection.close()
         raise
     return connection
+
+
+def _cut(connection: socket.socket) -> None:
+    """End a connection under a thread that reads from it; TLS is not asked, which may be what that thread is in."""
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _await(connection: socket.socket, event: int, ends_at: float, watchdog: Watchdog) -> None:

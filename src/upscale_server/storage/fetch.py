@@ -16,6 +16,7 @@ from upscale_server.errors import BadUrl, DiskFull, SourceError, UpscaleError
 from upscale_server.storage.download import Download
 from upscale_server.storage.fetch_rules import FetchRules
 from upscale_server.storage.part_file import PartFile
+from upscale_server.storage.sentry import Sentry
 from upscale_server.storage.urls import parse_url
 from upscale_server.storage.watchdog import Watch, Watchdog
 
@@ -61,7 +62,7 @@ def fetch(url: str, target: Path, rules: FetchRules, watch: Watch) -> Fetched:
     """
     location = parse_url(url)
     watchdog = Watchdog(rules.pace, watch)
-    with PartFile(target, url) as part:
+    with PartFile(target, url) as part, Sentry(watchdog):
         try:
             file_name = Download(rules, watchdog, part).run(location)
             return Fetched(part.done, part.finish(), file_name)

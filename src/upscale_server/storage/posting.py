@@ -17,6 +17,7 @@ from upscale_server.errors import Canceled, SourceError, SourceTimeout, SourceUn
 from upscale_server.storage.addresses import Guard
 from upscale_server.storage.dialling import Resolver, look_up
 from upscale_server.storage.proxy import Road
+from upscale_server.storage.sentry import Sentry
 from upscale_server.storage.urls import Location, parse_url
 from upscale_server.storage.watchdog import Pace, Watchdog
 
@@ -55,7 +56,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], rules: PostRules, ch
     pace = Pace(rules.seconds, rules.seconds, rules.seconds, least_bytes_per_second=0)
     watchdog = Watchdog(pace, lambda _done, _total: check())
     try:
-        with Road(rules.guard, rules.resolver, rules.proxy).connections(watchdog, rules.seconds) as pool:
+        road = Road(rules.guard, rules.resolver, rules.proxy)
+        with Sentry(watchdog), road.connections(watchdog, rules.seconds) as pool:
             return _status(location, body, headers, pool, watchdog)
     except (httpcore.TimeoutException, SourceTimeout) as err:
         raise SourceTimeout(f"{location.shown} did not answer in {rules.seconds:g} s") from err

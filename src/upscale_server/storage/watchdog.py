@@ -6,6 +6,7 @@ the body (endless headers, interim replies, chunk extensions), so the socket ask
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -32,7 +33,10 @@ class Pace:
 
 
 class Watchdog:
-    """Counts one download's body bytes over all its connections; `look` is called wherever time may pass."""
+    """Counts one download's body bytes over all its connections; `look` is called wherever time may pass.
+
+    It belongs to the download's thread; `is_late` and `cut_line` alone are a `Sentry`'s, in another one.
+    """
 
     def __init__(self, pace: Pace, watch: Watch, clock: Callable[[], float] = time.monotonic) -> None:
         self.done = 0
@@ -46,6 +50,26 @@ class Watchdog:
         self._told_at = float("-inf")
         self._marks: deque[tuple[float, int]] = deque([(now, 0)])
         self._came = 0
+        self._judging = threading.Lock()
+        self._line: Callable[[], None] | None = None
+
+    def hold_line(self, cut: Callable[[], None]) -> None:
+        """Know how the connection that is used now is cut; cutting one that is closed must do nothing."""
+        self._line = cut
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether `look` would raise for the time that has passed."""
+        try:
+            self._judge(self._clock())
+        except SourceTimeout:
+            return True
+        return False
+
+    def cut_line(self) -> None:
+        """End the connection under whoever waits for it."""
+        if self._line is not None:
+            self._line()
 
     def expect_reply(self) -> None:
         """Start waiting for a reply's headers: all of them count as one wait."""
@@ -63,7 +87,8 @@ class Watchdog:
     def excuse(self, seconds: float) -> None:
         """Leave out a pause of our own that has just ended; slowness before it stays on the record."""
         self._moved_at = self._clock()
-        self._marks = deque((at + seconds, came) for at, came in self._marks)
+        with self._judging:
+            self._marks = deque((at + seconds, came) for at, came in self._marks)
 
     def start_body(self, done: int, total: int | None) -> None:
         """Say how much of the body is there already, and how long it will be."""
@@ -86,6 +111,9 @@ class Watchdog:
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
             self._watch(self.done, self.total)
+        self._judge(now)
+
+    def _judge(self, now: float) -> None:
         if now >= self._ends_at:
             raise SourceTimeout(
                 f"the download took longer than {self._pace.total_seconds:g} s; {self._so_far()}",
@@ -96,7 +124,8 @@ class Watchdog:
                 f"the source's server sent nothing for {self._pace.idle_seconds:g} s; {self._so_far()}",
                 hint="the limit is UPSCALE_FETCH__IDLE_SECONDS",
             )
-        self._look_at_rate(now)
+        with self._judging:
+            self._look_at_rate(now)
 
     def _look_at_rate(self, now: float) -> None:
         window = self._pace.window_seconds
