@@ -17,6 +17,7 @@ from upscale_server.errors import BadScale, ModelInvalid, ModelMissing
 from upscale_server.models.card import ModelCard
 from upscale_server.models.extras import require
 from upscale_server.models.metadata import card_facts
+from upscale_server.models.onnx_file import refuse_other_files
 
 BUILTIN = Path(__file__).parent / "builtin"
 """Where our own weights and their cards are."""
@@ -137,11 +138,11 @@ def classical_card(name: str, scale: int) -> ModelCard:
 
 
 def verify(card: ModelCard) -> None:
-    """Hold a file against the hash on its card.
+    """Hold a file against the hash on its card, which covers all of the model: there is no second file.
 
     Raises:
         ModelMissing: the file is gone.
-        ModelInvalid: the bytes are not the ones that the card describes.
+        ModelInvalid: the bytes are not the ones that the card describes, or name others.
     """
     path = Path(card.path)
     if not path.is_file():
@@ -152,6 +153,8 @@ def verify(card: ModelCard) -> None:
             f"{path} has SHA-256 {found}; its card says {card.sha256}",
             hint="the file was changed or is damaged: install it again, or correct the card beside it",
         )
+    if path.suffix != CHECKPOINT:
+        refuse_other_files(path)
 
 
 def _builtin_cards() -> list[ModelCard]:
