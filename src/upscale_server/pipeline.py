@@ -180,6 +180,11 @@ def finish_video(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Obse
     return Finished(path, report)
 
 
+def joined_path(work: WorkDir, plan: Plan) -> Path:
+    """Return where `finish_video` puts the whole file."""
+    return work.path / f"joined{plan.suffix}"
+
+
 def _keep_size(plan: Plan, path: Path) -> None:
     """Give the file its padding and hold it against the size that was promised."""
     pad(path, plan.padding, plan.container)
@@ -258,7 +263,7 @@ def _joined(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer)
     observer(PhaseStarted("join", 0))
     _is_unchanged(plan)
     segments = [EncodedSegment(work.segment_path(one.index), one.times) for one in done if one.times]
-    path = work.path / f"joined{plan.suffix}"
+    path = joined_path(work, plan)
     joining = Joining(
         source=Path(plan.source.path),
         picture_index=plan.source.stream_index,

@@ -23,6 +23,10 @@ _PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), str: (s
 """What JSON may hold for each of its own types; a whole number is a float, too, and a truth is no number."""
 
 
+_LONGEST_FRACTION = 1000
+"""Characters: what times and rates are computed to has some dozens."""
+
+
 def record(value: Any) -> Any:  # noqa: ANN401, PLR0911 - any of our values; one line for each type
     """Return a value as plain JSON; fractions become `num/den` texts, paths texts, bytes base64."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -55,7 +59,7 @@ def value_of(kind: Any, stored: Any) -> Any:  # noqa: ANN401, PLR0911 - as `reco
     if isinstance(kind, type) and is_dataclass(kind):
         return _dataclass(kind, stored)
     if kind is Fraction:
-        return Fraction(stored)
+        return _fraction(stored)
     if kind is Path:
         return Path(stored)
     if kind is bytes:
@@ -67,6 +71,14 @@ def value_of(kind: Any, stored: Any) -> Any:  # noqa: ANN401, PLR0911 - as `reco
     if kind in _PLAIN and type(stored) not in _PLAIN[kind]:
         raise TypeError(f"{stored!r:.40} where {kind.__name__} belongs")
     return stored
+
+
+def _fraction(stored: str) -> Fraction:
+    """Return a fraction; `Fraction` itself would also take 1e999999999, and compute for hours."""
+    numerator, _, denominator = stored.partition("/")
+    if len(stored) > _LONGEST_FRACTION:
+        raise ValueError(f"a fraction of {len(stored)} characters")
+    return Fraction(int(numerator), int(denominator or 1))
 
 
 def _dataclass(kind: type[Kind], stored: Mapping[str, Any]) -> Kind:

@@ -1,10 +1,10 @@
 """A short-lived child that alone opens untrusted bytes: no network, no secrets, no models, bounded memory and files.
 
     Cage      in the process that wants the result: it asks, hears of progress, copies frames, and kills what hangs
-    outside   its side of the pipes to the two that follow
+    outside   its side of the pipe to an inmate; `door_keeper` is that of the pipe to the door
     door      a small process that forks one inmate for each request and never opens a file of a stranger itself
     inmate    does the one request and ends
-    jail      what is taken away from an inmate before it sees the first byte
+    jail      what is taken away from an inmate before it sees the first byte: `files` by Landlock, `seccomp` the rest
     talk      what they say: JSON and one shared block of memory; nothing that comes out is ever unpickled
 
 What is asked is any function of this package by reference; which one is not this package's business.

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from upscale_server.cage.arrays import Array, put
-from upscale_server.cage.jail import Bounds, lock_resources
+from upscale_server.cage.jail import Bounds, lock_inmate
 from upscale_server.cage.talk import SLOTS, event_record, fault_record, layout_of, send
-from upscale_server.errors import OutOfMemory, UpscaleError
+from upscale_server.errors import SourceTooLarge, UpscaleError
 from upscale_server.events import Event
 from upscale_server.media.decode import CPU, decode_segment
 from upscale_server.media.pulse import beats
@@ -71,14 +71,15 @@ def serve(pipe: socket.socket, block: int) -> None:
     """
     length = int.from_bytes(_exactly(pipe, 8), "big")
     request: Request = pickle.loads(_exactly(pipe, length))  # noqa: S301 - of the process that locked this one up
-    lock_resources(request.bounds)
+    lock_inmate(request.bounds)
     telling = _Telling(pipe)
     try:
         telling.send(_done(request, telling, pipe, block))
     except UpscaleError as err:
         telling.send(fault_record(err))
     except MemoryError:
-        telling.send(fault_record(OutOfMemory("reading the source takes more memory than a source may")))
+        # Not `OutOfMemory`: that would have the networks of a whole lane let go, and no other precision helps here.
+        telling.send(fault_record(SourceTooLarge("reading the source takes more memory than a source may")))
     except Exception:  # noqa: BLE001 - a defect of ours, told with its place
         telling.send({"defect": traceback.format_exc(limit=-6)})
 

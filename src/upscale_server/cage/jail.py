@@ -9,37 +9,55 @@ import ctypes
 import os
 import resource
 import signal
+import struct
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscale_server.cage.seccomp import refuse_calls
+from upscale_server.cage import files
+from upscale_server.cage.seccomp import refuse_calls, refuse_processes
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITIES_3 = 0x20080522
 _MOST_HANDLES = 64
+_STDERR = 2
 
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "TZ", "IMAGEIO_FFMPEG_EXE")
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an inmate may take: address space, the largest file it writes (0: none), both in bytes."""
+    """What an inmate may take.
+
+    `memory_bytes` is its address space, `file_bytes` the largest file it writes (0: none). It may read the files
+    `reads`, change what is in the folders `writes`, start `programs`, and use graphics cards as `devices`.
+    """
 
     memory_bytes: int = 8 << 30
     file_bytes: int = 0
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    programs: bool = False
+    devices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """Which locks this machine's kernel let us close: an own network without a way out, and refused system calls."""
+    """Which locks this machine's kernel let us close.
+
+    They are an own network without a way out, refused system calls, and files out of reach.
+    """
 
     own_network: bool
     calls_refused: bool
+    files_closed: bool
 
 
 def clean_environment() -> dict[str, str]:
@@ -52,20 +70,45 @@ def clean_environment() -> dict[str, str]:
     return kept | {"MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-def lock_network() -> Locks:
-    """Close the network and other processes to this process and those that it forks; to be called before any thread."""
+def lock_door() -> Locks:
+    """Close the network and other processes to this process and those that it forks; to be called before any thread.
+
+    Whatever those leave behind becomes this process's child, which can end it.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    return Locks(_own_network(libc), refuse_calls(libc))
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    own_network = _own_network(libc)
+    _give_up_capabilities(libc)
+    return Locks(own_network, refuse_calls(libc), files.version(libc) > 0)
 
 
-def lock_resources(bounds: Bounds) -> None:
-    """Bound this process; it ends with the one that forked it, and leaves no core dump with a stranger's pictures."""
+def bind_to_parent(parent: int) -> None:
+    """End with the process that forked this one, have no terminal, and say nothing into the server's log.
+
+    Raises:
+        ProcessLookupError: it is gone already.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise ProcessLookupError("the door is gone")
+    os.setsid()
+    os.dup2(0, _STDERR)  # the null device, opened to be written, too
+
+
+def lock_inmate(bounds: Bounds) -> None:
+    """Bound this process; it leaves no core dump with a stranger's pictures.
+
+    Raises:
+        OSError: a lock that the kernel has does not close.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # A graphics card's memory is mapped into the address space, all of it; there only what is really written counts.
+    memory = resource.RLIMIT_DATA if bounds.devices else resource.RLIMIT_AS
     wanted = (
-        (resource.RLIMIT_AS, bounds.memory_bytes),
+        (memory, bounds.memory_bytes),
         (resource.RLIMIT_FSIZE, bounds.file_bytes),
         (resource.RLIMIT_NOFILE, _MOST_HANDLES),
         (resource.RLIMIT_CORE, 0),
@@ -74,6 +117,16 @@ def lock_resources(bounds: Bounds) -> None:
         hard = resource.getrlimit(kind)[1]
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (bound, bound))
+    files.leave(libc, bounds.reads, bounds.writes, programs=bounds.programs, devices=bounds.devices)
+    if bounds.writes:
+        tempfile.tempdir = str(bounds.writes[0])
+    if not bounds.programs:
+        refuse_processes(libc, os.getpid())
+
+
+def _give_up_capabilities(libc: ctypes.CDLL) -> None:
+    """Be root in name only, where it is root, or one in its own user namespace."""
+    libc.capset(struct.pack("=Ii", _CAPABILITIES_3, 0), bytes(24))
 
 
 def _own_network(libc: ctypes.CDLL) -> bool:

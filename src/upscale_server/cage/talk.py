@@ -22,12 +22,16 @@ from upscale_server.records import record, value_of
 SLOTS = 3
 """Frames in the shared block: one being written, one ready, one being copied out."""
 
-_MOST_BYTES = 256 << 20
-"""Of one message: a plan of a day of video in ten-second segments has one megabyte; the bound is against nonsense."""
+MOST_BYTES = 256 << 20
+"""Of one message: the time table of a day of video has some fifty megabytes; the bound is against nonsense."""
+
+_PART_BYTES = 1 << 20
+_MOST_WORDS = 4000
 
 _LENGTH = struct.Struct("!I")
 _EVENTS = {kind.__name__: kind for kind in get_args(Event)}
 _EXTRAS = ("retry_after", "reached_bytes")
+_SAYABLE = (errors.SourceError, errors.BadRequest, errors.DiskFull, errors.StorageError, errors.AuditFailed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +65,53 @@ def send(pipe: socket.socket, message: dict[str, Any]) -> None:
     pipe.sendall(_LENGTH.pack(len(body)) + body)
 
 
-def receive(pipe: socket.socket) -> dict[str, Any] | None:
-    """Return the next message; None where the other side has ended.
+class Inbox:
+    """Puts messages together from what has come so far, and never waits for the rest.
 
-    Raises:
-        ValueError, TypeError: it is no message, or a longer one than any of ours.
-        TimeoutError: the other side stopped in the middle of it.
+    Args:
+        pipe: where they come from.
+        most_bytes: of one message.
     """
-    head = _exactly(pipe, _LENGTH.size)
-    if head is None:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    if length > _MOST_BYTES:
-        raise ValueError(f"a message of {length} bytes")
-    body = _exactly(pipe, length)
-    if body is None:
-        return None
-    try:
-        message = json.loads(body)
-    except RecursionError as err:
-        raise ValueError("a message that is nested too deeply") from err
-    if not isinstance(message, dict):
-        raise TypeError(f"a {type(message).__name__} for a message")
-    return message
+
+    def __init__(self, pipe: socket.socket, most_bytes: int) -> None:
+        self._pipe = pipe
+        self._most_bytes = most_bytes
+        self._come = bytearray()
+
+    def fill(self) -> bool:
+        """Take in what is there; tell whether the other side may still say something."""
+        try:
+            part = self._pipe.recv(_PART_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        self._come += part
+        return bool(part)
+
+    def message(self) -> dict[str, Any] | None:
+        """Return the next message; None where it has not come to its end.
+
+        Raises:
+            ValueError, TypeError: it is no message, or a longer one than any of ours.
+        """
+        if len(self._come) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._come)
+        if length > self._most_bytes:
+            raise ValueError(f"a message of {length} bytes")
+        end = _LENGTH.size + length
+        if len(self._come) < end:
+            return None
+        body = bytes(memoryview(self._come)[_LENGTH.size : end])
+        del self._come[:end]
+        try:
+            message = json.loads(body)
+        except RecursionError as err:
+            raise ValueError("a message that is nested too deeply") from err
+        if not isinstance(message, dict):
+            raise TypeError(f"a {type(message).__name__} for a message")
+        return message
 
 
 def event_record(event: Event) -> dict[str, Any]:
@@ -104,20 +132,28 @@ def fault_record(error: UpscaleError) -> dict[str, Any]:
 
 
 def fault_from(message: dict[str, Any]) -> UpscaleError:
-    """Return the failure that `fault_record` was given; of a kind that is not public it is the plain one."""
+    """Return the failure that `fault_record` was given; of a kind that speaks of no source it is the plain one.
+
+    A fault decides what becomes of a job, its server's networks and its queue: an inmate may say what is wrong with
+    its source and its disk, and nothing of the server.
+    """
     kind = getattr(errors, message["fault"]) if message["fault"] in errors.__all__ else UpscaleError
-    error: UpscaleError = kind(str(message["detail"]), hint=message["hint"])
+    if not issubclass(kind, _SAYABLE):
+        kind = UpscaleError
+    hint = message["hint"]
+    error: UpscaleError = kind(words_from(message["detail"]), hint=hint and words_from(hint))
     for name in _EXTRAS:
-        if isinstance(value := message["extras"].get(name), int):
+        if type(value := message["extras"].get(name)) is int:
             setattr(error, name, value)
     return error
 
 
-def _exactly(pipe: socket.socket, count: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < count:
-        part = pipe.recv(min(count - len(parts), 1 << 20))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
+def words_from(said: Any) -> str:  # noqa: ANN401 - whatever it said
+    """Return a text for people: of bounded length, on lines of its own making only where it is a text.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(said, str):
+        raise TypeError(f"a {type(said).__name__} for a text")
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in said[:_MOST_WORDS])

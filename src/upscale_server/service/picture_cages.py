@@ -87,10 +87,7 @@ class PictureCages:
 
     def _read(self, cage: Cage, content: bytes, name: str, check: Callable[[Size], None]) -> Picture:
         around, arrays = cage.fill(_parts_of, content, name, check, kind=_Around, most_bytes=self._most_bytes)
-        if len(arrays) not in (1, 2):
-            raise InmateDied(f"the process that opened the source gave {len(arrays)} arrays")
-        pixels, alpha = arrays[0], arrays[1] if len(arrays) > 1 else None
-        return Picture(pixels, around.bits, alpha, around.format, around.attachments, around.warnings)
+        return _picture_of(around, arrays, check)
 
     @contextmanager
     def _one(self) -> Iterator[Cage]:
@@ -99,6 +96,21 @@ class PictureCages:
             yield cage
         finally:
             self._free.put(cage)
+
+
+def _picture_of(around: _Around, arrays: tuple[Array, ...], check: Callable[[Size], None]) -> Picture:
+    """Return a picture of what came out, where that is one: who opened a picture may say anything of it."""
+    pixels, alpha = arrays[0] if arrays else None, arrays[1] if len(arrays) == 2 else None
+    is_gray = pixels is not None and pixels.ndim == 2
+    is_rgb = pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 3
+    same_bits = all(one.dtype.itemsize * 8 == around.bits for one in arrays)
+    fits = pixels is None or alpha is None or alpha.shape == pixels.shape[:2]
+    if pixels is None or len(arrays) > 2 or not (is_gray or is_rgb) or not same_bits or not fits:
+        said = [f"{one.dtype} {one.shape}" for one in arrays]
+        raise InmateDied(f"the process that opened the source gave {said} for a picture of {around.bits} bits")
+    picture = Picture(pixels, around.bits, alpha, around.format, around.attachments, around.warnings)
+    check(picture.size)
+    return picture
 
 
 def _parts_of(content: bytes, name: str, check: Callable[[Size], None]) -> tuple[_Around, list[Array]]:

@@ -5,11 +5,16 @@ What runs outside, because it holds networks, is `worker`'s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from upscale_server.cage import Bounds, Cage
+from upscale_server.cage import Bounds, Cage, InmateDied
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.decoding import choose_decoder
 from upscale_server.events import Observer
@@ -21,7 +26,7 @@ from upscale_server.media.poster import poster_of
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.types import VideoInfo
 from upscale_server.opening import Decoder, Kept
-from upscale_server.pipeline import Finished, finish_video
+from upscale_server.pipeline import Finished, finish_video, joined_path
 from upscale_server.plan import Plan
 from upscale_server.quality import Quality, fidelity_of, measure
 from upscale_server.wish import Wish
@@ -39,7 +44,7 @@ Caged = ProbeSource | MakePoster | FinishVideo | WriteExcerpt | MeasureQuality |
 MODULES = ("upscale_server.workers.caged",)
 """What inmates of a desk need."""
 
-_MEASURES = Bounds(file_bytes=64 << 20)
+_MEASURES = Bounds(file_bytes=64 << 20, programs=True)
 """What the program that computes VMAF says goes through a file."""
 
 _WRITES = Bounds(file_bytes=1 << 40)
@@ -54,17 +59,24 @@ class CagedOpener:
 
     def probe(self, source: Path) -> Probed:
         """Return the file's facts and time table."""
-        return cast("Probed", self.cage.call(probe_with_index, source, kind=Probed))
+        probed = cast("Probed", self.cage.call(probe_with_index, source, kind=Probed))
+        _is_of(source, probed.info)
+        return probed
 
     def kept(self, probed: Probed, wish: Wish) -> Kept:
         """Return what is kept of its time and tracks."""
-        return cast("Kept", self.cage.call(kept_of, probed, wish, kind=Kept))
+        bounds = Bounds(reads=(Path(probed.info.path),))
+        return cast("Kept", self.cage.call(kept_of, probed, wish, kind=Kept, bounds=bounds))
 
     def decoder(self, info: VideoInfo, asked: str) -> Decoder:
         """Return the device that really decodes it."""
         if asked == CPU:
             return CPU, ()
-        return cast("Decoder", self.cage.call(choose_decoder, info, asked, kind=Decoder))
+        bounds = Bounds(reads=(Path(info.path),), devices=True)
+        device, said = cast("Decoder", self.cage.call(choose_decoder, info, asked, kind=Decoder, bounds=bounds))
+        if device not in (asked, CPU):
+            raise InmateDied(f"the process that opened the source chose the device {device!r:.40}")
+        return device, said
 
 
 def do_caged(order: Caged, cage: Cage, observer: Observer) -> Any:  # noqa: ANN401 - see each order
@@ -77,7 +89,9 @@ def do_caged(order: Caged, cage: Cage, observer: Observer) -> Any:  # noqa: ANN4
     """
     match order:
         case ProbeSource(source):
-            return cage.call(look_at, source, kind=Looked)
+            looked = cast("Looked", cage.call(look_at, source, kind=Looked))
+            _is_of(source, looked.info)
+            return looked
         case MakePoster(source):
             return cage.call(poster_of, source, kind=bytes)
         case _:
@@ -90,13 +104,46 @@ def _do_observed(
     """Do one of the orders that take longer, and tell how far they are."""
     match order:
         case FinishVideo(plan, done, work):
-            return cage.call(_finish, plan, done, work, kind=Finished, observer=observer, bounds=_WRITES)
+            bounds = replace(_WRITES, reads=_source(plan), writes=(work,))
+            finished = cage.call(_finish, plan, done, work, kind=Finished, observer=observer, bounds=bounds)
+            return _in_its_place(cast("Finished", finished), plan, work)
         case WriteExcerpt(excerpt, path):
-            return cage.call(write_excerpt, excerpt, path, kind=None, observer=observer, bounds=_WRITES)
+            bounds = replace(_WRITES, reads=(Path(excerpt.info.path),), writes=(path.parent,))
+            return cage.call(write_excerpt, excerpt, path, kind=None, observer=observer, bounds=bounds)
         case MeasureQuality(plan, path):
-            return cage.call(fidelity_of, plan, path, kind=Quality, observer=observer, bounds=_MEASURES)
+            with _room() as room:
+                bounds = replace(_MEASURES, reads=_source(plan), writes=(room,))
+                return cage.call(fidelity_of, plan, path, kind=Quality, observer=observer, bounds=bounds)
         case CompareVideos(reference, distorted):
-            return cage.call(_compare, reference, distorted, kind=Quality, observer=observer, bounds=_MEASURES)
+            with _room() as room:
+                bounds = replace(_MEASURES, writes=(room,))
+                return cage.call(_compare, reference, distorted, kind=Quality, observer=observer, bounds=bounds)
+
+
+def _source(plan: Plan) -> tuple[Path, ...]:
+    return (Path(plan.source.path),)
+
+
+@contextmanager
+def _room() -> Iterator[Path]:
+    """Give a folder for what a program says, and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="upscale-cage-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _is_of(source: Path, info: VideoInfo) -> None:
+    """Refuse facts of another file: later orders would open that one, whoever's it is."""
+    if info.path != str(source):
+        raise InmateDied(f"the process that opened {source} told of {info.path!r:.100}")
+
+
+def _in_its_place(finished: Finished, plan: Plan, work: Path) -> Finished:
+    """Refuse another file than the joined one: it would be stored as the result, whoever's it is."""
+    expected = joined_path(WorkDir(work, plan.digest), plan)
+    facts = expected.lstat() if finished.path == expected and os.path.lexists(expected) else None
+    if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:  # a link would lead to another's
+        raise InmateDied(f"the process that finished the video told of {str(finished.path)!r:.100}")
+    return finished
 
 
 def _finish(plan: Plan, done: tuple[Done, ...], work: Path, observer: Observer) -> Finished:

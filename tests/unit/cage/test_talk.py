@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from upscale_server.cage.outside import InmateDied, read
-from upscale_server.cage.talk import event_from, event_record, fault_from, fault_record, receive, send
+from upscale_server.cage.talk import Inbox, event_from, event_record, fault_from, fault_record, send
 from upscale_server.errors import OutputTooLarge, UpscaleError
 from upscale_server.events import FramesDone, SegmentDone
 
@@ -37,7 +37,12 @@ def test_message_arrives_whole_and_the_end_is_none(pipe: Pipe) -> None:
     send(theirs, {"beat": 2})
     theirs.close()
 
-    assert [{"value": [1, "ü"]}, {"beat": 2}, None] == [receive(ours), receive(ours), receive(ours)]
+    inbox = Inbox(ours, 1000)
+    assert inbox.message() is None
+
+    assert inbox.fill()
+    assert [{"value": [1, "ü"]}, {"beat": 2}, None] == [inbox.message(), inbox.message(), inbox.message()]
+    assert not inbox.fill()
 
 
 @pytest.mark.parametrize(
@@ -55,20 +60,25 @@ def test_message_arrives_whole_and_the_end_is_none(pipe: Pipe) -> None:
 def test_what_is_no_message_is_as_good_as_a_death(pipe: Pipe, said: bytes) -> None:
     """Nothing is unpickled, and no length is believed before it is bounded."""
     ours, theirs = pipe
+    inbox = Inbox(ours, 1 << 20)
     theirs.sendall(said)
-    theirs.close()
+    inbox.fill()
 
     with pytest.raises(InmateDied, match="said what cannot be"):
-        read(receive, ours)
+        read(Inbox.message, inbox)
 
 
-def test_end_in_the_middle_of_a_message_is_an_end(pipe: Pipe) -> None:
-    """A process that died while it spoke said nothing."""
+def test_half_a_message_is_none_and_keeps_nobody_waiting(pipe: Pipe) -> None:
+    """A process that died while it spoke said nothing, and one that stopped is not waited for here."""
     ours, theirs = pipe
+    inbox = Inbox(ours, 1000)
     theirs.sendall(_framed(b'{"value": 1}')[:-3])
-    theirs.close()
 
-    assert receive(ours) is None
+    assert inbox.fill()
+    assert inbox.message() is None
+    assert inbox.fill(), "nothing new, and no end"
+    theirs.close()
+    assert not inbox.fill()
 
 
 def test_events_and_faults_survive_the_way() -> None:
@@ -96,6 +106,29 @@ def test_what_is_no_event_of_ours_is_refused(said: dict[str, object]) -> None:
     """Only the known kinds are made, of their own fields."""
     with pytest.raises(InmateDied):
         read(event_from, said)
+
+
+@pytest.mark.parametrize("name", ["OutOfMemory", "Canceled", "Draining", "ModelsNotLoaded", "Unauthorized", "NotFound"])
+def test_fault_that_speaks_of_the_server_is_the_plain_one(name: str) -> None:
+    """It would have a job canceled, the networks of a lane let go, or a queue held."""
+    made = fault_from({"fault": name, "detail": "d", "hint": None, "extras": {}})
+
+    assert UpscaleError is type(made)
+
+
+@pytest.mark.parametrize(("detail", "hint"), [({"a": 1}, None), ("d", ["h"]), (None, None)])
+def test_words_of_a_fault_are_texts(detail: object, hint: object) -> None:
+    """They are logged, stored and answered."""
+    with pytest.raises(InmateDied):
+        read(fault_from, {"fault": "SourceCorrupt", "detail": detail, "hint": hint, "extras": {}})
+
+
+def test_words_of_a_fault_are_bounded_and_printable() -> None:
+    """A log and a database take no hundred megabytes, and a terminal no commands."""
+    made = fault_from({"fault": "SourceCorrupt", "detail": "\x1b[2J" + "x" * 10_000, "hint": None, "extras": {}})
+
+    assert 4000 == len(made.detail)
+    assert "\x1b" not in made.detail
 
 
 @pytest.mark.parametrize("name", ["annotations", "KeyboardInterrupt", "base", "__all__", "Frame"])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from upscale_server.cage import InmateDied
 from upscale_server.errors import SourceCorrupt, SourceTruncated, TooManyPixels
 from upscale_server.media.image import check_size, load_bytes
 from upscale_server.media.types import Size
@@ -95,3 +96,32 @@ def _killing(size: Size) -> None:
 def _waiting(size: Size) -> None:
     del size
     time.sleep(600)
+
+
+def _around(bits: int) -> picture_cages._Around:
+    return picture_cages._Around(bits, "PNG", load_bytes(_png("L"), "in", CHECK).attachments, ())
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        (),
+        (np.zeros(4, np.uint8),),
+        (np.zeros((2, 2, 4), np.uint8),),
+        (np.zeros((2, 2), np.uint16),),
+        (np.zeros((2, 2), np.uint8), np.zeros((3, 2), np.uint8)),
+        (np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint16)),
+        (np.zeros((2, 2), np.uint8),) * 3,
+    ],
+    ids=["none", "a row", "four channels", "other bits", "another alpha", "alpha of other bits", "three"],
+)
+def test_what_is_no_picture_is_as_good_as_a_death(arrays: tuple[np.ndarray, ...]) -> None:
+    """An inmate that was taken over says what it likes; no array but a picture's goes on."""
+    with pytest.raises(InmateDied, match="for a picture of 8 bits"):
+        picture_cages._picture_of(_around(8), arrays, CHECK)
+
+
+def test_picture_larger_than_allowed_is_refused_outside_too() -> None:
+    """The check on the header is done by who may be an attacker."""
+    with pytest.raises(TooManyPixels):
+        picture_cages._picture_of(_around(8), (np.zeros((150, 150), np.uint8),), CHECK)

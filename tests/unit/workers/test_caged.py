@@ -1,0 +1,110 @@
+"""What an inmate says of a file is held against the order: it may have been taken over by then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.support.clip_spec import Clip, Picture
+from tests.support.clip_writer import write_clip
+from upscale_server.audit import Audit
+from upscale_server.cage import Cage, InmateDied
+from upscale_server.events import ignore
+from upscale_server.media.look import look_at
+from upscale_server.media.probe import probe_with_index
+from upscale_server.pipeline import Finished
+from upscale_server.plan import make_plan
+from upscale_server.wish import Wish
+from upscale_server.workers.caged import CagedOpener, do_caged
+from upscale_server.workers.messages import FinishVideo, ProbeSource
+
+
+@dataclass(slots=True)
+class Says:
+    """A cage whose inmate says what it is told to."""
+
+    value: Any
+
+    def call(self, *_arguments: Any, **_more: Any) -> Any:  # noqa: ANN401 - as a cage's
+        """Say it."""
+        return self.value
+
+
+def _saying(value: object) -> Cage:
+    return cast("Cage", Says(value))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Give a clip."""
+    return write_clip(Clip(pictures=(Picture(frame_count=2),)), tmp_path / "clip.mp4")
+
+
+def test_facts_of_another_file_are_refused(clip: Path) -> None:
+    """Later orders open the file that the facts name: it would be another customer's source."""
+    looked = look_at(clip)
+    probed = probe_with_index(clip)
+    lie = replace(looked.info, path="/jobs/of-somebody-else/source")
+
+    assert looked == do_caged(ProbeSource(clip), _saying(looked), ignore)
+    with pytest.raises(InmateDied, match="told of '/jobs/of-somebody-else/source'"):
+        do_caged(ProbeSource(clip), _saying(replace(looked, info=lie)), ignore)
+    with pytest.raises(InmateDied, match="told of '/jobs/of-somebody-else/source'"):
+        CagedOpener(_saying(replace(probed, info=lie))).probe(clip)
+
+
+def test_device_that_was_not_asked_for_is_refused(clip: Path) -> None:
+    """It becomes part of the plan."""
+    with pytest.raises(InmateDied, match="chose the device"):
+        CagedOpener(_saying(("vulkan:0,evil", ()))).decoder(look_at(clip).info, "cuda")
+
+
+def _a_link(secret: Path, result: Path) -> None:
+    result.symlink_to(secret)
+
+
+def _a_second_name(secret: Path, result: Path) -> None:
+    result.hardlink_to(secret)
+
+
+def _a_folder(_secret: Path, result: Path) -> None:
+    result.mkdir()
+
+
+def _nothing(_secret: Path, _result: Path) -> None:
+    return
+
+
+@pytest.mark.parametrize("how", [_a_link, _a_second_name, _a_folder, _nothing])
+def test_result_that_is_no_file_of_the_job_is_refused(
+    clip: Path, tmp_path: Path, how: Callable[[Path, Path], None]
+) -> None:
+    """What is at that place is stored, and given to who asked."""
+    secret, work = tmp_path / "server.env", tmp_path / "work"
+    secret.write_text("canary")
+    work.mkdir()
+    plan = make_plan(clip, Wish(scale=2, model="lanczos"))
+    how(secret, work / "joined.mp4")
+
+    with pytest.raises(InmateDied, match="told of"):
+        do_caged(FinishVideo(plan, (), work), _saying(_finished(work / "joined.mp4")), ignore)
+
+
+def test_result_at_another_place_is_refused(clip: Path, tmp_path: Path) -> None:
+    """Only the one place that the server knows is taken, and a file there is."""
+    plan, secret = make_plan(clip, Wish(scale=2, model="lanczos")), tmp_path / "server.env"
+    secret.write_text("canary")
+    (tmp_path / "joined.mp4").write_bytes(b"a video")
+    order = FinishVideo(plan, (), tmp_path)
+
+    with pytest.raises(InmateDied, match=r"told of .*server\.env"):
+        do_caged(order, _saying(_finished(secret)), ignore)
+    assert _finished(tmp_path / "joined.mp4") == do_caged(order, _saying(_finished(tmp_path / "joined.mp4")), ignore)
+
+
+def _finished(path: Path) -> Finished:
+    return Finished(path, Audit(()))
