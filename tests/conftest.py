@@ -14,6 +14,8 @@ import hypothesis
 import pytest
 import structlog
 
+from upscale_server.media.scheduling import ordinary_priority
+
 # The same examples in every run, so that a red build is red again; no deadline, because machines differ.
 # `HYPOTHESIS_PROFILE=explore` looks for new examples.
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
@@ -30,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if heavy & set(item.path.parents):
             item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ordinary_priority() -> Iterator[None]:
+    """Keep the process of the tests from real time: as root, a clip in AV1 that a test writes would make it that."""
+    with ordinary_priority():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import UpscaleError
 from upscale_server.media.encoders import EncoderSettings, VideoSpec, open_encoder
+from upscale_server.media.flush import last_packets
 from upscale_server.media.formats import bits_of, subsampling_of
 from upscale_server.media.streams import samples_of
 from upscale_server.media.types import LIMITED, Colour, Frame, Plane, Size
@@ -63,8 +64,12 @@ class SegmentWriter:
         self._mux(self._stream.encode(picture))
 
     def finish(self) -> list[PacketTime]:
-        """Encode what is still inside the encoder, close the file and return its table of times."""
-        self._mux(self._stream.encode(None))
+        """Encode what is still inside the encoder, close the file and return its table of times.
+
+        Raises:
+            EncoderStuck: the encoder will never end; the segment must be done again.
+        """
+        self._mux(last_packets(self._stream))
         with naming_write_faults(Path(self._file.name)):
             self._file.close()
         return self.times

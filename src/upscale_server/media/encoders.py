@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from upscale_server.errors import BadRequest, UnsupportedFormat
 from upscale_server.media.hdr import in_decimals
+from upscale_server.media.scheduling import ordinary_priority
 from upscale_server.media.types import Colour, Hdr, Size
 
 
@@ -125,7 +126,8 @@ def open_encoder(
     if spec.sample_aspect_ratio:
         context.sample_aspect_ratio = spec.sample_aspect_ratio
     try:
-        context.open()
+        with ordinary_priority():
+            context.open()
     except av.error.FFmpegError as err:
         raise UnsupportedFormat(
             f"{settings.codec} does not open for {spec.size} {settings.pixel_format} "

@@ -13,6 +13,8 @@ from typing import Self
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory
 from upscale_server.events import Observer
+from upscale_server.logs import get_logger
+from upscale_server.media.flush import EncoderStuck
 from upscale_server.media.types import Segment
 from upscale_server.models.base import Upscaler
 from upscale_server.models.choices import Points
@@ -64,7 +66,11 @@ class InProcess:
             passes = tuple(self._at_working_point(plan, one, observer) for one in plan.passes)
             tools = Tools(FrameUpscaler(passes, plan.picture, plan.target, plan.source.colour))
             for segment in segments:
-                done = upscale_segment(plan, segment, tools, work, observer)
+                try:
+                    done = upscale_segment(plan, segment, tools, work, observer)
+                except EncoderStuck as err:  # a race of the encoder's that the second time does not lose as well
+                    get_logger().warning("encoder_stuck", segment=segment.index, cause=str(err))
+                    done = upscale_segment(plan, segment, tools, work, observer)
                 give_memory_back()
                 yield done
         except OutOfMemory:

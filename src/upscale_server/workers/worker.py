@@ -5,6 +5,7 @@ A lane's networks stay loaded between orders. Who starts, watches and restarts s
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.errors import OutOfMemory, UpscaleError
 from upscale_server.events import Observer
 from upscale_server.logs import configure_worker, get_logger
+from upscale_server.media.flush import EncoderStuck
 from upscale_server.media.types import Size
 from upscale_server.models.base import EngineOptions, Upscaler, Working
 from upscale_server.models.card import ModelCard
@@ -63,6 +65,10 @@ _MOST_GUESTS = 2
 """Networks besides the default ones that a lane keeps: what one job can need, ×2 and ×4."""
 
 
+_STUCK = 70
+"""The exit code of a process whose encoder will never end; EX_SOFTWARE of sysexits.h."""
+
+
 def serve(pipe: Connection, setup: Setup) -> None:
     """Work until the pipe is closed; the entry point of every worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -81,6 +87,9 @@ def serve(pipe: Connection, setup: Setup) -> None:
         telling, began = Telling(held), time.monotonic()
         try:
             answer = Answer(numbered.number, bench.do(numbered.order, telling))
+        except EncoderStuck as err:  # its threads and its memory go with this process; another one does the order
+            get_logger(role=setup.role, lane=setup.index).error("encoder_stuck", cause=str(err))
+            os._exit(_STUCK)
         except UpscaleError as err:
             answer = Answer(numbered.number, fault=err)
         except MemoryError:
