@@ -24,7 +24,8 @@ from upscale_server.checkpoint import WorkDir
 from upscale_server.events import ignore
 from upscale_server.media.look import Looked, look_at
 from upscale_server.models.luma import FrameUpscaler
-from upscale_server.pipeline import Tools, upscale_segment
+from upscale_server.opening import Tools
+from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 

@@ -25,8 +25,9 @@ from upscale_server.media.decode import decode_segment
 from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.types import Frame, Tally
 from upscale_server.models.luma import FrameUpscaler
+from upscale_server.opening import Tools
 from upscale_server.ordered import batched, map_in_order
-from upscale_server.pipeline import Tools, upscale_segment
+from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 

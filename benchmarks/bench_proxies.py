@@ -24,7 +24,8 @@ from upscale_server.events import ignore
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.types import Tally
 from upscale_server.models.luma import FrameUpscaler
-from upscale_server.pipeline import Tools, upscale_segment
+from upscale_server.opening import Tools
+from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.proxies import shown
 from upscale_server.wish import Wish

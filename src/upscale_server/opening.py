@@ -12,9 +12,11 @@ from typing import Protocol
 
 from upscale_server.decoding import choose_decoder
 from upscale_server.keeping import kept_of
+from upscale_server.media.decode import decode_segment
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.tracks import Refused, Window
 from upscale_server.media.types import Frame, Segment, Tally, VideoInfo
+from upscale_server.models.luma import FrameUpscaler
 from upscale_server.wish import Wish
 
 Kept = tuple[Window, tuple[Refused, ...]]
@@ -31,6 +33,14 @@ class Decode(Protocol):
         self, info: VideoInfo, segment: Segment, tally: Tally, *, threads: int, device: str
     ) -> Generator[Frame, None, None]:
         """Yield the frames of a segment; `tally` is filled by the time they end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a segment is done with: who enlarges its frames, and where its bytes are opened."""
+
+    upscale: FrameUpscaler
+    decode: Decode = decode_segment
 
 
 class Opener(Protocol):

@@ -34,13 +34,12 @@ from upscale_server.events import (
 )
 from upscale_server.media.boxes import pad
 from upscale_server.media.convert import converted
-from upscale_server.media.decode import decode_segment
 from upscale_server.media.encode import SegmentWriter
 from upscale_server.media.join import EncodedSegment, Joining, join
 from upscale_server.media.tracks import PacketPlace
 from upscale_server.media.types import Frame, Segment, Tally
-from upscale_server.models.luma import FrameUpscaler, Redone
-from upscale_server.opening import Decode
+from upscale_server.models.luma import Redone
+from upscale_server.opening import Tools
 from upscale_server.ordered import batched, map_in_order, prefetch
 from upscale_server.plan import Plan
 from upscale_server.proxies import shown
@@ -50,14 +49,6 @@ from upscale_server.whole import check_enough
 
 _AHEAD = 2
 """Batches that may wait between two stages: one being made, one ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a segment is done with: who enlarges its frames, and where its bytes are opened."""
-
-    upscale: FrameUpscaler
-    decode: Decode = decode_segment
 
 
 @dataclass(frozen=True, slots=True)

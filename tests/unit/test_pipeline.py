@@ -25,7 +25,8 @@ from upscale_server.models.card import ModelCard
 from upscale_server.models.catalogue import LANCZOS, classical_card
 from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler, Redone
-from upscale_server.pipeline import Result, Tools, upscale_segment, upscale_video
+from upscale_server.opening import Tools
+from upscale_server.pipeline import Result, upscale_segment, upscale_video
 from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Wish
 from upscale_server.workers.in_process import InProcess

@@ -25,7 +25,8 @@ from upscale_server.media.proxy import ProxyWriter, Ticks
 from upscale_server.media.types import Frame
 from upscale_server.models.load import load
 from upscale_server.models.luma import FrameUpscaler, Redone
-from upscale_server.pipeline import Result, Tools, upscale_as_planned, upscale_segment
+from upscale_server.opening import Tools
+from upscale_server.pipeline import Result, upscale_as_planned, upscale_segment
 from upscale_server.plan import Plan, make_plan
 from upscale_server.proxies import LEAST_FREE_BYTES, copy_path, picture_path, shown, ticks_of
 from upscale_server.wish import Wish

@@ -21,7 +21,8 @@ from upscale_server.models.choices import Points
 from upscale_server.models.ladder import at_working_point
 from upscale_server.models.luma import FrameUpscaler
 from upscale_server.models.working_point import WorkingPoint
-from upscale_server.pipeline import Finished, Tools, finish_video, upscale_segment
+from upscale_server.opening import Tools
+from upscale_server.pipeline import Finished, finish_video, upscale_segment
 from upscale_server.plan import Pass, Plan
 from upscale_server.quality import Quality, fidelity_of
 from upscale_server.workers.memory import give_memory_back, keep_blocks

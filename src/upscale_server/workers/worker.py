@@ -35,7 +35,8 @@ from upscale_server.models.pace import Pace, pace_of
 from upscale_server.models.select import BUILT, choose, precision_named
 from upscale_server.models.ways import options_for
 from upscale_server.models.working_point import WorkingPoint
-from upscale_server.pipeline import Tools, upscale_segment
+from upscale_server.opening import Tools
+from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Pass, Plan, make_plan
 from upscale_server.settings import LogLevel, LogStyle
 from upscale_server.workers.caged import MODULES, CagedOpener, do_caged
