@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from upscale_server.cage import InmateDied
-from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, UpscaleError
+from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, SourceCorrupt, UpscaleError
 from upscale_server.events import Event, FramesDone, Observer, ignore
 from upscale_server.logs import get_logger
 from upscale_server.stopping import Stop as Stopping
@@ -86,8 +86,9 @@ class Crew:
             Canceled: `stop` gave a reason.
             Draining: the crew is being closed.
             ModelsNotLoaded: no process could load its models.
+            SourceCorrupt: two processes died that opened its source.
             UpscaleError: the order failed.
-            DiedTwice: two processes died of it.
+            DiedTwice: two of our processes died of it.
         """
         counted = _CountedOnce(observer)
         first = self._try(order, job, counted, stop)
@@ -98,6 +99,11 @@ class Crew:
         second = self._try(order, job, counted, stop)
         if not isinstance(second, _DEATHS):
             return second
+        if isinstance(second, InmateDied):
+            raise SourceCorrupt(
+                f"the source cannot be read: {second.detail}",
+                hint="it is damaged, or made to crash a decoder; try it in a player",
+            ) from second
         raise DiedTwice(
             f"two worker processes died of the same piece of work ({type(order).__name__}): {second}",
             hint="the source may be made to crash a decoder, or memory is short; the server's log says more",
