@@ -1,0 +1,97 @@
+"""What a server and all its processes hold at a moment, and what of it is more than at an earlier one.
+
+Read from /proc and the folders, so that nothing of ours has to be believed; what a difference means is the test's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.support.processes import command_line, descendants
+
+_NUMBER = re.compile(r"\[\d+\]")
+
+ALLOWED_BYTES = 20_000_000
+"""Growth of memory that is none: caches of the allocator and of SQLite fill up to their bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Memory of a family of processes together, their handles and threads, how many they are, and files in folders.
+
+    Memory is PSS, the proportional share: processes that were forked of one share most pages, which RSS counts each
+    time. Where the kernel does not tell it of a process, its RSS counts.
+    """
+
+    memory_bytes: int
+    handles: int
+    threads: int
+    processes: int
+    files: int
+
+
+def holdings_of(server: int, folders: Sequence[Path]) -> Holdings:
+    """Look at a server and its processes, which should be doing nothing."""
+    family = [server, *descendants(server)]
+    return Holdings(
+        memory_bytes=sum(map(_memory, family)),
+        handles=sum(map(_handles, family)),
+        threads=sum(map(_threads, family)),
+        processes=len(family),
+        files=sum(1 for folder in folders for path in folder.rglob("*") if path.is_file()),
+    )
+
+
+def more_than(before: Holdings, now: Holdings) -> dict[str, int]:
+    """Return by name what is more than before: memory beyond what is allowed, all else by one and up."""
+    old, new = asdict(before), asdict(now)
+    allowed = {"memory_bytes": ALLOWED_BYTES}
+    return {name: new[name] - old[name] for name in old if new[name] - old[name] > allowed.get(name, 0)}
+
+
+def who_holds(server: int) -> list[str]:
+    """Return a line for each process of a family, for a test that fails."""
+    return [
+        f"{pid}: {_memory(pid) >> 10} kB, {_handles(pid)} handles, {_threads(pid)} threads, "
+        f"{command_line(pid)[:120].replace(bytes(1), b' ').decode(errors='replace')}"
+        for pid in (server, *descendants(server))
+    ]
+
+
+def handles_of(server: int) -> Counter[str]:
+    """Return what the handles of a family lead to, for a test that fails."""
+    found: Counter[str] = Counter()
+    for pid in (server, *descendants(server)):
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found[f"{pid} {_NUMBER.sub('N', str(path.readlink()))}"] += 1
+    return found
+
+
+def _memory(pid: int) -> int:
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return 1024 * _of_status(pid, "VmRSS:")
+
+
+def _threads(pid: int) -> int:
+    return _of_status(pid, "Threads:")
+
+
+def _handles(pid: int) -> int:
+    with suppress(OSError):
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return 0
+
+
+def _of_status(pid: int, name: str) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+    return 0
