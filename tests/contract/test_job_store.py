@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import create_engine, text, update
 from structlog.testing import capture_logs
 
-from upscale_server.errors import BadRequest, Conflict, MissingExtra, NotFound, QueueFull, StorageError
+from upscale_server.errors import BadRequest, Conflict, JobDamaged, MissingExtra, NotFound, QueueFull, StorageError
 from upscale_server.events import Event, JobBegun, JobEnded
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FOLLOWS, Asked, Claim, Job, NewJob, Outcome, Progress, Source, State, Wanted
@@ -151,7 +151,7 @@ def test_a_column_that_is_no_json_hides_no_other_job(tmp_path: Path, column: str
 
     with capture_logs() as logged:
         page, _ = store.page(None, 10)
-        with pytest.raises(StorageError, match=f"{broken.id} is damaged"):
+        with pytest.raises(JobDamaged, match=f"{broken.id} is damaged"):
             store.get(broken.id)
     next_one = claimed(store).job
     store.close()
@@ -176,6 +176,69 @@ def test_a_running_job_that_cannot_be_read_stops_no_start(tmp_path: Path) -> Non
     assert [] == taken
     assert whole.id == next_one.id
     assert (1, 1) == (counts["failed"], counts["running"])
+
+
+def test_whoever_asks_for_a_damaged_job_is_told_so(tmp_path: Path) -> None:
+    """Whatever is asked, by one kind of fault; nothing changes, and what stands in plain columns is still told."""
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite")
+    waiting, ended = added(store, "anna", "again"), added(store)
+    store.want(ended.id, "canceled")
+    for job in (waiting, ended):
+        tear(store, job, "asked")
+
+    for ask in (
+        lambda: store.get(waiting.id),
+        lambda: store.want(waiting.id, "canceled"),
+        lambda: store.want(waiting.id, "paused"),
+        lambda: store.want(ended.id, "canceled"),
+        lambda: store.retry(ended.id, 100),
+        lambda: added(store, "anna", "again"),
+    ):
+        with pytest.raises(JobDamaged, match="is damaged"):
+            ask()
+    outlines = [store.outline(job.id) for job in (waiting, ended)]
+    store.close()
+
+    assert [("anna", "queued", None), ("", "canceled")] == [
+        (outlines[0].key_id, outlines[0].state, outlines[0].finished_at), (outlines[1].key_id, outlines[1].state)
+    ]  # fmt: skip
+
+
+def test_a_damaged_job_can_be_removed_where_nobody_carries_it(tmp_path: Path) -> None:
+    """It could never finish; one that is held is its owner's, and one that is whole is canceled first."""
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite")
+    held, waiting, whole = (added(store) for _ in range(3))
+    claimed(store)
+    for job in (held, waiting):
+        tear(store, job, "asked")
+    with pytest.raises(JobDamaged):
+        store.get(waiting.id)
+
+    store.remove(waiting.id)
+    refused = [held.id, whole.id]
+    for job_id in refused:
+        with pytest.raises(Conflict):
+            store.remove(job_id)
+
+    with pytest.raises(NotFound):
+        store.outline(waiting.id)
+    assert not store.has_unreadable
+    store.close()
+
+
+def test_a_job_that_is_damaged_in_hand_fails_when_it_is_let_go(tmp_path: Path) -> None:
+    """Or whoever gives back what is not finished would meet it again and again, and take no other job."""
+    store = JobStore(f"sqlite:///{tmp_path}/jobs.sqlite")
+    broken = added(store)
+    claim = claimed(store)
+    tear(store, broken, "asked")
+
+    with pytest.raises(Conflict, match="is damaged"):
+        store.let_go(claim, "queued")
+    state = store.outline(broken.id).state
+    store.close()
+
+    assert "failed" == state
 
 
 def tear(store: JobStore, job: Job, column: str) -> None:

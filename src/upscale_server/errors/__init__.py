@@ -47,6 +47,7 @@ It holds names and numbers only; turning an error into a reply or an exit code b
     ├── Draining                      draining            503   4
     ├── ServerUnreachable             server_unreachable  502   4
     ├── StorageError                  storage_error       502   4
+    ├── JobDamaged                    job_damaged         500   4
     ├── DiskFull                      disk_full           507   4
     ├── OutOfMemory                   out_of_memory       507   4
     ├── AuditFailed                   audit_failed        500   5
@@ -104,6 +105,7 @@ from upscale_server.errors.work import (
     AuditFailed,
     DeviceUnused,
     DiskFull,
+    JobDamaged,
     ModelInvalid,
     ModelMissing,
     ModelsNotLoaded,
@@ -130,6 +132,7 @@ __all__ = [
     "HdrNotCarried",
     "HeadTooLarge",
     "Interrupted",
+    "JobDamaged",
     "MissingExtra",
     "ModelInvalid",
     "ModelMissing",

@@ -59,6 +59,13 @@ class StorageError(UpscaleError):
     retryable = True
 
 
+class JobDamaged(UpscaleError):
+    """What is stored of the job cannot be read."""
+
+    code = "job_damaged"
+    exit_code = 4
+
+
 class DiskFull(UpscaleError):
     """No space is left where the work or the output goes."""
 

@@ -40,7 +40,7 @@ def remove_over_budget(parts: Parts) -> int:
 
 def _is_watched(parts: Parts, job_id: str) -> bool:
     try:
-        state = parts.store.get(job_id).state
+        state = parts.store.outline(job_id).state
     except NotFound:
         return False
     return state not in ("failed", "canceled") or JobFolder(parts.temp_dir, job_id).path.exists()
@@ -49,7 +49,7 @@ def _is_watched(parts: Parts, job_id: str) -> bool:
 def _of_succeeded(parts: Parts) -> Iterator[tuple[float, Copies]]:
     for job_id in _names(parts.proxies_dir):
         with suppress(NotFound):
-            job = parts.store.get(job_id)
+            job = parts.store.outline(job_id)
             if job.state == "succeeded":
                 yield job.finished_at or 0, Copies(parts.proxies_dir, job_id)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from upscale_server.errors import Canceled, Conflict, DiskFull, StorageError
+from upscale_server.errors import Canceled, Conflict, DiskFull, JobDamaged, StorageError
 from upscale_server.events import Event, PhaseStarted, SegmentDone
 from upscale_server.jobs.gauge import Gauge
 from upscale_server.jobs.job import Claim
@@ -127,7 +128,8 @@ class Hold:
         every = min(BEAT_SECONDS, self.claim.lease_seconds / 3)
         while not self._ended.is_set() and self._reason != LOST:
             self._poked.clear()
-            self._renew()
+            with suppress(JobDamaged):  # the work meets it at its next step, and the job ends there
+                self._renew()
             self._poked.wait(every)
 
     def _renew(self) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from upscale_server.errors import Conflict, NotFound, StorageError
+from upscale_server.errors import Conflict, JobDamaged, NotFound
+from upscale_server.jobs.carry import object_key
 from upscale_server.jobs.conclude import clear, drop_object, is_kept
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.copies_sweep import remove_forgotten, remove_over_budget
@@ -74,7 +75,7 @@ class Janitor:
             with self.dropping:
                 try:
                     drop_object(self._parts.store.get(job_id), self._parts)
-                except NotFound:
+                except (NotFound, JobDamaged):  # a damaged job's object goes with the job, or by its age
                     continue
                 except Exception as err:  # noqa: BLE001 - as in a sweep; the object is found by its age
                     get_logger().warning("object_left_behind", job_id=job_id, detail=str(err))
@@ -100,11 +101,24 @@ class Janitor:
         Raises:
             StorageError: the result cannot be removed now.
         """
-        if job.outcome is not None and job.outcome.key:
-            self._parts.objects.delete(job.outcome.key)
-        self._parts.store.remove(job.id)
-        JobFolder(self._parts.temp_dir, job.id).remove()
-        Copies(self._parts.proxies_dir, job.id).remove()
+        self._forget(job.id, job.outcome.key if job.outcome is not None else "")
+
+    def forget_damaged(self, job_id: str) -> None:
+        """Remove a job of which little can be read: what it may have left here is found by its name.
+
+        A file outside, at the path that the job was asked to write to, stays where it is.
+
+        Raises:
+            StorageError: as `forget`.
+        """
+        self._forget(job_id, object_key(job_id))
+
+    def _forget(self, job_id: str, key: str) -> None:
+        if key:
+            self._parts.objects.delete(key)
+        self._parts.store.remove(job_id)
+        JobFolder(self._parts.temp_dir, job_id).remove()
+        Copies(self._parts.proxies_dir, job_id).remove()
 
     def _forsaken(self) -> int:
         """Cancel jobs that were paused and then forgotten: they keep a place in the queue, and an upload its bytes."""
@@ -129,7 +143,7 @@ class Janitor:
                 folder.remove()
         except NotFound:
             folder.remove()
-        except StorageError:  # what is stored of the job is damaged: it may be restored, and others are to be swept
+        except JobDamaged:  # what is stored of the job is damaged: it may be restored, and others are to be swept
             return False
         return True
 
@@ -141,15 +155,16 @@ class Janitor:
             if left >= 0 or folder.path.name in self._carried():
                 continue
             with self._tidying:
-                if self._parts.store.get(folder.path.name).finished_at == ended_at:  # nobody has retried it meanwhile
+                found = self._parts.store.outline(folder.path.name)
+                if found.finished_at == ended_at:  # nobody has retried it meanwhile
                     folder.remove()
                     removed += 1
         return removed
 
     def _failed(self) -> Iterator[tuple[float, JobFolder]]:
         for path in _inside(jobs_folder(self._parts.temp_dir)):
-            with suppress(NotFound, StorageError):
-                job = self._parts.store.get(path.name)
+            with suppress(NotFound):
+                job = self._parts.store.outline(path.name)
                 if job.state == "failed":
                     yield job.finished_at or 0, JobFolder(self._parts.temp_dir, job.id)
 
@@ -186,10 +201,20 @@ class Janitor:
 
     def _old_jobs(self) -> int:
         expired = self._parts.store.expired(time.time() - self._parts.settings.storage.keep_seconds)
-        old = [job for job in expired if not _is_promised_still(job)]
-        for job in old:
-            self.forget(job)
-        return len(old)
+        return sum(self._remove_if_old(one.id, one.finished_at or 0) for one in expired)
+
+    def _remove_if_old(self, job_id: str, ended_at: float) -> bool:
+        try:
+            job = self._parts.store.get(job_id)
+        except JobDamaged:
+            if _is_recent(ended_at):  # as of every job that may be a miner's
+                return False
+            self.forget_damaged(job_id)
+            return True
+        if _is_promised_still(job):
+            return False
+        self.forget(job)
+        return True
 
     def _old_results(self) -> int:
         """Remove results that no job names any more, by their age; of strangers' objects in the place none."""
@@ -224,6 +249,8 @@ class Janitor:
             return _is_promised_still(self._parts.store.get(Path(one.key).stem))
         except NotFound:
             return False
+        except JobDamaged:  # it may be a miner's
+            return True
 
     def _copies(self) -> int:
         return remove_forgotten(self._parts, self._carried(), self._tidying)
@@ -242,7 +269,11 @@ class Janitor:
 
 
 def _is_promised_still(job: Job) -> bool:
-    return job.asked.profile == "subnet" and time.time() - (job.finished_at or 0) < PROMISED_SECONDS
+    return job.asked.profile == "subnet" and _is_recent(job.finished_at or 0)
+
+
+def _is_recent(ended_at: float) -> bool:
+    return time.time() - ended_at < PROMISED_SECONDS
 
 
 def _arrived_at(upload: Path) -> float:

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from upscale_server.errors import StorageError
+from upscale_server.errors import JobDamaged
 from upscale_server.jobs.codec import UNREADABLE
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FINISHED, FOLLOWS, Job, State
-from upscale_server.jobs.rows import StoredRow, cursor_of, job_of, older_than, row_of
+from upscale_server.jobs.rows import StoredRow, cursor_of, job_of, none_of, older_than, row_of, whole_job_of
 from upscale_server.jobs.tables import jobs, schema
 from upscale_server.logs import get_logger
 
 _MOST_NAMED = 500
 """Names in one question: databases bound how many a statement may hold."""
+_OUTLINE = (jobs.c.id, jobs.c.key_id, jobs.c.state, jobs.c.finished_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class Head:
     id: str
     version: int
     place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What can be told of a job however damaged the rest is; `finished_at` is in seconds since the epoch."""
+
+    id: str
+    key_id: str
+    state: State
+    finished_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +84,27 @@ class JobReader:
 
         Raises:
             NotFound: there is none of this name.
-            StorageError: what is stored of it cannot be read.
+            JobDamaged: what is stored of it cannot be read.
         """
         with self._database.reading() as connection:
             row = row_of(connection, job_id)
         try:
-            return job_of(row)
-        except UNREADABLE as err:
-            self._note_unreadable(row.id, err)
-            hint = "restore the jobs' database from a backup; other jobs are not touched"
-            raise StorageError(f"what is stored of job {row.id} is damaged", hint=hint) from err
+            return whole_job_of(row)
+        except JobDamaged as err:
+            self._note_unreadable(row.id, err.__cause__ or err)
+            raise
+
+    def outline(self, job_id: str) -> Outline:
+        """Return what can be told of a job whether it is damaged or not.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(select(*_OUTLINE).where(jobs.c.id == job_id)).first()
+        if row is None:
+            raise none_of(job_id)
+        return Outline(*row)
 
     def page(
         self, after: str | None, limit: int, state: State | None = None, key_id: str | None = None
@@ -151,11 +173,11 @@ class JobReader:
         with self._database.reading() as connection:
             return {row.id: row.key_id for row in connection.execute(select(jobs.c.id, jobs.c.key_id))}
 
-    def expired(self, before: float) -> list[Job]:
-        """Return up to a thousand finished jobs that ended before a moment, oldest first."""
-        query = select(jobs).where(jobs.c.state.in_(FINISHED), jobs.c.finished_at < before)
+    def expired(self, before: float) -> list[Outline]:
+        """Return up to a thousand finished jobs that ended before a moment, oldest first; damaged ones, too."""
+        query = select(*_OUTLINE).where(jobs.c.state.in_(FINISHED), jobs.c.finished_at < before)
         with self._database.reading() as connection:
-            return self._readable(connection.execute(query.order_by(jobs.c.finished_at).limit(1000)))
+            return [Outline(*row) for row in connection.execute(query.order_by(jobs.c.finished_at).limit(1000))]
 
     def forsaken(self, before: float) -> list[Job]:
         """Return up to a thousand paused jobs that nobody has touched since a moment."""
@@ -172,7 +194,7 @@ class JobReader:
                 self._note_unreadable(row.id, err)
         return found
 
-    def _note_unreadable(self, job_id: str, err: Exception) -> None:
+    def _note_unreadable(self, job_id: str, err: BaseException) -> None:
         if job_id not in self._unreadable:
             self._unreadable.add(job_id)
             get_logger().error("job_unreadable", job_id=job_id, failure=type(err).__name__, detail=str(err))

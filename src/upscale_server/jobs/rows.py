@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, or_, select, update
 
-from upscale_server.errors import BadRequest, Conflict, NotFound, QueueFull, UpscaleError
+from upscale_server.errors import BadRequest, Conflict, JobDamaged, NotFound, QueueFull, UpscaleError
 from upscale_server.events import Event, JobEnded
 from upscale_server.jobs.codec import UNREADABLE, asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.deliveries import tell_of, tell_of_unreadable
@@ -74,11 +74,11 @@ class Writer:
     def next_readable(self, waiting: Select[Any]) -> StoredRow | None:  # rows of many types
         """Return the first row that can be read as a job; one that cannot is failed, or it would stop all behind it."""
         while (row := self.connection.execute(waiting.limit(1)).first()) is not None:
-            if self._is_readable(row):
+            if self.is_readable(row):
                 return row
         return None
 
-    def _is_readable(self, row: StoredRow) -> bool:
+    def is_readable(self, row: StoredRow) -> bool:
         """Tell whether a row can be read as a job; one that cannot is failed, whoever held it."""
         try:
             job_of(row)
@@ -103,23 +103,28 @@ class Writer:
             "asked": to_record(new.asked), "progress": to_record(Progress()),
         }  # fmt: skip
         self.connection.execute(insert(jobs).values(values))
-        return job_of(self.row(job_id))
+        return whole_job_of(self.row(job_id))
 
     def _next_number(self) -> int:
         self.connection.execute(update(schema).values(last_number=schema.c.last_number + 1))
         return int(self.connection.execute(select(schema.c.last_number)).scalar_one())
 
     def change(self, job_id: str, **values: object) -> Job:
-        """Write columns as news for those who watch the job."""
+        """Write columns as news for those who watch the job.
+
+        Raises:
+            JobDamaged: what is stored of it cannot be read; nothing is changed then.
+        """
         news = {"version": jobs.c.version + 1, "updated_at": self.now}
         self.connection.execute(update(jobs).where(jobs.c.id == job_id).values(**news, **values))
-        return job_of(self.row(job_id))
+        return whole_job_of(self.row(job_id))
 
     def step(self, row: StoredRow, to: State, **values: object) -> Job:
         """Let a job become something else; whoever held it holds it no more.
 
         Raises:
             Conflict: no such step.
+            JobDamaged: as `change`.
         """
         check_step(row.id, row.state, to)
         ends = {"finished_at": self.now} if to in FINISHED else {}
@@ -137,7 +142,7 @@ class Writer:
         A job whose server died `attempts` times without getting further is failed: it may take more servers along.
         Where nothing of its media was open, it takes more deaths to suspect it. One that cannot be read is failed.
         """
-        return [self._lose(row, attempts) for row in self.connection.execute(dead).all() if self._is_readable(row)]
+        return [self._lose(row, attempts) for row in self.connection.execute(dead).all() if self.is_readable(row)]
 
     def _lose(self, row: StoredRow, attempts: int) -> Job:
         if row.wanted:
@@ -170,8 +175,13 @@ def row_of(connection: Connection, job_id: str) -> StoredRow:
     """
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
     if row is None:
-        raise NotFound(f"there is no job {job_id[:64]!r}")
+        raise none_of(job_id)
     return row
+
+
+def none_of(job_id: str) -> NotFound:
+    """Return the fault of asking for a job that is not there."""
+    return NotFound(f"there is no job {job_id[:64]!r}")
 
 
 def job_of(row: StoredRow) -> Job:
@@ -200,6 +210,28 @@ def job_of(row: StoredRow) -> Job:
         number=row.number,
         request_id=row.request_id,
     )
+
+
+def is_whole(row: StoredRow) -> bool:
+    """Tell whether a row can be read as a job."""
+    try:
+        job_of(row)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def whole_job_of(row: StoredRow) -> Job:
+    """Return a row as `job_of` does, for somebody who asked for this very job.
+
+    Raises:
+        JobDamaged: what is stored of it cannot be read.
+    """
+    try:
+        return job_of(row)
+    except UNREADABLE as err:
+        hint = "remove the job, or restore the jobs' database from a backup; other jobs are not touched"
+        raise JobDamaged(f"what is stored of job {row.id} is damaged", hint=hint) from err
 
 
 def _object(value: object) -> dict[str, Any] | None:  # JSON values

@@ -16,7 +16,7 @@ from itertools import count
 
 from structlog.contextvars import bound_contextvars
 
-from upscale_server.errors import Conflict, DiskFull, Gone, NotFound, StorageError
+from upscale_server.errors import Conflict, DiskFull, Gone, JobDamaged, NotFound, StorageError
 from upscale_server.jobs.carry import Carried
 from upscale_server.jobs.conclude import carry_to_its_end, clear, has_upload
 from upscale_server.jobs.folder import JobFolder
@@ -160,13 +160,19 @@ class Runner:
             return self._ask_for(job_id, lambda: self._parts.store.retry(job_id, self._parts.settings.jobs.room))
 
     def remove(self, job_id: str) -> None:
-        """Remove a finished job, its result and whatever it left.
+        """Remove a finished job, its result and whatever it left; a damaged one that nobody carries, too.
 
         Raises:
             NotFound, Conflict: there is none, or it is not finished.
             StorageError: the result cannot be removed now; the job stays.
         """
-        job = self._parts.store.get(job_id)
+        try:
+            job = self._parts.store.get(job_id)
+        except JobDamaged:
+            if self._parts.store.outline(job_id).state == "running":
+                raise Conflict(f"job {job_id} is running; it ends by itself, then it can be removed") from None
+            self._janitor.forget_damaged(job_id)
+            return
         if not job.is_finished:
             raise Conflict(f"job {job_id} is {job.state}; cancel it before it is removed")
         self._janitor.forget(job)
@@ -260,7 +266,7 @@ class Runner:
         while self._untidy:
             job_id = self._untidy.popleft()  # first, so that one that cannot be tidied keeps nobody up; others sweep it
             if job_id not in self.carried():
-                with suppress(NotFound), self._tidying:
+                with suppress(NotFound, JobDamaged), self._tidying:
                     clear(self._parts.store.get(job_id), self._parts)
                     self._janitor.drop_soon(job_id)
 

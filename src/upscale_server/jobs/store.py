@@ -28,7 +28,7 @@ from upscale_server.jobs.job import (
     Wanted,
 )
 from upscale_server.jobs.reader import JobReader
-from upscale_server.jobs.rows import StoredRow, Writer, job_of
+from upscale_server.jobs.rows import StoredRow, Writer, is_whole, whole_job_of
 from upscale_server.jobs.tables import jobs
 
 
@@ -86,13 +86,14 @@ class JobStore(JobReader):
         Raises:
             NotFound: there is none.
             Conflict: the job is in a state that does not lead there.
+            JobDamaged: what is stored of it cannot be read.
         """
         if not wanted:
             raise BadRequest("nothing is wanted; expected canceled or paused")
         with self._writing() as writer:
             row = writer.row(job_id)
             if row.state == wanted or row.wanted in (wanted, "canceled"):
-                return job_of(row)
+                return whole_job_of(row)
             return writer.change(job_id, wanted=wanted) if row.state == "running" else writer.step(row, wanted)
 
     def resume(self, job_id: str) -> Job:
@@ -100,6 +101,7 @@ class JobStore(JobReader):
 
         Raises:
             NotFound, Conflict: there is none, or it is not paused and not going to be.
+            JobDamaged: as `want`.
         """
         with self._writing() as writer:
             row = writer.row(job_id)
@@ -112,6 +114,7 @@ class JobStore(JobReader):
 
         Raises:
             NotFound, Conflict, QueueFull: there is none, it did not fail, or too many wait already.
+            JobDamaged: as `want`.
         """
         with self._writing() as writer:
             return self._queue_again(writer, writer.row(job_id), "failed", "canceled", room=room)
@@ -217,19 +220,21 @@ class JobStore(JobReader):
         pause that was taken back is none.
 
         Raises:
-            Conflict: as `hold`.
+            Conflict: as `hold`; or what is stored of it cannot be read any more, and it has failed.
         """
         with self._writing() as writer:
             row = writer.held(claim)
-            if to == "paused" and not row.wanted:
-                to = "queued"
-            is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
-            return writer.step(row, row.wanted if is_overruled else to)
+            if writer.is_readable(row):
+                if to == "paused" and not row.wanted:
+                    to = "queued"
+                is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
+                return writer.step(row, row.wanted if is_overruled else to)
+        raise Conflict(f"what is stored of job {claim.job.id} is damaged; it has failed")
 
     # ------------------------------------------------------------------------------------------------ for the janitor
 
     def remove(self, job_id: str) -> None:
-        """Forget a finished job.
+        """Forget a finished job, or one that can never finish: it is damaged, and nobody carries it.
 
         Raises:
             NotFound: there is none.
@@ -237,10 +242,11 @@ class JobStore(JobReader):
         """
         with self._writing() as writer:
             row = writer.row(job_id)
-            if row.state not in FINISHED:
+            if row.state not in FINISHED and (row.state == "running" or is_whole(row)):
                 raise Conflict(f"job {job_id} is {row.state}; cancel it before it is removed")
             forget(writer.connection, job_id)
             writer.connection.execute(delete(jobs).where(jobs.c.id == job_id))
+        self._unreadable.discard(job_id)
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -255,7 +261,7 @@ class JobStore(JobReader):
                 f"Idempotency-Key was used for another request, which became job {known.id}",
                 hint="use a new key for a new request",
             )
-        return job_of(known)
+        return whole_job_of(known)
 
     @contextmanager
     def _writing(self) -> Iterator[Writer]:

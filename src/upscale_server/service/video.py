@@ -53,7 +53,7 @@ class VideoService:
         self.settings = settings
         self._pool = pool or Pool(needs_of(settings, os.environ))
         self._rules = FetchRules.of(settings.fetch)
-        self.metrics = video_metrics(self, lambda: (self._store.counts(), self.deliveries.counts()))  # made below
+        self.metrics = video_metrics(self, lambda: (self._store.counts(), self.deliveries.counts()))
         parts = assembled(settings, self._pool, self._rules, self.metrics)
         self._store = parts.store
         self.deliveries = parts.store.deliveries
@@ -181,13 +181,10 @@ class VideoService:
 
         Raises:
             NotFound: there is none, or it is another key's.
+            JobDamaged: what is stored of it cannot be read; it can be removed.
         """
-        if self.is_stopped:
-            raise Draining("the server is stopping")
-        job = self._store.get(job_id)
-        if owner and job.key_id != owner:
-            raise NotFound(f"there is no job {job_id}")
-        return job
+        self._check_own(job_id, owner)
+        return self._store.get(job_id)
 
     def jobs(
         self, after: str | None, limit: int, state: State | None = None, owner: str = ""
@@ -233,9 +230,10 @@ class VideoService:
         """Remove a finished job and its result; nothing of it stays.
 
         Raises:
-            Conflict: it is not finished.
+            Conflict: it is not finished, nor damaged.
         """
-        self._runner.remove(self.job(job_id, owner).id)
+        self._check_own(job_id, owner)
+        self._runner.remove(job_id)
 
     # ------------------------------------------------------------------------------------------------ how it is
 
@@ -280,6 +278,12 @@ class VideoService:
         if new.asked.source.kind == "url" and self.settings.storage.kind != "local":
             return new
         return replace(new, home=self._name)
+
+    def _check_own(self, job_id: str, owner: str) -> None:
+        if self.is_stopped:
+            raise Draining("the server is stopping")
+        if owner and self._store.outline(job_id).key_id != owner:
+            raise NotFound(f"there is no job {job_id}")
 
     def _check_open(self) -> None:
         if self.is_draining:

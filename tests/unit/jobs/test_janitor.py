@@ -12,11 +12,13 @@ from typing import cast
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from tests.support.job_parts import LocalLanes, Shelf, asked_of, parts_in
-from upscale_server.errors import StorageError
+from upscale_server.errors import NotFound, StorageError
 from upscale_server.jobs import janitor as rooms
 from upscale_server.jobs.carry import object_key
+from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.folder import JobFolder, uploads_folder
 from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Asked, Job, NewJob, Outcome, Source, State
@@ -116,16 +118,67 @@ def test_folder_of_no_job_goes_and_a_strangers_stays(parts: Parts) -> None:
     assert (False, True) == (ours.path.exists(), theirs.exists())
 
 
+def damage(parts: Parts, *damaged: Job) -> None:
+    """Leave what cannot be read in rows."""
+    with parts.store._database.writing() as connection:
+        named = jobs.c.id.in_([job.id for job in damaged])
+        connection.execute(update(jobs).where(named).values(asked=["no job"]))
+
+
 def test_a_damaged_job_stops_no_sweep(parts: Parts) -> None:
     """Its own folder stays, since the database may be restored; those of others go, wherever it stands among them."""
     damaged, *others = (job_in(parts, "canceled") for _ in range(8))
-    with parts.store._database.writing() as connection:
-        connection.execute(update(jobs).where(jobs.c.id == damaged.id).values(asked=["no job"]))
+    damage(parts, damaged)
 
-    sweep(parts)
+    with capture_logs() as logged:
+        sweep(parts)
 
     assert has_folder(parts, damaged)
     assert [] == [job.id for job in others if has_folder(parts, job)]
+    assert [] == [one for one in logged if one["event"] == "sweep_failed"]
+
+
+def test_a_damaged_job_lifts_no_budget(tmp_path: Path) -> None:
+    """Its result stays for as long as it may be promised to a validator, and others make room; so do all copies."""
+    parts = parts_in(tmp_path, LocalLanes(), storage=Storage(budget_bytes=25), jobs=Jobs(proxies_bytes=25))
+    made = [job_in(parts, "succeeded") for _ in range(6)]
+    forgotten = job_in(parts, "canceled")
+    for number, job in enumerate(made):
+        stored(parts, job.id, age=100 - number)
+    for job in (*made, forgotten):
+        Copies(parts.proxies_dir, job.id).path.mkdir(parents=True)
+        (Copies(parts.proxies_dir, job.id).path / "copy").write_bytes(b"0123456789")
+    damage(parts, made[0], forgotten)
+    JobFolder(parts.temp_dir, forgotten.id).remove()
+
+    with capture_logs() as logged:
+        sweep(parts)
+    results = [parts.objects.head(object_key(job.id)) is not None for job in made]
+    copies = [Copies(parts.proxies_dir, job.id).path.exists() for job in (*made, forgotten)]
+    parts.store.close()
+
+    assert [] == [one for one in logged if one["event"] == "sweep_failed"]
+    assert [True, False, False, False, False, True] == results
+    assert [False, False, False, False, True, True, False] == copies
+
+
+def test_old_damaged_jobs_go_like_others(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rows, folders and results: none stays for ever; what may be a miner's stays its six hours."""
+    old = job_in(parts, "succeeded")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 2 * DAY)
+    damage(parts, old)
+    monkeypatch.setattr(rooms, "PROMISED_SECONDS", 3 * DAY)
+    sweep(parts)
+    before = parts.store.outline(old.id).state
+
+    monkeypatch.setattr(rooms, "PROMISED_SECONDS", DAY)
+    sweep(parts)
+
+    assert "succeeded" == before
+    with pytest.raises(NotFound):
+        parts.store.outline(old.id)
+    assert (False, None) == (has_folder(parts, old), parts.objects.head(object_key(old.id)))
 
 
 def test_work_that_a_retry_can_use_stays_for_a_day(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

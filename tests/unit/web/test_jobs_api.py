@@ -10,12 +10,14 @@ from typing import Self
 import httpx
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
 from upscale_server import quality_vmaf
-from upscale_server.errors import SourceTruncated, SourceUnreachable
+from upscale_server.errors import NotFound, SourceTruncated, SourceUnreachable
 from upscale_server.jobs.job import Progress
+from upscale_server.jobs.tables import jobs
 from upscale_server.server_settings import Jobs
 from upscale_server.service import VideoService
 
@@ -318,6 +320,40 @@ def test_links_begin_with_a_known_address_or_are_not_made(tmp_path: Path) -> Non
     starts = ("http://video.example:8003/files/", "http://localhost/files/", "http://[::1]:29115/files/", "/files/")
     assert [True] * 4 == [url.startswith(start) for url, start in zip(urls, starts, strict=True)]
     assert public.startswith("https://v.example/files/")
+
+
+def test_a_damaged_job_is_told_as_such_and_can_be_removed(served: Served) -> None:
+    """No promise that asking again helps; what is left is removed with it, and another key does not see it."""
+    job_id, whole = (served.client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(2))
+    with served.service._store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(progress=["no progress"]))
+    at = f"/v1/jobs/{job_id}"
+
+    replies = [served.client.get(at), served.client.post(f"{at}/cancel"), served.client.get(f"{at}/events")]
+    with pytest.raises(NotFound):
+        served.service.job(job_id, "another key")
+    with pytest.raises(NotFound):
+        served.service.remove(job_id, "another key")
+    removed = [served.client.delete(f"/v1/jobs/{one}").status_code for one in (job_id, whole)]
+
+    assert [(500, "job_damaged", False)] * 3 == [
+        (one.status_code, one.json()["code"], one.json()["retryable"]) for one in replies
+    ]
+    assert "remove the job" in replies[0].json()["hint"]
+    assert [204, 409] == removed
+    assert 404 == served.client.get(at).status_code
+
+
+def test_a_damaged_job_that_runs_is_not_removed(served: Served) -> None:
+    """It is in somebody's hands, whose work ends with it."""
+    job_id = served.client.post("/v1/jobs", json=JOB).json()["id"]
+    served.service._store.claim(served.service._name, 1000)
+    with served.service._store._database.writing() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(asked=["no job"]))
+
+    reply = served.client.delete(f"/v1/jobs/{job_id}")
+
+    assert (409, "conflict") == (reply.status_code, reply.json()["code"])
 
 
 def test_progress_is_that_of_the_runner(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
