@@ -15,24 +15,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpcore
-
 from upscale_server.errors import Canceled, Conflict, MissingExtra, StorageError
 from upscale_server.server_settings import S3, Storage
 from upscale_server.storage.base import About, Stored, UploadMemory
-from upscale_server.storage.links import SHORTEST_SECONDS, clamp
+from upscale_server.storage.links import clamp
 from upscale_server.storage.local import check_key
 from upscale_server.storage.multipart import Client, Multipart, Target
 from upscale_server.storage.names import disposition
 from upscale_server.storage.retrying import Patience
+from upscale_server.storage.s3_check import CHECK_KEY, CHECKED, CHECKS_AT_ONCE, read_back
 from upscale_server.storage.s3_faults import code_of, is_missing, may_pass, named
 from upscale_server.storage.windows import Window
 
 T = TypeVar("T")
 
 OWN_PREFIX = "results/"
-CHECK_KEY = f"{OWN_PREFIX}check"
-_CHECKED = b"upscale-server"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 """A store that is silent for so long in the middle of a request is away; parts are tried again, and links are not."""
@@ -132,21 +129,21 @@ class S3Store:
             StorageError: with what the store answered and which setting is likely wrong; it names what stays there.
         """
         place = {"Bucket": self._bucket, "Key": CHECK_KEY}
-        self._do("checking the store", lambda: self._client.put_object(**place, Body=_CHECKED), Patience(0))
+        found, left = None, CHECKS_AT_ONCE
+        while found is None and left:
+            found, left = self._written_and_read(place), left - 1
+        self._take_back(place)
+        if found != CHECKED:
+            raise StorageError(f"{self._shown} does not give back what was written to it")
+
+    def _written_and_read(self, place: dict[str, str]) -> bytes | None:
+        self._do("checking the store", lambda: self._client.put_object(**place, Body=CHECKED), Patience(0))
         try:
-            found = self._do("checking the store", lambda: self._read(place), Patience(0))
+            return self._do("checking the store", lambda: read_back(self._client, place, self._shown), Patience(0))
         except BaseException:
             with suppress(StorageError):  # the first fault is the one to be told
                 self._take_back(place)
             raise
-        self._take_back(place)
-        if found != _CHECKED:
-            raise StorageError(f"{self._shown} does not give back what was written to it")
-
-    def _read(self, place: dict[str, str]) -> bytes:
-        found = bytes(self._client.get_object(**place)["Body"].read())
-        self._check_link(place)
-        return found
 
     def _take_back(self, place: dict[str, str]) -> None:
         try:
@@ -155,19 +152,6 @@ class S3Store:
             raise StorageError(
                 f"{err.detail}; the object {CHECK_KEY} was written and stays there", hint=err.hint
             ) from err
-
-    def _check_link(self, place: dict[str, str]) -> None:
-        """Follow a link: boto3 corrects a wrong region in its own requests, and signs links for it all the same."""
-        link = self._client.generate_presigned_url("get_object", place, SHORTEST_SECONDS)
-        try:
-            status = httpcore.request("GET", link, extensions={"timeout": {"connect": 5.0, "read": 10.0}}).status
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
-            return  # boto3 may know a proxy or a certificate that we do not; its own requests have just worked
-        if status in (400, 401, 403):
-            raise StorageError(
-                f"{self._shown} gives an object to us, but not by a signed link (status {status})",
-                hint="look at UPSCALE_STORAGE__S3__REGION: it must be the bucket's own",
-            )
 
     @property
     def _shown(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ from upscale_server.storage.local import LocalStore
 from upscale_server.storage.multipart import MOST_PARTS, part_size_of
 from upscale_server.storage.opening import open_store
 from upscale_server.storage.retrying import LOOK_SECONDS, Patience
-from upscale_server.storage.s3 import CHECK_KEY, S3Store
+from upscale_server.storage.s3 import S3Store
+from upscale_server.storage.s3_check import CHECK_KEY, CHECKS_AT_ONCE
 from upscale_server.storage.s3_faults import HINTS, may_pass, named
 from upscale_server.storage.windows import Window
 
@@ -207,3 +209,51 @@ def test_a_store_that_removes_nothing_is_left_with_one_object_that_is_named(monk
             store.check()
 
     assert [CHECK_KEY] == list(written)
+
+
+def client_of(kept: dict[str, bytes], missing: Exception, before_reading: Callable[[], None]) -> SimpleNamespace:
+    """Return a client of a store that keeps objects in `kept`."""
+
+    def read(Bucket: str, Key: str) -> dict[str, BytesIO]:  # noqa: ARG001, N803 - boto3's own names
+        before_reading()
+        if Key not in kept:
+            raise missing
+        return {"Body": BytesIO(kept[Key])}
+
+    return SimpleNamespace(
+        put_object=lambda Bucket, Key, Body: kept.update({Key: Body}),  # noqa: ARG005, N803 - as above
+        get_object=read,
+        generate_presigned_url=lambda *_given: "http://127.0.0.1:9/",  # nobody is there, which a check passes over
+        delete_object=lambda Bucket, Key: kept.pop(Key, None),  # noqa: ARG005, N803 - as above
+    )
+
+
+def test_two_checks_at_once_do_not_break_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one removes the object between writing and reading, here as often as can be waited for."""
+    exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
+    answer = {"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    missing, kept = exceptions.ClientError(answer, "GetObject"), dict[str, bytes]()
+    ours, other, times = S3Store(settings()), S3Store(settings()), iter(range(CHECKS_AT_ONCE - 1))
+    monkeypatch.setattr(other, "_client", client_of(kept, missing, lambda: None))
+
+    def interrupt() -> None:
+        if next(times, None) is not None:
+            other.check()
+
+    monkeypatch.setattr(ours, "_client", client_of(kept, missing, interrupt))
+
+    ours.check()
+
+    assert ([], {}) == (list(times), kept)
+
+
+def test_a_store_that_loses_what_is_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not asked for ever."""
+    exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
+    answer = {"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    kept: dict[str, bytes] = {}
+    store = S3Store(settings())
+    monkeypatch.setattr(store, "_client", client_of(kept, exceptions.ClientError(answer, "GetObject"), kept.clear))
+
+    with pytest.raises(StorageError, match="does not give back what was written"):
+        store.check()
