@@ -16,7 +16,7 @@ from pathlib import Path
 from upscale_server.settings import Settings
 
 LAST = sys.maxsize
-"""The place of what gives way to every job: it begins where none has a turn, and ends when `is_wanted`."""
+"""The place of what gives way to every job: it begins where a lane is left over, and ends when `is_wanted`."""
 SPARE = 2
 """Jobs that have their turn besides those that keep the lanes busy: the desk joins and audits two at once."""
 AHEAD = 8
@@ -35,7 +35,9 @@ class Turns:
         self._spare = spare
         self._changed = threading.Condition()
         self._waiting: list[int] = []
-        self._taken = 0
+        self._jobs = 0
+        self._came = 0
+        self._came_before = 0  # what has its turn at the `LAST` place began
 
     @contextmanager
     def taken(self, place: int, check: Callable[[], None]) -> Iterator[None]:
@@ -45,25 +47,40 @@ class Turns:
             yield
         finally:
             with self._changed:
-                self._taken -= 1
+                self._jobs -= place != LAST
                 self._changed.notify_all()
 
     @property
     def is_free(self) -> bool:
         """Tell whether one that comes now has its turn at once."""
         with self._changed:
-            return not self._waiting and self._taken < self._lanes() + self._spare
+            return not self._waiting and self._jobs < self._lanes() + self._spare
+
+    @property
+    def has_jobs(self) -> bool:
+        """Tell whether a job has its turn or waits for one."""
+        with self._changed:
+            return self._jobs > 0 or self._is_waited_for()
+
+    @property
+    def leaves_a_lane(self) -> bool:
+        """Tell whether what comes at the `LAST` place would begin at once."""
+        with self._changed:
+            return not self._is_waited_for() and self._jobs < self._lanes()
 
     @property
     def is_wanted(self) -> bool:
-        """Tell whoever has its turn at the `LAST` place whether a job has one, too, or waits for one."""
+        """Tell whoever has its turn at the `LAST` place whether a job came since it began."""
         with self._changed:
-            return self._taken > 1 or any(place != LAST for place in self._waiting)
+            return self._came > self._came_before or self._is_waited_for()
 
     @property
     def crowd(self) -> float:
-        """Return how many jobs share a lane now."""
-        return max(1, self._taken) / max(1, self._lanes())
+        """Return how many jobs share a lane now; what gives way to them is none."""
+        return max(1, self._jobs) / max(1, self._lanes())
+
+    def _is_waited_for(self) -> bool:
+        return any(place != LAST for place in self._waiting)
 
     def _wait(self, place: int, check: Callable[[], None]) -> None:
         with self._changed:
@@ -72,15 +89,22 @@ class Turns:
             while True:
                 check()
                 with self._changed:
-                    most = 1 if place == LAST else self._lanes() + self._spare
-                    if place == min(self._waiting) and self._taken < most:
-                        self._taken += 1
+                    most = self._lanes() if place == LAST else self._lanes() + self._spare
+                    if place == min(self._waiting) and self._jobs < most:
+                        self._begin(place)
                         return
                     self._changed.wait(_LOOK_SECONDS)
         finally:
             with self._changed:
                 self._waiting.remove(place)
                 self._changed.notify_all()
+
+    def _begin(self, place: int) -> None:
+        if place == LAST:
+            self._came_before = self._came
+            return
+        self._jobs += 1
+        self._came += 1
 
 
 def hands(settings: Settings, lanes: int, at_work: int, temp_dir: Path) -> int:

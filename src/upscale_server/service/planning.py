@@ -1,7 +1,7 @@
 """Tells what would be done with a source and what that would take, before anybody asks for it.
 
-The plan is made at the desk, as a job's is; measuring is done on the lanes, for one caller at a time, while no job
-wants them, and not for ever.
+The plan is made at the desk, as a job's is; measuring is done on a lane that no job wants, for one caller at a time,
+and not for ever. Nobody waits for a job to end.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from upscale_server.stopping import Stop
 from upscale_server.workers.pool import Pool
 
 MOST_SECONDS = 120.0
-"""How long one caller measures, and waits for jobs that come first: a number is not worth the lanes for longer."""
-_LATE = (
-    "not_measured",
-    f"the pieces were not done within {MOST_SECONDS:g} seconds, or jobs came first; the figures rest on other work",
-)
+"""How long one caller measures, and waits for others who do: a number is not worth a lane for longer."""
+NOT_MEASURED = "not_measured"
+_LATE = f"the pieces were not done within {MOST_SECONDS:g} seconds; the figures rest on other work"
+_BUSY = "jobs keep the lanes busy; ask again when they are done; the figures rest on other work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +70,9 @@ class Planning:
     def measure(self, source: KeptSource, asked: Asked, stop: Stop) -> Planned:
         """Plan a job of a source and run three one-second pieces of it through model and encoder.
 
-        Whoever comes meanwhile waits, first come, first served: two at once would measure each other. A job that comes
-        meanwhile has the lanes at once, and the pieces are begun again behind it. Where it takes too long the plan
-        comes without what is measured, and says so.
+        Whoever comes meanwhile waits, first come, first served: two at once would measure each other. Where jobs keep
+        all lanes busy, where one comes meanwhile, which has the lanes at once, and where it takes too long, the plan
+        comes without what is measured, and says why.
 
         Args:
             source: with a folder of its own, in which the pieces are made and removed.
@@ -83,35 +82,35 @@ class Planning:
         Raises:
             As `plan`; OutOfMemory, DiskFull: as the job would fail with.
         """
-        plan = self._planned(source, asked, stop)
-        with self._measuring.taken(next(self._places), lambda: _check(stop)):
-            until = time.monotonic() + MOST_SECONDS
+        plan, until = self._planned(source, asked, stop), time.monotonic() + MOST_SECONDS
 
-            def limited() -> str:
-                return stop() or ("it takes too long" if time.monotonic() >= until else "")
+        def limited() -> str:
+            return stop() or (_LATE if time.monotonic() >= until else "")
 
-            try:
+        try:
+            with self._measuring.taken(next(self._places), lambda: _check(lambda: limited() or self._jam())):
                 plan, measured = self._pieces(source, plan, asked.task, limited)
-            except Canceled:
-                _check(stop)
-                known = self._calibration.measured(plan)
-                return replace(self._estimated(plan, known, asked.task), warnings=(_LATE,))
+        except Canceled:
+            _check(stop)
+            known = self._calibration.measured(plan)
+            return replace(self._estimated(plan, known, asked.task), warnings=((NOT_MEASURED, limited() or _BUSY),))
         if measured is not None:
             self._calibration.keep_measured(plan, measured)
         return self._estimated(plan, measured, asked.task)
 
     def _pieces(self, source: KeptSource, plan: Plan, task: str | None, stop: Stop) -> tuple[Plan, Measured | None]:
-        """Make the pieces in a time in which no job wants the lanes, however often it takes to find one."""
-        while True:
-            try:
-                with self._turns.taken(LAST, lambda: _check(stop)), called(source):
-                    executor = self._pool.executor(task, lambda: stop() or self._way())
-                    return measure_pieces(plan, executor, source.path.with_name("pieces"), ignore)
-            except Canceled:
-                _check(stop)
+        """Make the pieces, beside jobs that leave a lane over."""
 
-    def _way(self) -> str:
-        return "a job comes first" if self._turns.is_wanted else ""
+        def way() -> str:
+            return stop() or (_BUSY if self._turns.is_wanted else "")
+
+        with self._turns.taken(LAST, lambda: _check(lambda: stop() or self._jam())), called(source):
+            return measure_pieces(plan, self._pool.executor(task, way), source.path.with_name("pieces"), ignore)
+
+    def _jam(self) -> str:
+        """Return why measuring cannot begin; what waits for jobs to end would wait for hours."""
+        is_idle = any(lane.state == "ready" for lane in self._pool.status().lanes)
+        return _BUSY if self._turns.has_jobs and not (is_idle and self._turns.leaves_a_lane) else ""
 
     @property
     def _calibration(self) -> Calibration:

@@ -49,9 +49,9 @@ def test_whoever_was_claimed_first_comes_first() -> None:
     assert (True, {7, 8, 9}) == (turns.is_free, set(came))
 
 
-def test_the_last_place_begins_alone_and_hears_who_comes() -> None:
-    """However many lanes and turns there are: what gives way to jobs takes nothing of theirs."""
-    turns, came = Turns(lambda: 4), threading.Event()
+def test_the_last_place_begins_where_a_lane_is_left_and_hears_who_comes() -> None:
+    """What gives way to jobs takes nothing of theirs; whoever was there before it has left it its lane."""
+    turns, came = Turns(lambda: 2), threading.Event()
 
     def take() -> None:
         with turns.taken(LAST, go_on):
@@ -59,17 +59,35 @@ def test_the_last_place_begins_alone_and_hears_who_comes() -> None:
 
     thread = threading.Thread(target=take)
     with turns.taken(1, go_on):
-        thread.start()
-        wait_until(lambda: turns._waiting == [LAST])
-        begun = came.is_set()
-    thread.join(60)
-    with turns.taken(LAST, go_on):
-        alone = turns.is_wanted
         with turns.taken(2, go_on):
-            wanted = turns.is_wanted
+            full = turns.leaves_a_lane
+            thread.start()
+            wait_until(lambda: turns._waiting == [LAST])
+            begun = came.is_set()
+        thread.join(60)
+        left = turns.leaves_a_lane
+        with turns.taken(LAST, go_on):
+            before = turns.is_wanted
+            with turns.taken(3, go_on):
+                wanted = turns.is_wanted
+            after = turns.is_wanted
 
-    assert (False, True) == (begun, came.is_set())
-    assert (False, True) == (alone, wanted)
+    assert (False, False, True) == (full, begun, came.is_set())
+    assert (True, False, True) == (left, before, wanted)
+    assert after, "a job came meanwhile, however short it was"
+    assert not turns.has_jobs
+
+
+def test_what_gives_way_is_none_of_the_crowd() -> None:
+    """A job's deadline is reckoned without it, and its turn is taken from nobody."""
+    turns = Turns(lambda: 1)
+
+    with turns.taken(LAST, go_on), ExitStack() as jobs:
+        for place in range(1 + SPARE):
+            jobs.enter_context(turns.taken(place, go_on))
+        crowd = turns.crowd
+
+    assert 1 + SPARE == crowd
 
 
 def test_who_gives_up_waiting_holds_up_nobody() -> None:

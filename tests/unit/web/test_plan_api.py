@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +20,12 @@ from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
 from tests.support.job_parts import Stoppable
 from tests.support.killing import wait_until
-from tests.support.served import LookingPool, Served, finish_next, serving, settings_in
+from tests.support.served import LOADED, LookingPool, Served, finish_next, serving, settings_in
 from upscale_server.calibration import Calibration
 from upscale_server.errors import Canceled, DiskFull, UpscaleError
 from upscale_server.estimate import Estimate, estimate_of
 from upscale_server.events import Event, FramesDone
 from upscale_server.jobs.folder import sources_folder
-from upscale_server.jobs.turns import LAST
 from upscale_server.measured import Measured
 from upscale_server.models.load import load
 from upscale_server.pipeline import Executor
@@ -38,6 +36,7 @@ from upscale_server.web import video_app
 from upscale_server.wire_sources import PlanView
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.in_process import InProcess
+from upscale_server.workers.status import LaneState
 
 ANNA, BERT = "anna-has-a-long-key", "bert-has-another-one"
 QUICK = {"model": "lanczos", "codec": "h264"}
@@ -306,25 +305,61 @@ def test_who_measures_takes_no_place_from_others(tmp_path: Path, pool: Measuring
     assert [200, 200, 200] == replies
 
 
-def test_jobs_come_before_pieces(served: Served, pool: MeasuringPool, clip: bytes) -> None:
-    """Whoever measures waits for a turn on the lanes as a job does, and behind all of them."""
+def test_who_measures_while_jobs_keep_the_lanes_busy_is_answered_at_once(
+    served: Served, pool: MeasuringPool, clip: bytes
+) -> None:
+    """Jobs may take hours: nobody waits for them, nothing is made, and the warning says why and what to do."""
     pool.gate.set()
     source, turns = source_in(served, clip), served.service._runner.turns
-    with ThreadPoolExecutor(1) as threads:
-        with ExitStack() as jobs:
-            while turns.is_free:
-                jobs.enter_context(turns.taken(0, lambda: None))
-            reply = measuring(served, source, threads)
-            wait_until(lambda: turns._waiting == [LAST])
-            begun = len(pool.at_work)
-        estimate = reply.result().json()["estimate"]
+    with turns.taken(0, lambda: None):
+        plan = planned(served, source_id=source, measure=True).json()
+    later = planned(served, source_id=source, measure=True).json()
 
-    assert 0 == begun
-    assert "measured" == estimate["basis"]["byte_count"]
+    assert "not_measured" == plan["warnings"][-1]["code"]
+    assert "jobs keep the lanes busy; ask again when they are done" in plan["warnings"][-1]["detail"]
+    assert "rough" == plan["estimate"]["basis"]["byte_count"]
+    assert ("measured", 1) == (later["estimate"]["basis"]["byte_count"], len(pool.at_work))
+
+
+@pytest.mark.parametrize(("state", "basis"), [("ready", "measured"), ("busy", "rough")])
+def test_pieces_are_made_beside_a_job_that_leaves_a_lane_idle(
+    state: LaneState, basis: str, served: Served, pool: MeasuringPool, clip: bytes
+) -> None:
+    """A long job on a machine of two lanes keeps nobody from measuring, unless its segments fill both."""
+    (lane,) = LOADED.lanes
+    pool.said = replace(LOADED, lanes=(replace(lane, state="busy"), replace(lane, index=1, state=state)))
+    pool.gate.set()
+    source, turns = source_in(served, clip), served.service._runner.turns
+
+    with turns.taken(0, lambda: None):
+        plan = planned(served, source_id=source, measure=True).json()
+
+    assert basis == plan["estimate"]["basis"]["byte_count"]
+
+
+def test_the_limit_of_measuring_includes_the_wait_for_others(
+    served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes third does not wait three times as long."""
+    source, now = source_in(served, clip), [0.0]
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with ThreadPoolExecutor(2) as threads:
+        first = measuring(served, source, threads)
+        wait_until(lambda: bool(pool.at_work))
+        second = measuring(served, source, threads)
+        wait_until(lambda: bool(served.service.planning._measuring._waiting))
+        now[0] = planning.MOST_SECONDS
+        told = second.result().json()
+        is_first_at_work = not first.done()
+        pool.gate.set()
+        first.result().raise_for_status()
+
+    assert is_first_at_work
+    assert "not done within 120 seconds" in told["warnings"][-1]["detail"]
 
 
 def test_a_job_that_comes_ends_the_pieces_that_are_made(served: Served, pool: MeasuringPool, clip: bytes) -> None:
-    """It has the lanes at the next frame, and not when the pieces are done; they are begun again behind it."""
+    """It has the lanes at the next frame, and not when the pieces are done; whoever measures is told so at once."""
     source, turns = source_in(served, clip), served.service._runner.turns
     with ThreadPoolExecutor(1) as threads:
         reply = measuring(served, source, threads)
@@ -333,14 +368,12 @@ def test_a_job_that_comes_ends_the_pieces_that_are_made(served: Served, pool: Me
         with turns.taken(0, lambda: None):
             wait_until(lambda: pool.is_left)
             pool.gate.set()
-            wait_until(lambda: turns._waiting == [LAST])
-            begun = len(pool.at_work)
-        plan = reply.result().json()
+            plan = reply.result().json()
 
-    assert (False, 1) == (before, begun)
-    assert 2 == len(pool.at_work)
-    assert "measured" == plan["estimate"]["basis"]["byte_count"]
-    assert [] == [one for one in plan["warnings"] if one["code"] == "not_measured"]
+    assert (False, 1) == (before, len(pool.at_work))
+    assert "jobs keep the lanes busy" in plan["warnings"][-1]["detail"]
+    assert "rough" == plan["estimate"]["basis"]["byte_count"]
+    assert served.service.planning._measuring.is_free
 
 
 def test_pieces_that_take_too_long_are_given_up(
