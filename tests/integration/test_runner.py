@@ -576,6 +576,7 @@ def test_a_result_is_not_lost_because_it_could_not_be_measured(
     assert "quality" not in report_of(done)
     assert ["quality_not_measured"] == [one["code"] for one in report_of(done)["warnings"]]
     assert "/srv" not in str(report_of(done))
+    assert 0 <= report_of(done)["quality_seconds"], "the time of the result is without what was tried"
 
 
 def test_a_result_outlives_a_server_that_dies_while_it_is_measured(clip: Path, tmp_path: Path) -> None:
@@ -593,6 +594,7 @@ def test_a_result_outlives_a_server_that_dies_while_it_is_measured(clip: Path, t
     assert ("succeeded", 2, 75) == (done.state, done.attempt, done.progress.frames_total), done.fault
     assert "quality" not in report_of(done)
     assert ["quality_not_measured"] == [one["code"] for one in report_of(done)["warnings"]]
+    assert "quality_seconds" not in report_of(done), "it was not tried here"
     assert SEGMENTS == len((tmp_path / "made.txt").read_text().split())
 
 

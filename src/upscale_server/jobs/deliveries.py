@@ -134,8 +134,10 @@ class Deliveries:
             self._set(connection, deliveries.c.id == delivery.id, **done)
             row = connection.execute(select(jobs).where(jobs.c.id == delivery.job_id)).first()
             if row is not None and row.state == "succeeded":  # nobody can have it tried, and told of, again
+                told = None
                 with suppress(*UNREADABLE):  # or a message of a damaged job would be sent again and again
                     told = to_record(untold(asked_from(row.asked)))
+                if told is not None:
                     connection.execute(update(jobs).where(jobs.c.id == row.id).values(asked=told))
 
     def failed(self, delivery: Delivery, error: str, pause_seconds: float | None) -> None:

@@ -22,9 +22,10 @@ from upscale_server.stored_plan import plan_from
 def with_numbers(hold: Hold, folder: JobFolder, parts: Parts, ready: Ready) -> Ready:
     """Return a file that is kept with the numbers that were asked for, and keep those; measured is once.
 
-    How long it took is kept beside them: the time of a result is without it.
+    How long it took is kept beside them, also where it failed: the time of a result is without it.
 
-    A server that died while it measured is not risked again: the file goes on without numbers, with a warning.
+    A server that died while it measured is not risked again: the file goes on without numbers, with a warning. How long
+    that took is not known, and is in the time of the result.
 
     Raises:
         Canceled: there is a reason to stop, which is its text; a pause or a drain measures later.
@@ -40,7 +41,8 @@ def with_numbers(hold: Hold, folder: JobFolder, parts: Parts, ready: Ready) -> R
         numbers = None if was_cut_off else _numbers(hold, parts, ready.path)
         warnings = [*known, *(one for one in hold.gauge.warnings if one not in known)]
         quality: dict[str, Any] = {"quality": numbers} if numbers else {}
-        quality["quality_seconds"] = round(time.monotonic() - began, 3)
+        if not was_cut_off:
+            quality["quality_seconds"] = round(time.monotonic() - began, 3)
         done = replace(ready, facts={**ready.facts, "warnings": warnings, **quality})
         folder.keep_facts(done)
     return done

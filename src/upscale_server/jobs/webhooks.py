@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from upscale_server.errors import Canceled, DiskFull, StorageError, UpscaleError
+from upscale_server.errors import Canceled, DiskFull, SourceForbidden, StorageError, UpscaleError
 from upscale_server.jobs.deliveries import Deliveries, Delivery
 from upscale_server.jobs.receivers import Receivers
 from upscale_server.logs import get_logger
 from upscale_server.server_settings import Webhooks as WebhookSettings
+from upscale_server.storage.addresses import NETWORKS_SETTING
+from upscale_server.storage.host_list import HOSTS_SETTING
 from upscale_server.storage.posting import PostRules, post
 
 THREADS = 4
@@ -35,6 +37,11 @@ for another writer, see `database.BUSY_SECONDS`."""
 _STOP_SECONDS = 2.0
 """Longest that a stop waits for messages on their way; what is not back by then is due again after its lease."""
 _GONE = 410
+_REFUSED = (
+    "the receiver's host is not one of those allowed, or its address is private or reserved; "
+    f"an operator can allow it, see {HOSTS_SETTING} and {NETWORKS_SETTING}"
+)
+"""What the owner of a job is told; the log says which it was."""
 
 Links = Callable[[str, str], str]
 """From a job's id and a path of ours to the whole address that its owner may use."""
@@ -125,6 +132,10 @@ class Webhooks:
             status = self._status(delivery)
         except Canceled:
             raise
+        except SourceForbidden as err:  # its words are of a source, and tell what the server's own look-up found
+            self._receivers.rest(delivery.url, self._sending.pause_seconds)
+            get_logger().warning("webhook_refused", delivery_id=delivery.id, detail=err.detail)
+            return _REFUSED, False
         except UpscaleError as err:
             self._receivers.rest(delivery.url, self._sending.pause_seconds)
             return err.detail, False

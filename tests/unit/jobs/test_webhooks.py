@@ -308,12 +308,17 @@ def test_a_private_address_is_refused_where_it_is_dialled(desk: Desk, receiver: 
     for _ in range(3):
         strict.ended(receiver.url(host="hooks.test"))
 
-    while strict.webhooks().send_next():
-        pass
+    with capture_logs() as logged:
+        while strict.webhooks().send_next():
+            pass
 
     assert [] == receiver.told
+    errors = [str(error) for _, _, error in desk.states()]
     assert ["pending"] * 4 == [state for state, _, _ in desk.states()]
-    assert all("private or reserved" in str(error) for _, _, error in desk.states())
+    assert all(said.startswith("the receiver's host") and "private or reserved" in said for said in errors)
+    assert [] == [said for said in errors if "169.254" in said or "127.0" in said or "source" in said]
+    refused = [one["detail"] for one in logged if one["event"] == "webhook_refused"]
+    assert 4 == len(refused), "the operator cannot see what was refused"
 
 
 def test_a_name_is_looked_up_once_and_dialled_at_the_address_that_was_vetted(desk: Desk, receiver: Receiver) -> None:
