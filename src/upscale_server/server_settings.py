@@ -95,7 +95,9 @@ class Jobs(BaseModel):
         20 << 30, ge=0, description="most bytes of failed jobs' work that wait for a retry, oldest removed first"
     )
     proxies: bool = Field(
-        default=True, description="each finished segment also gets a small H.264 copy, to be watched while the job runs"
+        default=True,
+        description="each finished segment also gets a small H.264 copy, to be watched while the job runs; "
+        "on two cores the job takes 1 to 8 % longer for it",
     )
     proxies_bytes: int = Field(
         4 << 30, ge=0, description="most bytes of finished jobs' copies for watching, oldest removed first"

@@ -76,7 +76,7 @@ class ResultView(Shape):
     seconds: float = Field(
         description="from the first claim of the job to its result, pauses included, without measuring quality"
     )
-    quality_seconds: float | None = Field(description="what measuring quality took besides; null where it was not tried")
+    quality_seconds: float | None = Field(description="what measuring quality took besides; null where none was")
     fallback: str | None = Field(description="why a Lanczos result was given, where one was")
 
 

@@ -24,6 +24,7 @@ from upscale_server.server_settings import Previews as PreviewsSettings
 MOST_KEPT = 64
 """Finished previews that are kept at once, whatever their age and size; as many beside them that did not succeed."""
 
+_MARK = "stays-until"
 LEAST_SILENT_SECONDS = 3600.0
 """A server that did not sweep for so long is dead or was suspended; it sweeps every minute."""
 
@@ -148,18 +149,24 @@ class PreviewShelf:
         self._remove_the_dead()
 
     def _remove_the_dead(self) -> None:
-        """Remove the folders of servers beside this one that were not swept for as long as a preview is kept.
+        """Remove the folders of servers beside this one that were not swept for as long as those keep a preview.
 
-        The time of a folder tells: each server sets that of its own with every sweep.
+        The time of a mark in each folder tells until when it stays: its server sets that with every sweep.
         """
         now = self._clock()
         if self._folder.is_dir():
-            os.utime(self._folder, (now, now))
+            (self._folder / _MARK).touch(mode=0o600)
+            os.utime(self._folder / _MARK, (now, now + self._dead_seconds))
         for path in list(self._folder.parent.iterdir()) if self._folder.parent.is_dir() else ():
             with suppress(OSError):  # it was removed just now
-                silent_seconds = now - path.stat().st_mtime
-                if path != self._folder and JOB_ID.fullmatch(path.name) and silent_seconds > self._dead_seconds:
+                if path != self._folder and JOB_ID.fullmatch(path.name) and now > self._stays_until(path):
                     shutil.rmtree(path, ignore_errors=True)
+
+    def _stays_until(self, folder: Path) -> float:
+        try:
+            return (folder / _MARK).stat().st_mtime
+        except FileNotFoundError:  # its server has not swept yet, or is none: previews lay here before
+            return folder.stat().st_mtime + self._dead_seconds
 
     def _hold_to_budget(self, newest_first: list[KeptPreview]) -> None:
         """Remove what is beyond the bytes allowed; the newest stays, or a large one would never be seen."""

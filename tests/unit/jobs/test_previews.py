@@ -190,6 +190,25 @@ def test_what_a_dead_server_left_goes_and_what_a_live_one_has_stays(tmp_path: Pa
     ]
 
 
+def test_each_server_says_itself_how_long_its_previews_outlive_it(tmp_path: Path) -> None:
+    """One that keeps them for a week finds them after two hours of rest, whoever else swept for an hour meanwhile."""
+    clock = Clock()
+    brief, patient = (
+        PreviewShelf(previews_folder(tmp_path, name), PreviewsSettings(keep_seconds=seconds), clock)
+        for name, seconds in (("a", 60), ("b", 7 * 24 * HOUR))
+    )
+    kept = patient.new(ASKED)
+    patient.sweep()
+
+    clock.now += 2 * HOUR
+    brief.sweep()
+    before = patient.folder_of(kept.id).is_dir()
+    clock.now += 7 * 24 * HOUR
+    brief.sweep()
+
+    assert (True, False) == (before, patient.folder_of(kept.id).is_dir())
+
+
 def _previews(folder: Path, **parts: Any) -> Previews:  # noqa: ANN401 - any part
     given = {
         "desk": PreviewPool(),
