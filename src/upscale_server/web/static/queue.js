@@ -11,6 +11,8 @@ const TITLE = document.title;
 /** Older jobs that are asked for at once. */
 const PAGE = 100;
 
+const olderThan = (cursor) => `/v1/jobs?limit=${PAGE}&after=${encodeURIComponent(cursor)}`;
+
 /**
  * Follow the jobs.
  * @param {{onState: function("open"|"lost"|"locked"): void, onAgain: function(object): void,
@@ -21,6 +23,7 @@ export function jobQueue(told) {
   const rows = new Map();
   const announce = announcer();
   let older = null; // after which job the list goes on, null where it does not
+  let looking = new AbortController(); // again, at older jobs that are shown
   byId("older-show").addEventListener("click", showOlder);
 
   function take(job, isNews) {
@@ -53,12 +56,39 @@ export function jobQueue(told) {
     title();
   }
 
-  function snapshot({ jobs, next }) {
-    const named = new Set(jobs.map((job) => job.id));
-    for (const id of [...rows.keys()]) if (!named.has(id)) remove(id);
-    for (const job of jobs) take(job, false);
-    goesOn(next);
+  function snapshot(told) {
+    looking.abort();
+    looking = new AbortController();
+    const last = stretch(told, null);
+    goesOn(told.next);
     count();
+    lookAgain(last, looking.signal);
+  }
+
+  /** Take a part of the list, older than `from`, as the server tells it, and return how far it goes: what it does not
+   * name is there no more; what is older than its last job it does not know of. */
+  function stretch({ jobs, next }, from) {
+    const named = new Set(jobs.map((job) => job.id));
+    const last = next ? (jobs.at(-1)?.created_at ?? from) : "";
+    const isInside = (row) => last !== null && row.createdAt > last && (from === null || row.createdAt < from);
+    for (const [id, row] of [...rows]) if (!named.has(id) && isInside(row)) remove(id);
+    for (const job of jobs) take(job, false);
+    return last;
+  }
+
+  /** Ask once more for the older jobs that are shown: nobody told what became of them before a new stream began. */
+  async function lookAgain(last, signal) {
+    let seen = last;
+    try {
+      while (older && [...rows.values()].some((row) => seen === null || row.createdAt < seen)) {
+        const page = await askJson(olderThan(older), { signal, asksForKey: false });
+        signal.throwIfAborted();
+        seen = stretch(page, seen);
+        goesOn(page.next);
+      }
+    } catch {
+      // they stay as they were; "Show older jobs" goes on from where this ended
+    }
   }
 
   /** Say that the list is not all there is. */
@@ -68,15 +98,18 @@ export function jobQueue(told) {
   }
 
   async function showOlder() {
+    const button = byId("older-show");
+    button.disabled = true; // a second press would ask for the same ones
     clearFault(byId("older-fault"));
     try {
-      const page = await askJson(`/v1/jobs?limit=${PAGE}&after=${encodeURIComponent(older)}`);
+      const page = await askJson(olderThan(older));
       for (const job of page.jobs) take(job, false);
       rows.get(page.jobs[0]?.id)?.focus();
       goesOn(page.next);
     } catch (problem) {
       showFault(byId("older-fault"), problem);
     }
+    button.disabled = false;
   }
 
   function count() {
