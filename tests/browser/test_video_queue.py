@@ -6,6 +6,7 @@ The jobs are real; what a runner would have made of them is told by the tests.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tests.support.served import IdlePool, Served, finish_next, serving, setting
 from upscale_server.service import VideoService
 from upscale_server.web import queue_events
 
+LONG = 60_000
+"""Milliseconds that the page may take to come back on a busy machine; a limit and no expectation."""
 KEY = "a-long-key-of-somebody"
 CONTENT = b"0123456789" * 1000
 ROW = """async (job) => {
@@ -39,6 +42,22 @@ TO_DISK = """() => {
 ON_DISK = """async (name) => {
   const folder = await navigator.storage.getDirectory();
   return (await (await folder.getFileHandle(name)).getFile()).text();
+}"""
+
+NAMES_ON_DISK = """async () => {
+  const names = [];
+  for await (const name of (await navigator.storage.getDirectory()).keys()) names.push(name);
+  return names;
+}"""
+CUT_OFF = """() => {
+  const real = window.fetch;
+  const half = () =>
+    new ReadableStream({
+      start: (out) => out.enqueue(new Uint8Array(100)),
+      pull: (out) => out.error(new TypeError("network error")),
+    });
+  window.fetch = async (path, ...more) =>
+    String(path).endsWith("/output") ? new Response(half()) : real(path, ...more);
 }"""
 
 
@@ -155,6 +174,49 @@ def test_older_jobs_are_said_and_shown_when_asked_for(
     expect(page.locator(f"[data-job='{jobs[1]}']")).to_be_focused()
 
 
+def test_older_jobs_that_are_shown_outlive_a_new_stream(visits: Visits, server: Served) -> None:
+    """What the server names no more goes, what came between is shown, and all others stay as they are."""
+    jobs = [submitted(server)["id"] for _ in range(5)]
+    page = visits.open("about:blank")
+    visits.hosts.add(server.url.removeprefix("http://"))
+
+    def tell(route: Route) -> None:
+        body = f"event: jobs\ndata: {server.client.get('/v1/jobs?limit=2').text}\n\n"
+        route.fulfill(body=body, content_type="text/event-stream")  # it ends, so that the page comes again
+
+    page.route("**/v1/events", tell)
+    page.goto(server.url)
+    expect(page.locator(".job")).to_have_count(2)
+    page.get_by_role("button", name="Show older jobs").click()
+    expect(page.locator(".job")).to_have_count(5)
+    page.locator(f"[data-job='{jobs[0]}']").evaluate("(row) => (row.isTheSame = true)")
+    server.client.post(f"/v1/jobs/{jobs[1]}/cancel").raise_for_status()
+    server.client.delete(f"/v1/jobs/{jobs[1]}").raise_for_status()
+    jobs += [submitted(server)["id"] for _ in range(3)]
+
+    expect(page.locator(f"[data-job='{jobs[1]}']")).to_have_count(0, timeout=LONG)
+    expect(page.locator(f"[data-job='{jobs[5]}']")).to_have_count(1, timeout=LONG)
+
+    ids = page.locator(".job").evaluate_all("(rows) => rows.map((one) => one.dataset.job)")
+    assert [*jobs[:1:-1], jobs[0]] == ids
+    assert page.locator(f"[data-job='{jobs[0]}']").evaluate("(row) => row.isTheSame")
+    expect(page.locator("#older")).to_be_hidden()
+
+
+def test_older_jobs_are_asked_for_once(visits: Visits, server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second press while the first is answered has nothing to press."""
+    monkeypatch.setattr(queue_events, "SNAPSHOT_JOBS", 1)
+    for _ in range(2):
+        submitted(server)
+    page = visits.open(server.url)
+    page.route("**/v1/jobs?*", lambda _route: None)
+    button = page.get_by_role("button", name="Show older jobs")
+
+    button.click()
+
+    expect(button).to_be_disabled()
+
+
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Served]:
     """Give a server with a key and a finished job."""
@@ -165,10 +227,13 @@ def locked(tmp_path: Path) -> Iterator[Served]:
         yield running
 
 
-def card(visits: Visits, locked: Served, prepare: str, byte_count: int = len(CONTENT)) -> tuple[Page, Locator]:
+def card(
+    visits: Visits, locked: Served, prepare: str, byte_count: int = len(CONTENT), name: str = "film"
+) -> tuple[Page, Locator]:
     """Show the result of the job, which only the key opens, and return the page and its button."""
     job = locked.client.get("/v1/jobs").json()["jobs"][0]
     job["result"] |= {"url": f"/v1/jobs/{job['id']}/output", "byte_count": byte_count}
+    job["asked"]["file_name"] = name
     said = {"audit": {"rules": []}, "report": {"size": "4x4", "source_size": "2x2", "model": "fast"}}
     page = visits.open_bare(locked.url)
     page.route("**/audit", lambda route: route.fulfill(json=said))
@@ -207,15 +272,59 @@ def test_a_result_behind_a_key_goes_straight_to_the_disk_where_it_can(visits: Vi
 
 
 def test_what_would_fill_the_memory_is_refused_with_a_way(visits: Visits, locked: Served) -> None:
-    """Before a byte is fetched."""
-    page, button = card(visits, locked, TO_MEMORY, byte_count=2**30)
+    """Before a byte is fetched; the command says a stranger's name to a shell as a name and nothing else."""
+    name = '$(touch hacked)`id`\'s "x"'
+    page, button = card(visits, locked, TO_MEMORY, byte_count=2**30, name=name)
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url))
 
     button.click()
 
     expect(page.get_by_role("alert")).to_contain_text("curl")
+    said = page.get_by_role("alert").inner_text()
+    assert [f"{name}.mp4", f"{locked.url}/v1/jobs/"] == [
+        shlex.split(said[said.index("curl") : said.index(" (with")])[place][:length]
+        for place, length in ((4, None), (5, len(locked.url) + 9))
+    ]
+    assert "Chrome or Edge" in said
     assert [] == [one for one in asked if one.endswith("/output")]
+
+
+def test_a_page_without_https_names_what_keeps_it_from_the_disk(visits: Visits, locked: Served) -> None:
+    """No other browser would help there."""
+    page, button = card(visits, locked, TO_MEMORY, byte_count=2**30)
+    page.evaluate("() => Object.defineProperty(window, 'isSecureContext', { value: false })")
+
+    button.click()
+
+    expect(page.get_by_role("alert")).to_contain_text("over https, or by http://localhost")
+
+
+@pytest.mark.parametrize("prepare", [TO_MEMORY, TO_DISK], ids=["memory", "disk"])
+def test_a_download_that_is_cut_off_is_told_in_words(visits: Visits, locked: Served, prepare: str) -> None:
+    """And not in the browser's; what the picker has made or emptied is not left behind, and that is said."""
+    page, button = card(visits, locked, prepare)
+    page.evaluate(CUT_OFF)
+
+    button.click()
+
+    expect(page.get_by_role("alert")).to_contain_text("The connection to the server broke")
+    expect(page.get_by_role("alert")).to_contain_text("press Download again")
+    expect(page.get_by_text("film.mp4 is not there any more")).to_have_count(1 if prepare == TO_DISK else 0)
+    assert [] == page.evaluate(NAMES_ON_DISK)
+    expect(button).to_have_text("Download")
+
+
+def test_a_stopped_download_says_what_became_of_the_file_that_was_chosen(visits: Visits, locked: Served) -> None:
+    """The browser emptied it when it was chosen, whatever was in it."""
+    page, button = card(visits, locked, TO_DISK)
+    page.route("**/output", lambda _route: None)
+
+    button.click()
+    page.get_by_role("button", name="Cancel the download · 0 %").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("The file film.mp4 is not there any more; if it was there before")
+    assert [] == page.evaluate(NAMES_ON_DISK)
 
 
 def test_a_download_can_be_stopped(visits: Visits, locked: Served) -> None:

@@ -2,6 +2,7 @@
 // up to a bound. What opens by its link alone needs none of this.
 
 import { Problem, ask } from "./api.js";
+import { sentence } from "./fault.js";
 import { bytes } from "./words.js";
 
 /** A browser that cannot write to the disk holds all of it, twice for a moment. */
@@ -15,6 +16,14 @@ const MOST_IN_MEMORY = 512 * 2 ** 20;
 export async function keepFile(file, { signal, onProgress }) {
   if (window.showSaveFilePicker) return toDisk(file, { signal, onProgress });
   if (file.size > MOST_IN_MEMORY) throw tooLarge(file);
+  try {
+    return await byMemory(file, { signal, onProgress });
+  } catch (problem) {
+    throw inWords(problem);
+  }
+}
+
+async function byMemory(file, { signal, onProgress }) {
   const { body } = await ask(file.path, { signal });
   const kept = await new Response(body.pipeThrough(counted(file.size, onProgress))).blob();
   const url = URL.createObjectURL(kept);
@@ -25,12 +34,41 @@ export async function keepFile(file, { signal, onProgress }) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000); // a browser tells nobody when it has taken it
 }
 
-/** The person chooses the place first: a browser lets nobody ask for it long after a press. */
+/**
+ * The person chooses the place first: a browser lets nobody ask for it long after a press. The browser makes the file
+ * then, and empties one that was there, so that a failure is no reason to leave it, and has to say so.
+ */
 async function toDisk(file, { signal, onProgress }) {
   const place = await window.showSaveFilePicker({ suggestedName: file.name });
-  const { body } = await ask(file.path, { signal });
-  const written = await place.createWritable();
-  await body.pipeThrough(counted(file.size, onProgress)).pipeTo(written, { signal }); // on failure nothing is kept
+  try {
+    const { body } = await ask(file.path, { signal });
+    const written = await place.createWritable();
+    await body.pipeThrough(counted(file.size, onProgress)).pipeTo(written, { signal });
+  } catch (problem) {
+    const isRemoved = await place.remove?.().then(() => true, () => false);
+    throw withoutFile(inWords(problem), place.name, isRemoved);
+  }
+}
+
+/** Return a failure as one in words: a browser's own name neither what happened nor what helps. */
+function inWords(problem) {
+  if (problem instanceof Problem || problem.name === "AbortError") return problem;
+  const isCut = problem instanceof TypeError; // what a stream from the network breaks with, in every browser
+  return new Problem({
+    title: isCut ? "The download was cut off" : "The result cannot be saved",
+    detail: isCut ? "the connection to the server broke before all of the result was here" : problem.message,
+    hint: "The result is still on the server: press Download again.",
+  });
+}
+
+function withoutFile(problem, name, isRemoved) {
+  const isStopped = problem.name === "AbortError";
+  const gone = `the file ${name} is ${isRemoved ? "not there any more" : "empty now"}; if it was there before, what was in it is lost.`;
+  return new Problem({
+    title: isStopped ? "The download was canceled" : problem.title,
+    detail: isStopped ? gone : problem.message,
+    hint: isStopped ? "" : `${problem.hint} ${sentence(gone)}`.trim(),
+  });
 }
 
 function counted(size, onProgress) {
@@ -48,6 +86,15 @@ function tooLarge({ path, name, size }) {
   return new Problem({
     title: "Too large for this browser",
     detail: `the result is ${bytes(size)}, and this browser would hold all of it in memory`,
-    hint: `Use a browser that can save while it loads, such as Chrome or Edge; or run: curl -H "Authorization: Bearer $KEY" -o "${name}" "${new URL(path, location.href)}"`,
+    hint: `${way()}; or run curl -H "Authorization: Bearer $KEY" -o ${quoted(name)} ${quoted(String(new URL(path, location.href)))} (with your key in $KEY)`,
   });
 }
+
+/** A browser lets nobody write to the disk from a page that came over plain http. */
+function way() {
+  const browser = "a browser that can save while it loads, such as Chrome or Edge";
+  return window.isSecureContext ? `Use ${browser}` : `Open this page over https, or by http://localhost on the server's own machine, in ${browser}`;
+}
+
+/** Return a text as one word of a shell: a file's name is a stranger's. */
+const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;

@@ -109,7 +109,7 @@ function download(job, fault) {
 
 function fileOf(job) {
   const name = job.asked.file_name || "upscaled";
-  const ending = /\.\w{2,4}$/.test(name) ? "" : job.asked.container === "matroska" ? ".mkv" : ".mp4";
+  const ending = /\.\w{2,4}$/.test(name) ? "" : ".mp4";
   return { path: `/v1/jobs/${job.id}/output`, name: `${name}${ending}`, size: job.result.byte_count };
 }
 
