@@ -34,7 +34,9 @@ HIDDEN = """(isHidden) => {
   Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
-PLAIN_REASON = re.compile(r"^The video is (strongly compressed|nearly clean), and fast\S* is made for that\.$")
+PLAIN_REASON = re.compile(
+    r"^Model fast\S*: the video is (strongly compressed|nearly clean), and fast\S* is made for that\.$"
+)
 NAMED = re.compile(r"\S")
 CONTROLS = "button, input, select, summary, a[href], [role=progressbar], video[controls]"
 LEAST_CONTROLS = 50

@@ -158,6 +158,61 @@ def test_both_lists_of_models_have_one_order_and_no_kernel_among_networks(
     expect(page.locator("#preview-models .check", has_text="bicubic")).to_contain_text("the same as “Before”")
 
 
+def test_the_plan_names_the_model_that_is_used(visits: Visits, server: Served, clip: bytes) -> None:
+    """Also where its reason names another one alone, which is not here."""
+
+    def other(route: Route) -> None:
+        found = route.fetch()
+        route.fulfill(
+            json={**found.json(), "model": "fast", "model_because": "the video is clean, and fast-clean is not here"}
+        )
+
+    page = visits.open(server.url)
+    page.route("**/v1/plan", other)
+    page.evaluate(DROPPED, ["old.mp4", base64.b64encode(clip).decode()])
+
+    expect(page.locator("#plan-model")).to_have_text(
+        "Model fast: the video is clean, and fast-clean is not here.", timeout=LONG
+    )
+
+
+def test_a_side_is_asked_for_as_a_number_however_it_is_written(visits: Visits, server: Served, clip: bytes) -> None:
+    """The field takes 1e3, which the server does not."""
+    page = opened(visits, server, clip)
+    page.evaluate(
+        """() => {
+          const form = document.querySelector("#workbench");
+          form.elements.size.value = "custom";
+          form.elements.width.value = "1e3";
+          form.elements.height.value = "1080.0";
+        }"""
+    )
+
+    with page.expect_response(lambda one: one.url.endswith("/v1/plan"), timeout=LONG) as answer:
+        page.locator("#height").dispatch_event("change")
+
+    assert "1000x1080" == answer.value.request.post_data_json["target"]
+
+
+def test_a_preview_of_a_video_without_a_plan_is_made_with_what_is_ticked(visits: Visits, server: Served) -> None:
+    """What the newest plan ticked stays so until a person ticks another, so that nothing is chosen unseen."""
+    page = visits.open(server.url)
+    ticked = page.evaluate(
+        """async () => {
+          const { previewModels } = await import("/static/preview_models.js");
+          const models = previewModels(() => {});
+          const one = (name) => ({ name, kind: "network", scales: [2], summary: "" });
+          models.offer([one("fast"), one("balanced")], "balanced");
+          models.begin(null);
+          const usual = models.ticked();
+          models.begin([]);
+          return [usual, models.ticked()];
+        }"""
+    )
+
+    assert [["balanced"], []] == ticked
+
+
 def test_a_size_says_what_this_video_becomes(visits: Visits, server: Served, clip: bytes) -> None:
     """A 4:3 video does not become 1920 wide; what is said is what is planned, with bars too."""
     page = opened(visits, server, clip)

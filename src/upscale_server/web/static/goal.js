@@ -57,7 +57,7 @@ function fieldsOf(form, wishedModel) {
 
 function sizeFields(form) {
   const chosen = sizeOf(form);
-  if (chosen === "custom") return { target: `${form.elements.width.value}x${form.elements.height.value}` };
+  if (chosen === "custom") return { target: `${Number(form.elements.width.value)}x${Number(form.elements.height.value)}` }; // "1e3" is a number, too
   if (chosen === "asked") return JSON.parse(form.elements.asked.value);
   return isTask(chosen) ? { task_type: chosen } : { scale: Number(chosen) };
 }

@@ -110,11 +110,11 @@ function showPlan(view) {
   );
 }
 
-/** Return why a model was taken, in plain words, and the numbers that stand in brackets behind them. */
+/** Return which model was taken and why, in plain words, and the numbers that stand in brackets behind them. */
 function reasonOf({ model, model_because: because }) {
   if (because === "asked for") return [`Model ${model}, as you chose.`, ""];
   const [, words, numbers] = /^([^(]*?)(?: \((.*)\))?$/.exec(because) ?? [null, because, ""];
-  return [sentence(words), numbers ?? ""];
+  return [sentence(`Model ${model}: ${words}`), numbers ?? ""];
 }
 
 function figure(name, value, plusMinus, basis) {

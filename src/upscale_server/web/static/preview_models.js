@@ -8,6 +8,7 @@ export function previewModels(onPick) {
   const place = byId("preview-models");
   let picked = null; // by a person, and not by the plan
   let offered = "";
+  let usual = ""; // what the newest plan ticked
   place.addEventListener("change", () => {
     picked = ticked();
     onPick();
@@ -25,11 +26,13 @@ export function previewModels(onPick) {
     /** Begin anew with what was picked before for this video, null where nothing was. */
     begin(names) {
       picked = names;
-      for (const box of boxes()) box.checked = Boolean(names?.includes(box.value));
+      const chosen = names ?? [usual]; // a video whose plan is refused is shown with what is ticked, and with nothing else
+      for (const box of boxes()) box.checked = chosen.includes(box.value);
     },
     /** Offer models; the planned one is ticked until a person has ticked others. */
     offer(models, planned) {
       const names = JSON.stringify(models);
+      usual = planned;
       const chosen = new Set(picked ?? [planned]);
       const row = (one) => choice(one, chosen.has(one.name));
       if (names !== offered) place.replaceChildren(...modelRows(models, row, "preview-models"));
