@@ -17,6 +17,7 @@ from upscale_server.events import Observer, ignore
 from upscale_server.geometry import Target, fit_to
 from upscale_server.media.colour_names import chroma_name, matrix_name, primaries_name, range_name, transfer_name
 from upscale_server.media.formats import bits_of, subsampling_of
+from upscale_server.media.admission import MOST_PIXELS
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.track_facts import TrackFacts, facts_of_tracks
 from upscale_server.media.tracks import PacketPlace, Window, refused_by
@@ -112,7 +113,8 @@ def audit(
         squeezed=is_squeezed(plan, output),
         range=plan.spec.colour.range,
     )
-    a, b = probe_with_index(Path(plan.source.path)), probe_with_index(output)
+    a = probe_with_index(Path(plan.source.path), plan.source.size.pixels)
+    b = probe_with_index(output, max(MOST_PIXELS, plan.target.pixels))
     return _compare(a, b, promise, observer)
 
 

@@ -46,7 +46,7 @@ class Tools:
 class Opener(Protocol):
     """The three looks into a source that a plan needs."""
 
-    def probe(self, source: Path) -> Probed:
+    def probe(self, source: Path, most_pixels: int) -> Probed:
         """Return as `media.probe.probe_with_index`."""
 
     def kept(self, probed: Probed, wish: Wish) -> Kept:
@@ -60,9 +60,9 @@ class Opener(Protocol):
 class Here:
     """Opens the source in this process."""
 
-    def probe(self, source: Path) -> Probed:
+    def probe(self, source: Path, most_pixels: int) -> Probed:
         """Return the file's facts and time table."""
-        return probe_with_index(source)
+        return probe_with_index(source, most_pixels)
 
     def kept(self, probed: Probed, wish: Wish) -> Kept:
         """Return what is kept of its time and tracks."""

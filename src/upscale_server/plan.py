@@ -138,11 +138,12 @@ def make_plan(
         ModelMissing: no such model.
     """
     profile = _profile_of(wish)
-    probed = source if isinstance(source, Probed) else opener.probe(source)
+    limits = limits or Limits()
+    probed = source if isinstance(source, Probed) else opener.probe(source, limits.max_pixels)
     info = probed.info
-    _within_limits(info.size, limits or Limits(), "source")
+    _within_limits(info.size, limits, "source")
     fitted = fit_to(info.size, target_of(wish.task, wish.to, wish.scale, wish.fit))
-    _within_limits(fitted.canvas, limits or Limits(), "output")
+    _within_limits(fitted.canvas, limits, "output")
     choice = choose_model(info, probed.index, wish.model)
     passes = _passes(info.size, fitted, choice.cards)
     working, pace = _way(passes[0], wish, choices)

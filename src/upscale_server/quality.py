@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from upscale_server.errors import BadRequest, Canceled, UpscaleError
 from upscale_server.events import FramesDone, Observer, PhaseStarted, Warned, ignore
 from upscale_server.logs import get_logger
+from upscale_server.media.admission import MOST_PIXELS
 from upscale_server.media.probe import probe_with_index
 from upscale_server.media.types import Plane, Size
 from upscale_server.plan import Plan
@@ -98,7 +99,8 @@ def fidelity_of(plan: Plan, output: Path, observer: Observer = ignore) -> Qualit
         SourceError and its kinds: one of the files cannot be read.
     """
     require_quality()
-    a, b = probe_with_index(Path(plan.source.path)), probe_with_index(output)
+    a = probe_with_index(Path(plan.source.path), plan.source.size.pixels)
+    b = probe_with_index(output, max(MOST_PIXELS, plan.target.pixels))
     return _measured(Side(a, a.info.size, plan.window.shift), Side(b, plan.picture, Fraction(0)), MOST_FRAMES, observer)
 
 

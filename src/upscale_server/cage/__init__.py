@@ -5,6 +5,7 @@
     door      a small process that forks one inmate for each request and never opens a file of a stranger itself
     inmate    does the one request and ends
     jail      what is taken away from an inmate before it sees the first byte: `files` by Landlock, `seccomp` the rest
+    room      how much memory that needs
     talk      what they say: JSON and one shared block of memory; nothing that comes out is ever unpickled
 
 What is asked is any function of this package by reference; which one is not this package's business.
@@ -13,5 +14,6 @@ What is asked is any function of this package by reference; which one is not thi
 from upscale_server.cage.cage import Cage
 from upscale_server.cage.jail import Bounds, Locks
 from upscale_server.cage.outside import Check, InmateDied
+from upscale_server.cage.room import room_for
 
-__all__ = ["Bounds", "Cage", "Check", "InmateDied", "Locks"]
+__all__ = ["Bounds", "Cage", "Check", "InmateDied", "Locks", "room_for"]

@@ -23,6 +23,7 @@ from upscale_server.cage.door_keeper import Door
 from upscale_server.cage.inmate import Call, Decode, Fill, Request
 from upscale_server.cage.jail import Bounds, Locks
 from upscale_server.cage.outside import Check, Hearing, Inmate, read
+from upscale_server.cage.room import room_for
 from upscale_server.cage.talk import SLOTS, Layout, event_from, layout_of
 from upscale_server.errors import Draining
 from upscale_server.events import Observer, ignore
@@ -123,7 +124,7 @@ class Cage:
             As `decode_segment`, and InmateDied.
         """
         layout = layout_of(info)
-        bounds = replace(self._bounds, reads=(Path(info.path),), devices=device != CPU)
+        bounds = Bounds(room_for(info.size.pixels), reads=(Path(info.path),), devices=device != CPU)
         request, hearing = Decode(info, segment, threads, device, bounds), self._hearing(most_bytes=_MOST_OF_A_FRAME)
         with _shared(layout.frame_bytes * SLOTS) as (block, memory), self._inmate(request, block, hearing) as inmate:
             for message in inmate.messages():

@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from upscale_server.errors import SourceCorrupt, UnsupportedFormat, UpscaleError
+from upscale_server.media.admission import bound_decoder, check_codec, threads_for
 from upscale_server.media.deinterlace import deinterlaced
 from upscale_server.media.formats import bits_of
 from upscale_server.media.pulse import beating
@@ -31,6 +32,8 @@ _MAX_FAILED_IN_A_ROW = 100
 """Packets in a row that may fail before the source is called corrupt: about four seconds of video."""
 _OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: without it FFmpeg keeps damaged pictures back
 _SEEK_BACK_SECONDS = (0, 2, 15, 60)
+_ROOM = 4
+"""Headers may cut off most of a coded picture, and growth can be named only where it is decoded."""
 
 
 CPU = "cpu"
@@ -51,6 +54,9 @@ def decoder_opens(info: VideoInfo, device: str) -> bool:
     try:
         with open_source(Path(info.path), _hardware(device, may_fall_back=False)) as container:
             stream = container.streams[info.stream_index]
+            assert isinstance(stream, VideoStream)  # noqa: S101 - as below
+            check_codec(stream, info.path)
+            bound_decoder(stream, _most_pixels(info))
             return any(isinstance(frame, VideoFrame) for frame in container.decode(stream))
     except (av.error.FFmpegError, UpscaleError, OSError, RuntimeError, ValueError):
         return False
@@ -79,11 +85,6 @@ def decode_segment(
     """
     last: int | None = None
     for frame in timed(_shown(info, segment, tally, _Codec(threads, device)), info, tally):
-        if frame.width != info.size.width or frame.height != info.size.height:
-            raise UnsupportedFormat(
-                f"the picture changes from {info.size} to {frame.width}x{frame.height} at pts {frame.pts}; "
-                "one size is expected"
-            )
         pts = increasing(frame.pts, last, info, tally)
         last = pts
         tally.frames += 1
@@ -117,7 +118,7 @@ def _places_to_start(segment: Segment, info: VideoInfo) -> Iterator[int | None]:
 
 def _inside(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Generator[VideoFrame, None, None]:
     """Yield decoded (and deinterlaced) frames that lie inside the segment."""
-    frames = _decoded(info, segment, tally, codec)
+    frames = _of_one_size(_decoded(info, segment, tally, codec), info, segment)
     if info.container == "avi" or info.codec == "mpeg4":
         frames = in_order_of_time(frames)
     for frame in deinterlaced(frames, info, tally):
@@ -127,13 +128,33 @@ def _inside(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> G
             yield frame
 
 
+def _of_one_size(frames: Iterator[VideoFrame], info: VideoInfo, segment: Segment) -> Iterator[VideoFrame]:
+    """Yield frames as long as their size is the source's: nothing behind, filters least of all, meets another one."""
+    for frame in frames:
+        if frame.width != info.size.width or frame.height != info.size.height:
+            if frame.pts is not None and segment.end_pts is not None and frame.pts >= segment.end_pts:
+                return
+            raise UnsupportedFormat(
+                f"the picture changes from {info.size} to {frame.width}x{frame.height} at pts {frame.pts}; "
+                "one size is expected"
+            )
+        yield frame
+
+
+def _most_pixels(info: VideoInfo) -> int:
+    """Return the largest picture that the decoder takes memory for; one that is larger at all is refused here."""
+    return _ROOM * info.size.pixels
+
+
 def _decoded(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Iterator[VideoFrame]:
     """Yield frames from the segment's keyframe on, the damaged ones too; what fails inside the segment is counted."""
     with open_source(Path(info.path), _hardware(codec.device, may_fall_back=True)) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)  # noqa: S101 - the probe chose it among the video streams
+        check_codec(stream, info.path)
+        bound_decoder(stream, _most_pixels(info))
         stream.thread_type = "AUTO"
-        stream.thread_count = codec.threads
+        stream.thread_count = threads_for(info.size.pixels, codec.threads)
         stream.codec_context.flags |= _OUTPUT_CORRUPT
         packets = _packets_from(container, stream, segment.decode_from_pts)
         if packets is None:

@@ -21,12 +21,17 @@ def deinterlaced(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) ->
     bwdif halves the time base to leave room for fields; frames get their own time back.
     """
     graph: Graph | None = None
+    shape: tuple[object, ...] = ()
     for frame in frames:
         if graph is None and not (info.may_interlace or frame.interlaced_frame):
             yield frame  # a stream may change in the middle; until then nothing stands in its way
             continue
+        if graph is not None and shape != _shape(frame):
+            graph.push(None)  # bwdif would go on in memory of the old size: the new pictures get one of their own
+            yield from _pulled(graph, info.time_base)
+            graph = None
         if graph is None:
-            graph = _bwdif(frame, info.time_base)
+            graph, shape = _bwdif(frame, info.time_base), _shape(frame)
         tally.frames_deinterlaced += frame.interlaced_frame
         frame.time_base = info.time_base
         graph.push(frame)
@@ -34,6 +39,10 @@ def deinterlaced(frames: Iterator[VideoFrame], info: VideoInfo, tally: Tally) ->
     if graph is not None:
         graph.push(None)
         yield from _pulled(graph, info.time_base)
+
+
+def _shape(frame: VideoFrame) -> tuple[object, ...]:
+    return frame.width, frame.height, frame.format.name
 
 
 def _bwdif(frame: VideoFrame, time_base: Fraction) -> Graph:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 
+from upscale_server.media.admission import MOST_PIXELS
 from upscale_server.media.probe import probe_with_index
 from upscale_server.media.source import open_source
 from upscale_server.media.types import VideoInfo
@@ -28,13 +29,13 @@ class Looked:
     hidden_frames: int
 
 
-def look_at(path: Path) -> Looked:
+def look_at(path: Path, most_pixels: int = MOST_PIXELS) -> Looked:
     """Return what is in a video file.
 
     Raises:
-        SourceNotFound, NotMedia, UnsupportedFormat, NoVideo, CodecNotAllowed, SourceCorrupt: as `probe`.
+        SourceError and its kinds: as `probe`.
     """
-    probed = probe_with_index(path)
+    probed = probe_with_index(path, most_pixels)
     with open_source(path) as container:
         begin = (container.start_time or 0) / av.time_base
     first = float(probed.index.pts[0] * probed.info.time_base) if probed.index.pts else begin

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from upscale_server.errors import NoVideo
+from upscale_server.media.admission import MOST_PIXELS, admit, check_pixels
 from upscale_server.media.probe import main_video
 from upscale_server.media.pulse import beating
 from upscale_server.media.source import open_source
 from upscale_server.media.streams import rational, seconds_per_tick
+from upscale_server.media.types import Size
 
 LONGEST_SIDE = 640
 _PLACE = 0.1
@@ -38,17 +40,19 @@ _WHITE_NITS = 203.0
 """The level of a white sheet in HDR (ITU-R BT.2408)."""
 
 
-def poster_of(path: Path) -> bytes:
+def poster_of(path: Path, most_pixels: int = MOST_PIXELS) -> bytes:
     """Return a frame from about a tenth of the way as a JPEG with sides of at most `LONGEST_SIDE`.
 
     Raises:
         SourceError and its kinds: the file cannot be opened, or no frame of it decodes.
     """
     for place in (_PLACE, None):
-        with open_source(path) as container:
+        with open_source(path, most_pixels=most_pixels) as container:
             stream = main_video(container, path)
+            admit(stream, path, most_pixels)
             frame = _frame_at(container, stream, place)
             if frame is not None:
+                check_pixels(Size(frame.width, frame.height), path, most_pixels)
                 return _jpeg(frame, rational(stream.sample_aspect_ratio) or Fraction(1))
     raise NoVideo(f"no frame of {path} can be shown")
 

@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from upscale_server.errors import CodecNotAllowed, NoVideo, SourceCorrupt
+from upscale_server.media.admission import MOST_PIXELS, admit, of_size
 from upscale_server.media.formats import FormatFacts, facts_of
 from upscale_server.media.hdr import has_dynamic_hdr, hdr_of
 from upscale_server.media.headers import read_headers
@@ -51,27 +52,30 @@ class Probed:
     index: PacketIndex
 
 
-def probe(path: Path) -> VideoInfo:
-    """Return the facts of a video file.
+def probe(path: Path, most_pixels: int = MOST_PIXELS) -> VideoInfo:
+    """Return the facts of a video file whose pictures have at most so many pixels.
 
     Raises:
+        TooManyPixels: they have more.
         SourceNotFound, NotMedia, UnsupportedFormat: the file cannot be opened.
         NoVideo: no video stream, or one without a frame.
-        CodecNotAllowed: no decoder, or encrypted packets.
+        CodecNotAllowed: no decoder, or none that is allowed, or encrypted packets.
     """
-    return probe_with_index(path).info
+    return probe_with_index(path, most_pixels).info
 
 
-def probe_with_index(path: Path) -> Probed:
+def probe_with_index(path: Path, most_pixels: int = MOST_PIXELS) -> Probed:
     """Return the facts and the time table; raises as `probe` does."""
-    with open_source(path) as container:
+    with open_source(path, most_pixels=most_pixels) as container:
         stream = main_video(container, path)
+        admit(stream, path, most_pixels)
         index = index_packets(container, stream)
         if index.encrypted:
             raise CodecNotAllowed(f"video stream {stream.index} of {path} is encrypted")
-    with open_source(path) as container:
+    with open_source(path, most_pixels=most_pixels) as container:
         stream = main_video(container, path)
-        frames = _first_frames(container, stream, path)
+        admit(stream, path, most_pixels)
+        frames = list(of_size(_first_frames(container, stream, path), path, most_pixels))
         return Probed(_describe(path, container, stream, frames, index), index)
 
 

@@ -15,6 +15,8 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from upscale_server.errors import NotMedia, SourceNotFound, UnsupportedFormat
+from upscale_server.media.admission import MOST_PIXELS, padded
+from upscale_server.media.allowed import decoders
 
 ALLOWED_DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,nut,ivf,h264,hevc,"
@@ -22,10 +24,14 @@ ALLOWED_DEMUXERS = (
 )
 """Demuxers for files that hold their own media; playlists (hls, concat, dash, sdp) stay out."""
 
+MOST_STREAMS = 500
+"""A film with forty languages and three hundred fonts has fewer; each stream takes a decoder's memory."""
+
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": ALLOWED_DEMUXERS,
     "enable_drefs": "0",
+    "max_streams": str(MOST_STREAMS + 1),
 }
 
 _PART = "try it in a player; an MP4 that was not downloaded to its end opens in none: fetch it again, whole"
@@ -48,8 +54,10 @@ def _is_readable(path: Path) -> None:
         raise NotMedia(f"source {path} is empty")
 
 
-def open_source(path: Path, hardware: HWAccel | None = None) -> InputContainer:
+def open_source(path: Path, hardware: HWAccel | None = None, *, most_pixels: int = MOST_PIXELS) -> InputContainer:
     """Open a media file for reading, with a device to decode on if there is one.
+
+    FFmpeg decodes some pictures by itself to learn what the container does not say; none larger than `most_pixels`.
 
     Raises:
         SourceNotFound: no such file, or a directory.
@@ -59,7 +67,11 @@ def open_source(path: Path, hardware: HWAccel | None = None) -> InputContainer:
     _is_readable(path)
     try:
         container: InputContainer = av.open(
-            f"file:{path.absolute()}", container_options=_OPTIONS, hwaccel=hardware, **_METADATA
+            f"file:{path.absolute()}",
+            options={"max_pixels": str(padded(most_pixels))},
+            container_options=_OPTIONS | {"codec_whitelist": decoders()},
+            hwaccel=hardware,
+            **_METADATA,
         )
     except av.error.InvalidDataError as err:
         raise NotMedia(f"source {path} is no media file that can be read, or only a part of one", hint=_PART) from err
@@ -71,4 +83,7 @@ def open_source(path: Path, hardware: HWAccel | None = None) -> InputContainer:
         raise SourceNotFound(f"source {path} cannot be read: permission denied") from err
     except av.error.FFmpegError as err:
         raise NotMedia(f"source {path} cannot be opened: {err.strerror}", hint=_PART) from err
+    if len(container.streams) > MOST_STREAMS:
+        container.close()
+        raise UnsupportedFormat(f"source {path} has more than {MOST_STREAMS} streams")
     return container

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from upscale_server.cage import Bounds, Cage, InmateDied
+from upscale_server.cage import Bounds, Cage, InmateDied, room_for
 from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.decoding import choose_decoder
 from upscale_server.events import Observer
@@ -29,7 +29,7 @@ from upscale_server.opening import Decoder, Kept
 from upscale_server.pipeline import Finished, finish_video, joined_path
 from upscale_server.plan import Plan
 from upscale_server.quality import Quality, fidelity_of, measure
-from upscale_server.wish import Wish
+from upscale_server.wish import Limits, Wish
 from upscale_server.workers.messages import (
     CompareVideos,
     FinishVideo,
@@ -57,22 +57,23 @@ class CagedOpener:
 
     cage: Cage
 
-    def probe(self, source: Path) -> Probed:
+    def probe(self, source: Path, most_pixels: int) -> Probed:
         """Return the file's facts and time table."""
-        probed = cast("Probed", self.cage.call(probe_with_index, source, kind=Probed))
+        bounds = Bounds(room_for(most_pixels))
+        probed = cast("Probed", self.cage.call(probe_with_index, source, most_pixels, kind=Probed, bounds=bounds))
         _is_of(source, probed.info)
         return probed
 
     def kept(self, probed: Probed, wish: Wish) -> Kept:
         """Return what is kept of its time and tracks."""
-        bounds = Bounds(reads=(Path(probed.info.path),))
+        bounds = Bounds(room_for(probed.info.size.pixels), reads=(Path(probed.info.path),))
         return cast("Kept", self.cage.call(kept_of, probed, wish, kind=Kept, bounds=bounds))
 
     def decoder(self, info: VideoInfo, asked: str) -> Decoder:
         """Return the device that really decodes it."""
         if asked == CPU:
             return CPU, ()
-        bounds = Bounds(reads=(Path(info.path),), devices=True)
+        bounds = Bounds(room_for(info.size.pixels), reads=(Path(info.path),), devices=True)
         device, said = cast("Decoder", self.cage.call(choose_decoder, info, asked, kind=Decoder, bounds=bounds))
         if device not in (asked, CPU):
             raise InmateDied(f"the process that opened the source chose the device {device!r:.40}")
@@ -88,12 +89,13 @@ def do_caged(order: Caged, cage: Cage, observer: Observer) -> Any:  # noqa: ANN4
         UpscaleError: the order failed.
     """
     match order:
-        case ProbeSource(source):
-            looked = cast("Looked", cage.call(look_at, source, kind=Looked))
+        case ProbeSource(source, most_pixels):
+            bounds = Bounds(room_for(most_pixels))
+            looked = cast("Looked", cage.call(look_at, source, most_pixels, kind=Looked, bounds=bounds))
             _is_of(source, looked.info)
             return looked
-        case MakePoster(source):
-            return cage.call(poster_of, source, kind=bytes)
+        case MakePoster(source, most_pixels):
+            return cage.call(poster_of, source, most_pixels, kind=bytes, bounds=Bounds(room_for(most_pixels)))
         case _:
             return _do_observed(order, cage, observer)
 
@@ -104,20 +106,27 @@ def _do_observed(
     """Do one of the orders that take longer, and tell how far they are."""
     match order:
         case FinishVideo(plan, done, work):
-            bounds = replace(_WRITES, reads=_source(plan), writes=(work,))
+            bounds = replace(_WRITES, memory_bytes=_memory_of(plan), reads=_source(plan), writes=(work,))
             finished = cage.call(_finish, plan, done, work, kind=Finished, observer=observer, bounds=bounds)
             return _in_its_place(cast("Finished", finished), plan, work)
         case WriteExcerpt(excerpt, path):
-            bounds = replace(_WRITES, reads=(Path(excerpt.info.path),), writes=(path.parent,))
+            memory, reads = room_for(excerpt.info.size.pixels), (Path(excerpt.info.path),)
+            bounds = replace(_WRITES, memory_bytes=memory, reads=reads, writes=(path.parent,))
             return cage.call(write_excerpt, excerpt, path, kind=None, observer=observer, bounds=bounds)
         case MeasureQuality(plan, path):
             with _room() as room:
-                bounds = replace(_MEASURES, reads=_source(plan), writes=(room,))
+                bounds = replace(_MEASURES, memory_bytes=_memory_of(plan), reads=_source(plan), writes=(room,))
                 return cage.call(fidelity_of, plan, path, kind=Quality, observer=observer, bounds=bounds)
         case CompareVideos(reference, distorted):
             with _room() as room:
-                bounds = replace(_MEASURES, writes=(room,))
+                memory = room_for(Limits().max_pixels, Limits().max_pixels)
+                bounds = replace(_MEASURES, memory_bytes=memory, writes=(room,))
                 return cage.call(_compare, reference, distorted, kind=Quality, observer=observer, bounds=bounds)
+
+
+def _memory_of(plan: Plan) -> int:
+    """Return the memory for a job's source and output, of which both are open when they are compared."""
+    return room_for(plan.source.size.pixels, plan.target.pixels)
 
 
 def _source(plan: Plan) -> tuple[Path, ...]:

@@ -137,6 +137,7 @@ class ProbeSource:
     """Look at a stranger's file; answered with a `Looked`."""
 
     source: Path
+    most_pixels: int = Limits().max_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class MakePoster:
     """Make one frame of a file a small picture; answered with the bytes of a JPEG."""
 
     source: Path
+    most_pixels: int = Limits().max_pixels
 
 
 Order = (

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from upscale_server.models.device import first_visible_gpu, usable_cores
 from upscale_server.settings import Settings
+from upscale_server.wish import Limits
 from upscale_server.workers.resident import Patience
 
 CORES_OF_A_LANE = 8
@@ -42,7 +43,8 @@ class PoolNeeds:
     """What a pool is made of.
 
     `lanes` 0 leaves the number to the device, at most `most_lanes`; `inference_threads` 0 bounds a lane's network by
-    its share of the cores alone. `model` None is the built-in default; `choices` None measures no engine.
+    its share of the cores alone. `model` None is the built-in default; `choices` None measures no engine. No
+    source's picture may have more than `most_pixels`.
     """
 
     lanes: int = 0
@@ -54,6 +56,7 @@ class PoolNeeds:
     log_level: str = "warning"
     log_style: str = "console"
     log_file: Path | None = None
+    most_pixels: int = Limits().max_pixels
 
 
 def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
@@ -69,6 +72,7 @@ def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
         log_level=settings.log_level,
         log_style=settings.log_style,
         log_file=settings.state_dir / "server.log",
+        most_pixels=settings.limits.max_pixels,
     )
 
 
