@@ -6,18 +6,18 @@ decoder is the same. It judges; it repairs nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from upscale_server.audit_frames import Findings, compare_frames
+from upscale_server.audit_frames import Findings, Way, compare_frames
 from upscale_server.audit_tracks import compare_tracks
 from upscale_server.errors import NothingToUpscale
 from upscale_server.events import Observer, ignore
 from upscale_server.geometry import Target, fit_to
+from upscale_server.media.admission import MOST_PIXELS
 from upscale_server.media.colour_names import chroma_name, matrix_name, primaries_name, range_name, transfer_name
 from upscale_server.media.formats import bits_of, subsampling_of
-from upscale_server.media.admission import MOST_PIXELS
 from upscale_server.media.probe import Probed, probe_with_index
 from upscale_server.media.track_facts import TrackFacts, facts_of_tracks
 from upscale_server.media.tracks import PacketPlace, Window, refused_by
@@ -76,6 +76,12 @@ class Audit:
         return bool(broken) and all(name.startswith(("luma", "chroma,")) for name in broken)
 
     @property
+    def only_pictures(self) -> bool:
+        """Tell whether it is broken, and only by what frames show."""
+        broken = [rule.name for rule in self.rules if rule.hard and not rule.ok]
+        return bool(broken) and all(name.startswith(("luma", "chroma,", "detail", "frame order")) for name in broken)
+
+    @property
     def faults(self) -> str:
         """Return the broken hard rules as one line."""
         broken = [rule for rule in self.rules if rule.hard and not rule.ok]
@@ -95,6 +101,7 @@ class Promise:
     coarse: bool = False
     squeezed: bool = False
     range: int | None = None
+    threads: int = 0
 
 
 def audit(
@@ -115,7 +122,11 @@ def audit(
     )
     a = probe_with_index(Path(plan.source.path), plan.source.size.pixels)
     b = probe_with_index(output, max(MOST_PIXELS, plan.target.pixels))
-    return _compare(a, b, promise, observer)
+    found = _compare(a, b, promise, observer)
+    if found.ok or not plan.decoder_threads:
+        return found
+    # What a decoder makes of damage depends on how many threads it has: those that made the output are tried last.
+    return _compare(a, b, replace(promise, threads=plan.decoder_threads), observer)
 
 
 def is_squeezed(plan: Plan, output: Path) -> bool:
@@ -150,7 +161,7 @@ def _picture_inside(info: VideoInfo, canvas: Size) -> Size:
 
 
 def _compare(a: Probed, b: Probed, promise: Promise, observer: Observer) -> Audit:
-    frames = compare_frames(a, b, promise.window, promise.picture or b.info.size, observer)
+    frames = compare_frames(a, b, Way(promise.window, promise.picture or b.info.size, promise.threads), observer)
     tracks_a = facts_of_tracks(Path(a.info.path), a.info.stream_index, promise.window, promise.passed_over)
     tracks_b = facts_of_tracks(Path(b.info.path), b.info.stream_index, Window())
     return Audit(

@@ -83,22 +83,29 @@ class _View:
     picture: Size
     base: Size
     colour: Colour
+    threads: int = 0
 
 
-def compare_frames(a: Probed, b: Probed, window: Window, picture: Size, observer: Observer) -> Findings:
-    """Compare every frame of `b` with the frame of `a` that has its time.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How frames are compared.
 
-    Args:
-        a: the source.
-        b: the output.
-        window: the part of the source that the output holds.
-        picture: size of the picture inside the output's frames, which may have bars.
-        observer: told of each frame.
+    The output holds the `window` of the source's time; its frames may have bars around the `picture`. So many `threads`
+    decode the source.
     """
+
+    window: Window
+    picture: Size
+    threads: int = 0
+
+
+def compare_frames(a: Probed, b: Probed, way: Way, observer: Observer) -> Findings:
+    """Compare every frame of `b` with the frame of `a` that has its time; the observer is told of each."""
+    window, picture = way.window, way.picture
     findings = Findings()
     base = Size(min(a.info.size.width, picture.width), min(a.info.size.height, picture.height))
     tolerance = b.info.time_base / 2  # the source's times are exact; only the output's container rounds
-    sources = prefetch(_seen(_View(a.info, window, a.info.size, base, b.info.colour)), ahead=_AHEAD)
+    sources = prefetch(_seen(_View(a.info, window, a.info.size, base, b.info.colour, way.threads)), ahead=_AHEAD)
     outputs = prefetch(_seen(_View(b.info, Window(), picture, base, b.info.colour)), ahead=_AHEAD)
     around: deque[_Seen] = deque()
     with closing(sources), closing(outputs):
@@ -174,7 +181,7 @@ def _seen(view: _View) -> Iterator[_Seen]:
     window, info = view.window, view.info
     start = None if window.start is None else -int(-window.start // info.time_base)
     end = None if window.end is None else -int(-window.end // info.time_base)
-    for decoded in decode_segment(info, Segment(0, start, end, None), Tally()):
+    for decoded in decode_segment(info, Segment(0, start, end, None), Tally(), threads=view.threads):
         frame = converted(decoded, decoded.pixel_format, info.colour, view.colour)
         planes = _picture_of(frame, view.picture)
         cells = np.stack([_cells(plane, view.base) for plane in planes]) / np.float32(

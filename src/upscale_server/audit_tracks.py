@@ -60,9 +60,14 @@ def compare_tracks(a: TrackFacts, b: TrackFacts, left_out: frozenset[int]) -> It
 
 def _twin(track: Track, spare: list[Track]) -> Track | None:
     """Return the track of the other file that is meant to be this one: the same kind and codec, best the same bytes."""
-    alike = [one for one in spare if (one.kind, one.codec) == (track.kind, track.codec)]
+    alike = [one for one in spare if (one.kind, _family(one.codec)) == (track.kind, _family(track.codec))]
     same = [one for one in alike if one.digest == track.digest and one.language == track.language]
     return next(iter(same or alike), None)
+
+
+def _family(codec: str) -> str:
+    """Return a codec's name; MP4 has one for the three layers of MPEG audio, which FFmpeg reads back as the third."""
+    return "mp1, mp2 or mp3" if codec in ("mp1", "mp2", "mp3") else codec
 
 
 def _compare_packets(track: Track, twin: Track) -> tuple[bool, str, str]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from upscale_server.audit import Audit, audit, is_squeezed
+from upscale_server.audit import Audit, audit
 from upscale_server.audit_subnet import with_subnet_rules
 from upscale_server.checkpoint import Done, WorkDir, digest_of
-from upscale_server.errors import AuditFailed, OutOfMemory, OutputTooLarge, SourceCorrupt, SourceNotFound
+from upscale_server.errors import OutOfMemory, OutputTooLarge, SourceCorrupt, SourceNotFound
 from upscale_server.events import (
     Event,
     FrameRedone,
@@ -45,6 +45,7 @@ from upscale_server.plan import Plan
 from upscale_server.proxies import shown
 from upscale_server.quality import Quality
 from upscale_server.stopwatch import Stopwatch
+from upscale_server.verdict import judge
 from upscale_server.whole import check_enough
 
 _AHEAD = 2
@@ -108,6 +109,7 @@ def upscale_video(plan: Plan, executor: Executor, work_dir: Path, observer: Obse
     no output has segments of two precisions.
 
     Raises:
+        SourceCorrupt: what it shows depends on how it is decoded.
         AuditFailed: the output breaks a hard rule; the file stays in the work folder.
         SourceError and its kinds, DiskFull, StorageError, OutOfMemory: what went wrong on the way.
     """
@@ -153,9 +155,8 @@ def finish_video(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Obse
     """Join the segments, given in order, and hold the file against its source.
 
     Raises:
-        OutputTooLarge: it is larger than the plan allows, and `shrink.smaller` may know a plan that is not; or it keeps
-            the limit and no longer shows the source.
-        AuditFailed: the output breaks a hard rule; the file stays in the work folder.
+        OutputTooLarge: it is larger than the plan allows, and `shrink.smaller` may know a plan that is not.
+        OutputTooLarge, SourceCorrupt, AuditFailed: as `judge`.
     """
     path, passed_over = _joined(plan, done, work, observer)
     _keep_size(plan, path)
@@ -164,10 +165,7 @@ def finish_video(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Obse
     report = audit(plan, path, passed_over, observer)
     if plan.profile == "subnet":
         report = with_subnet_rules(report, plan, path, frame_count)
-    if report.only_coarse and is_squeezed(plan, path):
-        raise OutputTooLarge.no_smaller(path.stat().st_size, report.faults)
-    if not report.ok and not (plan.profile == "preview" and report.only_coarse):  # it is for looking at, and shows it
-        raise AuditFailed(f"the output does not hold what was promised: {report.faults}", hint=f"it is kept at {path}")
+    judge(report, plan, path)
     return Finished(path, report)
 
 

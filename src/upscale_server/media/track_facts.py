@@ -91,12 +91,19 @@ def facts_of_tracks(
             if isinstance(s, AttachmentStream)
         )
         return TrackFacts(
-            main=_track(container.streams[picture_index]),
+            main=_main(container, picture_index),
             tracks=tracks,
             chapters=tuple(_chapters(container, window)),
             attachments=attached,
             metadata=author_tags(container.metadata),
         )
+
+
+def _main(container: InputContainer, picture_index: int) -> Track:
+    """Return the picture's track; MXF keeps its timecode beside the tracks."""
+    track = _track(container.streams[picture_index])
+    track.timecode = track.timecode or container.metadata.get("timecode", "")
+    return track
 
 
 def _read(
