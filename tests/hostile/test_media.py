@@ -20,7 +20,7 @@ from tests.support.image_served import running_images
 from tests.support.killing import wait_until
 from tests.support.server import Server, running, serving
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:PIL")
+pytestmark = pytest.mark.timeout(0)  # each file has a limit of its own, and how many there are is asked for
 
 Report = Callable[[str, dict[str, object]], None]
 

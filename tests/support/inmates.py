@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import time
@@ -106,3 +107,8 @@ def goes_on(seconds: float) -> str:
 def network() -> str:
     """Return the name of this process's network namespace."""
     return str(Path("/proc/self/ns/net").readlink())
+
+
+def bounds() -> tuple[int, int]:
+    """Return how many bytes of addresses and of memory may be taken."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0], resource.getrlimit(resource.RLIMIT_DATA)[0]
