@@ -141,9 +141,8 @@ def make_plan(
     limits = limits or Limits()
     probed = source if isinstance(source, Probed) else opener.probe(source, limits.max_pixels)
     info = probed.info
-    _within_limits(info.size, limits, "source")
     fitted = fit_to(info.size, target_of(wish.task, wish.to, wish.scale, wish.fit))
-    _within_limits(fitted.canvas, limits, "output")
+    _within_limits(info.size, fitted.canvas, limits)
     choice = choose_model(info, probed.index, wish.model)
     passes = _passes(info.size, fitted, choice.cards)
     working, pace = _way(passes[0], wish, choices)
@@ -246,16 +245,16 @@ def _other_bytes(probed: Probed, segments: tuple[Segment, ...]) -> int:
     return other_bytes(probed.info.byte_count, probed.index.byte_count, kept)
 
 
-def _within_limits(size: Size, limits: Limits, what: str) -> None:
-    longest = limits.max_source_side if what == "source" else limits.max_output_side
-    name = "MAX_SOURCE_SIDE" if what == "source" else "MAX_OUTPUT_SIDE"
-    if max(size.width, size.height) > longest:
-        raise TooManyPixels(f"{what} is {size}; the longest side allowed is {longest}, see UPSCALE_LIMITS__{name}")
-    if size.pixels > limits.max_pixels * (1 if what == "source" else 4):
-        raise TooManyPixels(
-            f"{what} is {size} ({size.pixels / 1e6:.1f} MP); the limit is {limits.max_pixels / 1e6:.1f} MP for a "
-            "source and four times that for an output, see UPSCALE_LIMITS__MAX_PIXELS"
-        )
+def _within_limits(source: Size, output: Size, limits: Limits) -> None:
+    for what, size, longest in (("source", source, limits.max_source_side), ("output", output, limits.max_output_side)):
+        if max(size.width, size.height) > longest:
+            name = f"MAX_{what.upper()}_SIDE"
+            raise TooManyPixels(f"{what} is {size}; the longest side allowed is {longest}, see UPSCALE_LIMITS__{name}")
+        if size.pixels > limits.max_pixels * (1 if what == "source" else 4):
+            raise TooManyPixels(
+                f"{what} is {size} ({size.pixels / 1e6:.1f} MP); the limit is {limits.max_pixels / 1e6:.1f} MP for a "
+                "source and four times that for an output, see UPSCALE_LIMITS__MAX_PIXELS"
+            )
 
 
 def _passes(source: Size, fitted: Fitted, cards: dict[int, ModelCard]) -> tuple[Pass, ...]:
