@@ -21,9 +21,9 @@ from upscale_server.errors import (
     Canceled,
     CodecNotAllowed,
     NotMedia,
-    OutOfMemory,
     SourceCorrupt,
     SourceError,
+    SourceTooLarge,
     TooManyPixels,
     UnsupportedFormat,
     UpscaleError,
@@ -161,7 +161,7 @@ def cage() -> Iterator[Cage]:
 
 def test_memory_without_end_is_not_there(cage: Cage) -> None:
     """The bound on memory: without it, what a header promises is taken."""
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(SourceTooLarge):
         cage.call(attacked.takes, 2048 * _MIB, kind=int, bounds=Bounds(memory_bytes=1024 * _MIB))
 
     assert 2048 * _MIB == cage.call(attacked.takes, 2048 * _MIB, kind=int, bounds=Bounds(memory_bytes=1 << 46))
@@ -170,9 +170,10 @@ def test_memory_without_end_is_not_there(cage: Cage) -> None:
 def test_nothing_is_written_by_who_reads(cage: Cage, tmp_path: Path) -> None:
     """The bound on files: without it, an inmate that was taken over fills the disk."""
     with pytest.raises(UpscaleError, match="File too large"):
-        cage.call(attacked.writes, tmp_path / "a", kind=int)
+        cage.call(attacked.writes, tmp_path / "a", kind=int, bounds=Bounds(writes=(tmp_path,)))
 
-    assert 5000 == cage.call(attacked.writes, tmp_path / "b", kind=int, bounds=Bounds(file_bytes=_MIB))
+    may_write = Bounds(file_bytes=_MIB, writes=(tmp_path,))
+    assert 5000 == cage.call(attacked.writes, tmp_path / "b", kind=int, bounds=may_write)
 
 
 def test_reading_that_goes_no_further_is_ended() -> None:

@@ -57,12 +57,16 @@ def cage_check() -> Check:
         locks, tried_out = cage.locks, cage.call(try_locks, kind=str, bounds=Bounds(_INMATE_BYTES))
     finally:
         cage.close()
-    closed = {"no sockets and no other processes' memory": locks.calls_refused, "its own network": locks.own_network}
+    closed = {
+        "no sockets and no other processes": locks.calls_refused,
+        "its own network": locks.own_network,
+        "no other files": locks.files_closed,
+    }
     found = ", ".join(name for name, is_closed in closed.items() if is_closed) or "no lock of the kernel's"
     found += "; a bound on memory, no files written, a clean environment"
     if tried_out:
         return Check("cage", "broken", f"{tried_out} is possible inside", "who opens strangers' files is not locked up")
-    if locks.calls_refused and locks.own_network:
+    if all(closed.values()):
         return Check("cage", "ok", found)
     missing = ", ".join(name for name, is_closed in closed.items() if not is_closed)
     advice = f"this kernel does not grant: {missing}; run the server in a container without a network of its own"
