@@ -24,6 +24,9 @@ from tests.support.leaky_work import Pictures, Videos, Work
 from tests.support.planted import KINDS, plant
 from tests.support.server import Server, running, serving
 
+pytestmark = pytest.mark.timeout(14_400)
+"""A thousand videos take an hour on two slow cores; what hangs is ended by the limits of each wait."""
+
 Report = Callable[[str, dict[str, object]], None]
 
 _AT_ONCE = 4

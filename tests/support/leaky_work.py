@@ -13,10 +13,13 @@ from typing import Any, Protocol
 
 import httpx
 
-from tests.support.image_served import WAIT_SECONDS, picture_file
+from tests.support.image_served import picture_file
 from tests.support.planted import CRASHES
 
 _CROWD = 24
+_SECONDS = 300.0
+"""Longest wait for an answer on a busy machine; a limit and no expectation."""
+
 _NOT_MEDIA = b"<!doctype html><html><body>no such video</body></html>" * 20
 
 
@@ -48,7 +51,7 @@ class Videos:
                           "too_many_pixels", "canceled"})  # fmt: skip
 
     def __init__(self, url: str, source: str, good: Path, long: Path, large: Path) -> None:
-        self._client = httpx.Client(base_url=url, timeout=WAIT_SECONDS, trust_env=False)
+        self._client = _client(url)
         self._source = source
         self._good, self._long, self._large = good.read_bytes(), long.read_bytes(), large.read_bytes()
         self._bad: tuple[Callable[[], str], ...] = (
@@ -73,7 +76,7 @@ class Videos:
     def close_connections(self) -> None:
         """Leave the server without clients."""
         self._client.close()
-        self._client = httpx.Client(base_url=self._client.base_url, timeout=WAIT_SECONDS, trust_env=False)
+        self._client = _client(self._client.base_url)
 
     def _sent(self, content: bytes) -> str:
         fields = {"scale": "2", "codec": "h264"}
@@ -117,7 +120,7 @@ class Pictures:
                           "bad_request", "bad_scale", "canceled"})  # fmt: skip
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=WAIT_SECONDS, trust_env=False)
+        self._client = _client(url)
         self._good = picture_file(48, 32)
         self._bad: tuple[Callable[[], str], ...] = (
             lambda: self._sent(_NOT_MEDIA),
@@ -141,17 +144,23 @@ class Pictures:
     def close_connections(self) -> None:
         """Leave the server without clients."""
         self._client.close()
-        self._client = httpx.Client(base_url=self._client.base_url, timeout=WAIT_SECONDS, trust_env=False)
+        self._client = _client(self._client.base_url)
 
     def _sent(self, content: bytes, upscale: int = 2) -> str:
         reply = self._client.post("/upscale", files={"file": ("a.png", content)}, params={"upscale": upscale})
         return "succeeded" if reply.status_code == 200 else str(reply.json()["code"])
 
     def _hung_up(self) -> str:
-        with httpx.Client(base_url=self._client.base_url, timeout=WAIT_SECONDS, trust_env=False) as client:
+        with _client(self._client.base_url) as client:
             files = {"file": ("a.png", picture_file(200, 200))}
             with client.stream("POST", "/upscale", files=files, params={"upscale": 2}):
                 return "canceled"
+
+
+def _client(url: httpx.URL | str) -> httpx.Client:
+    """Return a client with a connection for each request: one kept may be closed while the next is on its way."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=url, timeout=_SECONDS, trust_env=False, limits=limits)
 
 
 def _crowd(client: httpx.Client, path: str) -> None:
