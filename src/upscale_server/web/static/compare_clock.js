@@ -146,6 +146,7 @@ export class Clock {
   async ended(video) {
     if (video !== this.#active[0] || !this.#playing) return;
     if (!this.loop) {
+      this.#shown = this.frames ? this.#times[this.frames - 1] : video.duration; // a busy browser tells of no last frame
       await this.pause();
       return;
     }
