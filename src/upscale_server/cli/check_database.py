@@ -58,11 +58,10 @@ def _unusable(file: Path, state: str, reason: str) -> Check:
         advice = "another program has it to itself, a backup for example; nothing is wrong with the file"
         return Check(_NAME, "warning", f"{file}: {reason}", advice, f"fuser -v {quoted(file)}")
     if state == "damaged":
-        parts = [file, *(part for end in ("-wal", "-shm") if (part := file.with_name(file.name + end)).exists())]
-        aside = quoted(file.with_name(f"{file.name}.damaged"))
+        from upscale_server.jobs.database import aside_command
+
         advice = "stop the video server, restore a backup, or put the file aside: the queue then begins empty"
-        fix = f"mkdir {aside} && mv {' '.join(map(quoted, parts))} {aside}"
-        return Check(_NAME, "broken", f"{file}: {reason}", advice, fix)
+        return Check(_NAME, "broken", f"{file}: {reason}", advice, aside_command(file))
     advice = "this user must be able to read and write it"
     return Check(_NAME, "broken", f"{file}: {reason}", advice, f'sudo chown "$(id -u)" {quoted(file)}')
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -183,14 +184,40 @@ def _open_sqlite(url: URL) -> Engine:
 
     try:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            _check_whole(connection)
             _make_tables(connection)
     except DBAPIError as err:
         engine.dispose()
-        raise StorageError(
-            f"jobs' database {url.database} cannot be opened: {err.orig}",
-            hint="restore it from a backup, or move it away to begin with an empty one",
-        ) from err
+        raise StorageError(f"jobs' database {url.database} cannot be opened: {err.orig}", hint=_way_out(url)) from err
+    except StorageError as err:
+        engine.dispose()
+        raise StorageError(f"jobs' database {url.database} {err.detail}", hint=_way_out(url)) from err
     return engine
+
+
+def _check_whole(connection: Connection) -> None:
+    """Refuse a damaged file before anything is written to it: what can still be read of it must stay readable.
+
+    Raises:
+        StorageError: with what SQLite found first; for 50 000 jobs, 100 MB, the check takes a tenth of a second.
+    """
+    said = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+    if said != "ok":
+        raise StorageError(f"is damaged: {' '.join(said.split())}")
+
+
+def _way_out(url: URL) -> str:
+    if not url.database:
+        return "it is kept in memory; start again"
+    aside = aside_command(Path(url.database))
+    return f"put it aside with `{aside}`, then copy a backup to its place, or begin with an empty queue"
+
+
+def aside_command(file: Path) -> str:
+    """Return the command that moves a database away with what belongs to it: the rest alone would be taken for new."""
+    parts = [file, *(part for end in ("-wal", "-shm") if (part := file.with_name(file.name + end)).exists())]
+    aside = shlex.quote(str(file.with_name(f"{file.name}.damaged")))
+    return f"mkdir {aside} && mv {' '.join(shlex.quote(str(part)) for part in parts)} {aside}"
 
 
 def _make_private(path: Path) -> None:
