@@ -124,15 +124,16 @@ def serve_video(settings: Settings, door: socket.socket, host: str, *, is_shown:
         is_shown: say first what it starts with.
 
     Raises:
-        BadRequest: another video server has this state folder.
+        BadRequest: another video server has this state folder, or a setting cannot be meant.
         ModelMissing, ModelsNotLoaded: the lanes could not be started.
         StorageError, DiskFull: a folder cannot be written.
     """
-    from upscale_server.service import VideoService
+    from upscale_server.service import VideoService, check_settings
     from upscale_server.web.serve import serve
     from upscale_server.web.video_app import create_app
 
     settings = settings.model_copy(update={"model_path": model_of(settings) or "", "log_level": level_of(settings)})
+    check_settings(settings)
     with doors.only_one(settings.state_dir / "video"):
         if is_shown:
             show_start(settings, talk.say)

@@ -101,11 +101,18 @@ def as_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as err:
-        raise BadRequest(
-            "setting UPSCALE_DATABASE_URL is no database address; expected for example postgresql://user@host/name"
-        ) from err
+        raise _no_address() from err
+    if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        raise _no_address()
     # The bare name would mean psycopg2, which is not what the extra installs.
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername in ("postgresql", "postgres") else parsed
+
+
+def _no_address() -> BadRequest:
+    return BadRequest(
+        "setting UPSCALE_DATABASE_URL is no address of a SQLite or Postgres database; expected for example "
+        "postgresql://user@host/name"
+    )
 
 
 def engine_of(url: URL, **options: Any) -> Engine:  # noqa: ANN401 - as `create_engine` takes them

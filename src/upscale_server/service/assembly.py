@@ -11,6 +11,7 @@ from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import NotFound, StorageError
+from upscale_server.jobs.database import as_url
 from upscale_server.jobs.folder import previews_folder, sources_folder, uploads_folder
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.previews import PreviewParts, Previews
@@ -35,6 +36,16 @@ class Folders:
     state: Path
     temp: Path
     output: Path
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that cannot be meant, before anything is made of them.
+
+    Raises:
+        BadRequest: a network or a database's address is none.
+    """
+    FetchRules.of(settings.fetch)
+    as_url(settings.database_url.get_secret_value() or "sqlite://")
 
 
 def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metrics) -> Parts:
