@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from upscale_server import __version__
 from upscale_server.cli import doors, talk
-from upscale_server.errors import ModelMissing, ModelsNotLoaded
+from upscale_server.errors import ModelMissing, ModelsNotLoaded, UpscaleError
 from upscale_server.logs import configure_server, get_logger
 
 if TYPE_CHECKING:
@@ -193,6 +193,19 @@ class _Start:
         if self._fault is not None:
             raise ModelsNotLoaded(f"the models could not be loaded: {self._fault}")
 
+    def _look_at_store(self) -> None:
+        """Try an object store once: a wrong key is better known now than when hours of work are to be stored.
+
+        It keeps no server from starting: a store that is away for a while is outlasted by the jobs.
+        """
+        try:
+            self._service.results.check_store()
+        except UpscaleError as err:
+            get_logger().warning("store_not_usable", detail=err.detail, hint=err.hint)
+            talk.say(f"{talk.PROGRAM}: warning: results cannot be stored now: {err.detail}")
+        else:
+            get_logger().info("store_usable")
+
     def _look(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
             found = self._service.pool_status()
@@ -209,6 +222,8 @@ class _Start:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        if self._service.settings.storage.kind == "s3":  # a folder was made just now, so it can be written
+            threading.Thread(target=self._look_at_store, name="look-at-store", daemon=True).start()
         return self
 
     def __exit__(

@@ -57,6 +57,14 @@ class Results:
         self._settings = settings.storage
         self._root = settings.subnet.shared_root
 
+    def check_store(self) -> None:
+        """Try once whether results can be stored.
+
+        Raises:
+            StorageError, DiskFull: with what the store answered and which setting is likely wrong.
+        """
+        self._objects.check()
+
     def link_of(self, job: Job) -> str:
         """Return an address that gives a job's result to anyone for a while; a path where the store is local.
 
