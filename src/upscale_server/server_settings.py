@@ -116,6 +116,9 @@ class Workers(BaseModel):
     silent_seconds: float = Field(
         300.0, gt=0, description="longest time without a finished tile before a lane counts as hung"
     )
+    source_silent_seconds: float = Field(
+        60.0, gt=0, description="longest time without a packet or a frame before who reads a source is killed"
+    )
 
 
 class Subnet(BaseModel):

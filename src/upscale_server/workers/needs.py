@@ -53,6 +53,7 @@ class PoolNeeds:
     model: str | None = None
     choices: Path | None = None
     patience: Patience = _PATIENCE
+    source_silent_seconds: float = 60.0
     log_level: str = "warning"
     log_style: str = "console"
     log_file: Path | None = None
@@ -69,6 +70,7 @@ def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
         model=settings.model_path or None,
         choices=settings.state_dir / "choices.json",
         patience=Patience(settings.workers.release_seconds, settings.workers.silent_seconds),
+        source_silent_seconds=settings.workers.source_silent_seconds,
         log_level=settings.log_level,
         log_style=settings.log_style,
         log_file=settings.state_dir / "server.log",

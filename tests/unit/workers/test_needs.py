@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from upscale_server.server_settings import Workers
 from upscale_server.settings import Settings
 from upscale_server.workers import needs
 from upscale_server.workers.needs import PoolNeeds, lane_count, needs_of, threads_of_a_lane
@@ -105,6 +106,15 @@ def test_omp_num_threads_bounds_the_threads_of_a_lane(tmp_path: Path, monkeypatc
     bounded = {text: needs_of(settings, {"OMP_NUM_THREADS": text}) for text in ("", "3", "3,2", "64", "many", "0")}
 
     assert [8, 3, 3, 8, 8, 8] == [threads_of_a_lane(one, lanes=2) for one in bounded.values()]
+
+
+def test_the_patience_with_silent_sources_reaches_every_worker() -> None:
+    """The setting is what the cages of lanes and desk are opened with."""
+    asked = Settings(workers=Workers(source_silent_seconds=7.5))
+
+    pool = Pool(needs_of(asked, {}))
+
+    assert [7.5, 7.5] == [pool._setups(role, 1, 1)[0].source_silent_seconds for role in ("lane", "desk")]
 
 
 def test_tasks_have_no_lanes_before_there_are_any() -> None:
