@@ -129,8 +129,12 @@ def fault_of(error: Exception, one: Carried) -> dict[str, Any]:  # a problem obj
     record = error.as_record(one.job.id)
     if isinstance(error, AuditFailed):  # it says where the file is kept, which here it is not
         record["hint"] = None
-    # Where our folders are is nobody's business outside.
-    return {
-        key: value.replace(f"{one.folder.path}/", "") if isinstance(value, str) else value
-        for key, value in record.items()
-    }
+    return {key: _without_folders(value, one) if isinstance(value, str) else value for key, value in record.items()}
+
+
+def _without_folders(text: str, one: Carried) -> str:
+    """Return what is said of a fault without where our folders are, which is nobody's business outside."""
+    parts = one.parts
+    for folder in (one.folder.path, parts.temp_dir.absolute(), parts.settings.state_dir.absolute()):
+        text = text.replace(f"{folder}/", "")
+    return text
