@@ -1,0 +1,229 @@
+"""Processes die at any moment, or stop for ever: nothing is lost, nothing is published twice, nothing stays behind.
+
+The servers are real; what dies is drawn by lot, at moments spread over the work of a segment.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.support.anatomy import KINDS, anatomy, leftovers
+from tests.support.hostile import Amount
+from tests.support.killing import wait_until
+from tests.support.many_jobs import (
+    QUICK,
+    Caller,
+    check_integrity,
+    finished,
+    small_source,
+    states,
+    times_ended,
+)
+from tests.support.processes import descendants, is_alive, kill
+from tests.support.server import Server, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+
+AT_ONCE = 3
+"""Jobs that are not over: some work, some wait."""
+MOST_LOOKS = 40
+"""Before a blow the processes are looked at so often, by lot: some milliseconds each, a job takes three hundred."""
+PATIENT = {"UPSCALE_JOBS__ATTEMPTS": "99", "UPSCALE_JOBS__ROOM": "1000"}
+"""A job may be begun that often; the default takes it for the killer after three."""
+Report = Callable[[str, dict[str, object]], None]
+
+
+@pytest.fixture
+def caller(tmp_path: Path) -> Iterator[Caller]:
+    """Give somebody who hands in jobs of three segments."""
+    with small_source(tmp_path / "sources") as source, Caller(source) as one:
+        yield one
+
+
+def wounded(server: Server) -> set[str]:
+    """Return the jobs under which a worker of this server has died: two such deaths in one order fail a job."""
+    found = (re.search(r"event=worker_died .*job_id=(\w+)", line) for line in list(server.lines))
+    return {match[1] for match in found if match}
+
+
+def mortal(server: Server, kind: str) -> list[int]:
+    """Return the processes of a kind; a worker that has not loaded yet may not be killed again and again."""
+    ready = {int(match[1]) for line in list(server.lines) if (match := re.search(r"worker_ready .*pid=(\d+)", line))}
+    found = anatomy(server.process.pid)
+    return [pid for pid in found[kind] if kind not in ("lane", "desk") or pid in ready]
+
+
+class Rampage:
+    """Kills by lot, one after the other, and keeps jobs coming meanwhile."""
+
+    def __init__(self, caller: Caller, state: Path, seed: int) -> None:
+        self.killed: Counter[str] = Counter()
+        self.published: dict[str, tuple[int, int]] = {}
+        self._caller = caller
+        self._state = state
+        self._database = state / "video" / "jobs.db"
+        self._chance = random.Random(seed)
+        self._kinds: list[str] = []
+
+    def feed(self, server: Server) -> None:
+        """Keep some jobs unfinished, and as many in all as there were blows; note where the results lie."""
+        over, given = self.note_published(), len(self._caller.ids)
+        for _ in range(max(AT_ONCE - (given - len(over)), self.killed.total() - given)):
+            self._caller.submit(server.url)
+
+    def note_published(self) -> frozenset[str]:
+        """Note which file each finished job's result is: it must stay that one."""
+        over = finished(self._database)
+        for job_id in over - self.published.keys():
+            facts = self.result_of(job_id).stat()
+            self.published[job_id] = (facts.st_ino, facts.st_mtime_ns)
+        return over
+
+    def result_of(self, job_id: str) -> Path:
+        """Return where a result lies."""
+        return self._state / "video" / "output" / "results" / f"{job_id}.mp4"
+
+    def strike(self, server: Server) -> None:
+        """Kill one process of a kind drawn by lot, and wait until what must end with it has ended."""
+        self.feed(server)
+        self._kinds = self._kinds or self._chance.sample(KINDS, len(KINDS))  # each as often as the others
+        kind, looks, seen = self._kinds.pop(), count(), self._chance.randrange(MOST_LOOKS)
+        if kind != "server":
+            wait_until(lambda: wounded(server) <= finished(self._database))
+        victims: list[int] = []
+
+        def there() -> bool:
+            self.feed(server)
+            victims[:] = mortal(server, kind)
+            return next(looks) >= seen and bool(victims)
+
+        wait_until(there)
+        victim = self._chance.choice(victims)
+        with_it = descendants(victim)
+        kill(victim)
+        if kind == "server":
+            server.process.wait()
+        self.killed[kind] += 1
+        wait_until(lambda: not any(is_alive(pid) for pid in (victim, *with_it)))
+
+
+def test_whatever_is_killed_every_job_ends_once_with_the_same_bytes(
+    caller: Caller, amount: Amount, report: Report, tmp_path: Path
+) -> None:
+    """Server, lane, desk, door, inmate: all jobs succeed, each stored once, and no file or process is left."""
+    state, scratch, kills = tmp_path / "state", tmp_path / "tmp", amount(3, 30, 200)
+    scratch.mkdir()
+    rampage, began = Rampage(caller, state, seed=12), time.monotonic()
+    environment = {**QUICK, **PATIENT, "TMPDIR": str(scratch)}
+    digests: set[str] = set()
+
+    while rampage.killed.total() < kills:
+        with running(state, environment=environment) as server:
+            if not digests:  # the undisturbed run
+                job_id = caller.submit(server.url)
+                wait_until(lambda: set(caller.ids) <= finished(state / "video" / "jobs.db"))
+                digests.add(caller.digest(server.url, job_id))
+            while rampage.killed.total() < kills and server.process.poll() is None:
+                rampage.strike(server)
+            if server.process.poll() is None:
+                server.process.kill()
+                server.process.wait()
+    with running(state, environment=environment) as server:
+        wait_until(lambda: rampage.note_published() >= set(caller.ids))
+        jobs = caller.jobs(server.url)
+        digests |= {caller.digest(server.url, job_id) for job_id in caller.ids}
+        everyone = descendants(server.process.pid)
+        code = server.stop()
+
+    ended = times_ended(state / "server.log")
+    moved = [
+        job_id
+        for job_id, place in rampage.published.items()
+        if place != ((facts := rampage.result_of(job_id).stat()).st_ino, facts.st_mtime_ns)
+    ]
+    figures: dict[str, object] = {
+        "kills": rampage.killed.total(), "killed": dict(rampage.killed), "jobs": len(caller.ids),
+        "lost": len(set(caller.ids) - jobs.keys()), "states": dict(states(state / "video" / "jobs.db")),
+        "published_twice": len(moved) + sum(times > 1 for times in ended.values()),
+        "different_results": len(digests) - 1, "files_left": leftovers(state, frozenset(caller.ids)),
+        "scratch_left": [path.name for path in scratch.iterdir()],
+        "processes_left": sum(is_alive(pid) for pid in everyone),
+        "integrity": check_integrity(state / "video" / "jobs.db"),
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+    report("kills", figures)
+
+    assert 0 == code
+    assert {"succeeded": len(caller.ids)} == figures["states"], [job["fault"] for job in jobs.values()]
+    assert (0, 0, 0) == (figures["lost"], figures["published_twice"], figures["different_results"]), figures
+    assert ([], [], 0) == (figures["files_left"], figures["scratch_left"], figures["processes_left"]), figures
+    assert "ok" == figures["integrity"]
+
+
+IMPATIENT = {"UPSCALE_WORKERS__SILENT_SECONDS": "12", "UPSCALE_WORKERS__SOURCE_SILENT_SECONDS": "3"}
+"""Low limits; a worker's start counts for the first, and takes seconds on a busy machine."""
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process stands still."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def stop_one(server: Server, kind: str) -> int:
+    """Stop a process of a kind in the middle of its work and return it."""
+    while True:
+        found: list[int] = []
+
+        def at_work(found: list[int] = found) -> bool:
+            parts = anatomy(server.process.pid)
+            found[:] = parts[kind] if parts["inmate"] else []
+            return bool(found)
+
+        wait_until(at_work)
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGSTOP)
+            except ProcessLookupError:
+                continue
+            wait_until(lambda pid=pid: is_stopped(pid) or not is_alive(pid))
+            if is_alive(pid):
+                return pid
+
+
+@pytest.mark.parametrize("kind", ["inmate", "lane", "desk", "door"])
+def test_what_stops_for_ever_is_replaced_and_the_job_ends(
+    kind: str, length: str, caller: Caller, report: Report, tmp_path: Path
+) -> None:
+    """SIGSTOP in the middle of a job: within the limit it is killed, and the job ends with the bytes of the others."""
+    if length == "short" and kind in ("desk", "door"):
+        pytest.skip("runs with HOSTILE=full")
+    began = time.monotonic()
+    with running(tmp_path / "state", environment={**QUICK, **IMPATIENT}) as server:
+        jobs = [caller.submit(server.url) for _ in range(4)]
+        pid = stop_one(server, kind)
+        wait_until(lambda: not is_alive(pid))
+        wait_until(lambda: set(jobs) <= finished(tmp_path / "state" / "video" / "jobs.db"))
+        ended = caller.jobs(server.url)
+        digests = {caller.digest(server.url, job_id) for job_id in jobs}
+        everyone = descendants(server.process.pid)
+        code = server.stop()
+    report(f"stopped_{kind}", {"kind": kind, "jobs": len(jobs), "seconds": round(time.monotonic() - began, 1)})
+
+    assert ["succeeded"] * 4 == [ended[job_id]["state"] for job_id in jobs]
+    assert 1 == len(digests)
+    assert 0 == code
+    assert not any(is_alive(one) for one in everyone)
+    assert [] == leftovers(tmp_path / "state", frozenset(jobs))
