@@ -153,6 +153,19 @@ train: ## train a network: make train MODEL=fast-clean DATA=folder [MINUTES=20] 
 docs: .venv/.test ## write the pages of docs/reference from the code
 	$(BIN)/python -m docs.reference.generate
 
+# In an environment of its own, so that the list holds nothing of what makes it.
+.venv-sbom/.made: constraints.txt
+	$(PYTHON) -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt cyclonedx-bom
+	@touch $@
+
+.PHONY: sbom
+sbom: .venv/.installed .venv-sbom/.made ## list every package that is installed, with version and licence (CycloneDX), for a release
+	@mkdir -p out
+	.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --of JSON \
+	-o out/sbom.cdx.json $(BIN)/python
+	@echo 'the list is out/sbom.cdx.json'
+
 .PHONY: constraints
 constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)
 	@mkdir -p out
@@ -162,5 +175,5 @@ constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)
 	@mv out/new.txt constraints.txt
 
 .PHONY: clean
-clean: ## remove what was built: .venv, .venv-swift, out and the caches
-	rm -rf .venv .venv-swift out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove what was built: .venv, .venv-swift, .venv-sbom, out and the caches
+	rm -rf .venv .venv-swift .venv-sbom out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
