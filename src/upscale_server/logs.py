@@ -23,6 +23,7 @@ from upscale_server.errors import DiskFull, StorageError
 from upscale_server.events import Event, FramesDone
 from upscale_server.log_file import RotatedFile
 from upscale_server.log_queue import LogQueue, Sink
+from upscale_server.redaction import redacted_in
 from upscale_server.settings import LogLevel, LogStyle
 
 PATIENCE_MS = 1000
@@ -161,12 +162,17 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(sink or _CurrentStderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+def _without_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {name: redacted_in(value) for name, value in event.items()}
 
 
 def bound_facts() -> dict[str, str]:

@@ -91,6 +91,11 @@ class Jobs(BaseModel):
     attempts: int = Field(3, ge=1, description="times a job is begun when its server dies under it")
     wait_seconds: float = Field(3600.0, ge=1, description="longest blocking answer; the job itself goes on")
     drain_seconds: float = Field(30.0, ge=0, description="how long a stopping server lets a running segment end")
+    seal_secret: SecretStr = Field(
+        SecretStr(""),
+        description="what hides signatures in stored addresses; empty means a key in the state folder. Servers that "
+        "share a Postgres database need the same, and store addresses as they are without one",
+    )
     kept_bytes: int = Field(
         20 << 30, ge=0, description="most bytes of failed jobs' work that wait for a retry, oldest removed first"
     )

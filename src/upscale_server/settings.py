@@ -15,6 +15,7 @@ from typing import Literal, TypeGuard, get_origin
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from upscale_server.edge_settings import Http, Quotas
 from upscale_server.errors import BadRequest
 from upscale_server.image_settings import ImageSettings, Tsdsr
 from upscale_server.server_settings import Fetch, Jobs, Previews, Sources, Storage, Subnet, Webhooks, Workers
@@ -99,6 +100,8 @@ class Settings(BaseSettings):
         SecretStr(""), description="SQLAlchemy address of the jobs' database; empty means SQLite in the state folder"
     )
     executor: Literal["local"] = Field("local", description="where segments run: in processes of this machine")
+    http: Http = Field(default_factory=Http, description="what one connection may take")
+    quotas: Quotas = Field(default_factory=Quotas, description="what one API key may ask for")
     fetch: Fetch = Field(default_factory=Fetch, description="how sources are downloaded")
     storage: Storage = Field(default_factory=Storage, description="where results go")
     jobs: Jobs = Field(default_factory=Jobs, description="how jobs wait and are held")

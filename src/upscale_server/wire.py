@@ -195,6 +195,8 @@ class LimitsView(Shape):
     scales: list[int]
     models: list[str]
     settings: dict[str, str] = Field(description="limit -> environment variable")
+    in_force: dict[str, int | float] = Field(description="environment variable -> what it is now; 0 may mean no bound")
+    fixed: dict[str, int | float] = Field(description="bounds that no setting changes")
 
 
 class Problem(BaseModel):

@@ -58,6 +58,13 @@ class ImageHealth(Shape):
     room: int = Field(description="requests that it takes at once; the next one is answered with 429")
 
 
+class ImageLimitsView(Shape):
+    """What the image server refuses."""
+
+    in_force: dict[str, int | float] = Field(description="environment variable -> what it is now; 0 may mean no bound")
+    fixed: dict[str, int | float] = Field(description="bounds that no setting changes")
+
+
 class ImageInfo(Shape):
     """What `GET /info` answers."""
 

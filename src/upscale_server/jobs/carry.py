@@ -110,7 +110,8 @@ def _bring(one: Carried) -> Path:
     if target.exists():
         return target
     if source.kind == "url":
-        one.parts.fetch(source.location, target, lambda _done, _total: one.hold.check())
+        one.parts.fetch(one.parts.store.sealer.opened(source.location), target, lambda _done, _total: one.hold.check())
+        one.parts.quota.add(one.job.key_id, target.stat().st_size)
         return target
     try:
         one.folder.take(Path(source.location))
@@ -133,6 +134,7 @@ def _decide(one: Carried, source: Path, wish: Wish) -> Plan:
     settings = one.parts.settings
     plan = one.parts.lanes.plan(source, wish, limits_of(settings), lambda: one.hold.reason)
     one.parts.store.keep_plan(one.hold.claim, plan.as_record())
+    one.parts.quota.add(one.job.key_id, pixels=plan.frame_count * plan.target.pixels)
     get_logger().info("job_planned", plan=plan.digest, frames=plan.frame_count, segments=len(plan.segments))
     return plan
 

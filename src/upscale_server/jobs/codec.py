@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from upscale_server.jobs.job import Asked, Outcome, Progress, Source
 
@@ -63,7 +64,10 @@ def unsigned(asked: Asked) -> Asked:
 
 def untold(asked: Asked) -> Asked:
     """Return a wish without what may be a token in the address that was told of its end."""
-    return replace(asked, webhook=asked.webhook and asked.webhook.partition("#")[0].partition("?")[0])
+    if asked.webhook is None:
+        return asked
+    parts = urlsplit(asked.webhook)
+    return replace(asked, webhook=f"{parts.scheme}://{parts.netloc}")
 
 
 def _of(kind: type[Value], record: Record) -> Value:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from upscale_server.events import Observer, ignore
+from upscale_server.jobs.day_quota import NO_QUOTA, DayQuota
 from upscale_server.jobs.store import JobStore
 from upscale_server.pipeline import Executor
 from upscale_server.plan import Plan
@@ -68,7 +69,7 @@ class Parts:
 
     `temp_dir` holds a folder for each job that is not over, and uploads that no job has taken yet; `proxies_dir` one
     for each job whose result can be watched. `owner` is this server's name in leases, the same after a restart;
-    `watcher` counts what is worked.
+    `watcher` counts what is worked, `quota` what each key uses.
     """
 
     store: JobStore
@@ -80,3 +81,4 @@ class Parts:
     proxies_dir: Path
     owner: str
     watcher: Watcher = lambda _plan: ignore
+    quota: DayQuota = NO_QUOTA

@@ -14,7 +14,16 @@ from upscale_server.errors import JobDamaged
 from upscale_server.jobs.codec import UNREADABLE
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FINISHED, FOLLOWS, Job, State
-from upscale_server.jobs.rows import StoredRow, cursor_of, job_of, none_of, older_than, row_of, whole_job_of
+from upscale_server.jobs.rows import (
+    StoredRow,
+    cursor_of,
+    job_of,
+    none_of,
+    older_than,
+    row_of,
+    waiting_of,
+    whole_job_of,
+)
 from upscale_server.jobs.tables import jobs, schema
 from upscale_server.logs import get_logger
 
@@ -132,6 +141,11 @@ class JobReader:
         with self._database.reading() as connection:
             found = {row.state: row.amount for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in FOLLOWS}
+
+    def waiting_of(self, key_id: str) -> int:
+        """Return how many jobs of a key wait."""
+        with self._database.reading() as connection:
+            return int(connection.execute(waiting_of(key_id)).scalar_one())
 
     def place(self, job_id: str) -> int:
         """Return a waiting job's place in the queue, 1 for the next one; 0 for a job that does not wait."""

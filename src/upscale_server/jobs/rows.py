@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, or_, select, update
 
-from upscale_server.errors import BadRequest, Conflict, JobDamaged, NotFound, QueueFull, UpscaleError
+from upscale_server.errors import BadRequest, Conflict, JobDamaged, NotFound, QueueFull, RateLimited, UpscaleError
 from upscale_server.events import Event, JobEnded
 from upscale_server.jobs.codec import UNREADABLE, asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.deliveries import tell_of, tell_of_unreadable
@@ -70,6 +70,16 @@ class Writer:
         waiting = self.connection.execute(query).scalar_one()
         if waiting >= room:
             raise QueueFull(f"{waiting} jobs are waiting; the limit is {room}, see UPSCALE_JOBS__ROOM")
+
+    def check_room_of(self, key_id: str, each: int) -> None:
+        """Refuse one more job of a key than it may have waiting; 0 means no bound.
+
+        Raises:
+            RateLimited: as many are waiting already.
+        """
+        if each:
+            waiting = self.connection.execute(waiting_of(key_id)).scalar_one()
+            check_each(waiting, each)
 
     def next_readable(self, waiting: Select[Any]) -> StoredRow | None:  # rows of many types
         """Return the first row that can be read as a job; one that cannot is failed, or it would stop all behind it."""
@@ -159,6 +169,27 @@ class Writer:
         )
         # It may have been a bystander; what it has is kept for a retry, and an upload is nobody else's.
         return self.step(row, "failed", fault={**fault.as_record(row.id), "retryable": True})
+
+
+def waiting_of(key_id: str) -> Select[Any]:  # one number
+    """Return the question how many jobs of a key wait; paused ones keep their place."""
+    return select(func.count()).where(jobs.c.key_id == key_id, jobs.c.state.in_(("queued", "paused")))
+
+
+def check_each(waiting: int, each: int) -> None:
+    """Refuse one more waiting job of a key; 0 means no bound.
+
+    Raises:
+        RateLimited: as many as it may have are waiting.
+    """
+    if 0 < each <= waiting:
+        raise RateLimited(f"{waiting} of your jobs are waiting; the limit is {each}, see UPSCALE_QUOTAS__QUEUED")
+
+
+def busy_keys(each: int) -> Select[Any]:  # a column of names
+    """Return the question for keys that have as many jobs running as they may."""
+    running = select(jobs.c.key_id).where(jobs.c.state == "running")
+    return running.group_by(jobs.c.key_id).having(func.count() >= each)
 
 
 def how_far(progress: Progress) -> int:

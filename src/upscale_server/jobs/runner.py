@@ -157,7 +157,8 @@ class Runner:
         with self._tidying:
             if job.asked.source.kind == "upload" and job.is_finished and not has_upload(job, folder):
                 raise Gone(f"the upload of job {job_id} was removed with it", hint="send it again as a new job")
-            return self._ask_for(job_id, lambda: self._parts.store.retry(job_id, self._parts.settings.jobs.room))
+            room, each = self._parts.settings.jobs.room, self._parts.settings.quotas.queued
+            return self._ask_for(job_id, lambda: self._parts.store.retry(job_id, room, each))
 
     def remove(self, job_id: str) -> None:
         """Remove a finished job, its result and whatever it left; a damaged one that nobody carries, too.
@@ -211,7 +212,8 @@ class Runner:
 
     def _begin_next(self) -> bool:
         settings = self._parts.settings.jobs
-        claim = self._parts.store.claim(self._parts.owner, settings.lease_seconds)
+        each = self._parts.settings.quotas.running
+        claim = self._parts.store.claim(self._parts.owner, settings.lease_seconds, each)
         if claim is None:
             return False
         hold = Hold(self._parts.store, claim, settings.drain_seconds)

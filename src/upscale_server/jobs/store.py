@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import and_, delete, or_, select, update
@@ -28,8 +29,10 @@ from upscale_server.jobs.job import (
     Wanted,
 )
 from upscale_server.jobs.reader import JobReader
-from upscale_server.jobs.rows import StoredRow, Writer, is_whole, whole_job_of
+from upscale_server.jobs.rows import StoredRow, Writer, busy_keys, is_whole, whole_job_of
+from upscale_server.jobs.sealing import NoSealer, Sealer
 from upscale_server.jobs.tables import jobs
+from upscale_server.jobs.usage import Usage
 
 
 class JobStore(JobReader):
@@ -40,43 +43,48 @@ class JobStore(JobReader):
         attempts: times a job is begun without getting further than before its server died.
         clock: seconds since the epoch.
         observer: told of jobs that begin and end by this store's doing, once that is on the disk.
+        sealer: hides what may be secret in the addresses that are stored.
 
     Raises:
         StorageError: from every method, when the database does not answer.
     """
 
     def __init__(
-        self, url: str, attempts: int = 3, clock: Callable[[], float] = time.time, observer: Observer = ignore
+        self,
+        url: str,
+        attempts: int = 3,
+        clock: Callable[[], float] = time.time,
+        observer: Observer = ignore,
+        sealer: Sealer | None = None,
     ) -> None:
         super().__init__(Database(url))
+        self.sealer = sealer or NoSealer()
         self._attempts = attempts
         self._clock = clock
         self._observer = observer
         self.deliveries = Deliveries(self._database, clock)
+        self.usage = Usage(self._database, clock)
 
     # ------------------------------------------------------------------------------------------------ for callers
 
-    def add(self, new: NewJob, room: int) -> Job:
+    def add(self, new: NewJob, room: int, each: int = 0) -> Job:
         """Store a job, or return the one that was stored for the same Idempotency-Key and wish.
 
         Args:
             new: the job.
             room: jobs that may wait, paused ones among them.
+            each: those of one key; 0 means no bound.
 
         Raises:
-            QueueFull: as many are waiting already.
+            QueueFull, RateLimited: as many are waiting already.
             Conflict: the Idempotency-Key was used for another wish.
         """
-        return self.add_all([new], room)[0]
+        return self.add_all([new], room, each)[0]
 
-    def add_all(self, news: Sequence[NewJob], room: int) -> list[Job]:
-        """Store several jobs or none, as `add` does each.
-
-        Raises:
-            QueueFull, Conflict: as `add`; none is stored.
-        """
+    def add_all(self, news: Sequence[NewJob], room: int, each: int = 0) -> list[Job]:
+        """Store several jobs or none: as `add` does each, and raises."""
         with self._writing() as writer:
-            return [self._add(writer, new, room) for new in news]
+            return [self._add(writer, new, room, each) for new in news]
 
     def want(self, job_id: str, wanted: Wanted) -> Job:
         """Cancel or pause a job: at once where nobody carries it, else by telling its owner.
@@ -109,21 +117,24 @@ class JobStore(JobReader):
                 return writer.change(job_id, wanted="")
             return self._queue_again(writer, row, "paused", started_at=row.started_at)
 
-    def retry(self, job_id: str, room: int) -> Job:
+    def retry(self, job_id: str, room: int, each: int = 0) -> Job:
         """Let a failed or cancelled job wait again, where there is room as for a new one.
 
         Raises:
-            NotFound, Conflict, QueueFull: there is none, it did not fail, or too many wait already.
+            NotFound, Conflict, QueueFull, RateLimited: there is none, it did not fail, or too many wait already.
             JobDamaged: as `want`.
         """
         with self._writing() as writer:
-            return self._queue_again(writer, writer.row(job_id), "failed", "canceled", room=room)
+            row = writer.row(job_id)
+            writer.check_room_of(row.key_id, each if row.state in ("failed", "canceled") else 0)
+            return self._queue_again(writer, row, "failed", "canceled", room=room)
 
     # ------------------------------------------------------------------------------------------------ for owners
 
-    def claim(self, owner: str, lease_seconds: float) -> Claim | None:
+    def claim(self, owner: str, lease_seconds: float, each: int = 0) -> Claim | None:
         """Take the job that waits longest, or None; jobs whose owner fell silent wait again first.
 
+        Jobs of a key that has `each` running, 0 for no bound, are passed over.
         Own leases never run out: an owner that lives knows what it carries (`take_back` is for one that died).
         """
         with self._writing() as writer:
@@ -131,7 +142,7 @@ class JobStore(JobReader):
             writer.lose(select(jobs).where(silent), self._attempts)
             ours = or_(jobs.c.home == "", jobs.c.home == owner)  # what lies on another server's disk is done there
             waiting = select(jobs).where(jobs.c.state == "queued", ours).order_by(jobs.c.queued_at, jobs.c.number)
-            row = writer.next_readable(waiting)
+            row = writer.next_readable(waiting.where(jobs.c.key_id.not_in(busy_keys(each))) if each else waiting)
             if row is None:
                 return None
             lease = {"owner": owner, "lease_until": writer.now + lease_seconds}
@@ -250,12 +261,13 @@ class JobStore(JobReader):
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _add(self, writer: Writer, new: NewJob, room: int) -> Job:
+    def _add(self, writer: Writer, new: NewJob, room: int, each: int) -> Job:
         digest = new.digest or digest_of_asked(new.asked)
         known = writer.known(new)
         if known is None:
             writer.check_room(room)
-            return writer.insert(new, digest)
+            writer.check_room_of(new.key_id, each)
+            return writer.insert(replace(new, asked=self.sealer.sealed(new.asked)), digest)
         if known.asked_digest != digest:
             raise Conflict(
                 f"Idempotency-Key was used for another request, which became job {known.id}",

@@ -5,7 +5,7 @@ Values are read and written by `store`; what the JSON columns hold is `codec`'s.
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Double, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 SCHEMA_VERSION = 4
 OLDEST_VERSION = 3
@@ -75,3 +75,13 @@ deliveries = Table(
     Column("last_error", Text),
 )
 """What other servers are to be told; written with the end of a job, in one transaction."""
+
+usage = Table(
+    "upscale_usage",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("bytes", BigInteger, nullable=False, default=0),
+    Column("pixels", BigInteger, nullable=False, default=0),
+)
+"""What each key used on a day. Not a new version: who does not know the table writes nothing that it would miss."""

@@ -55,6 +55,7 @@ class Sending:
     rules: PostRules
     links: Links
     owner: str
+    opened: Callable[[str], str] = str
     pause_seconds: float = PAUSE_SECONDS
 
 
@@ -154,7 +155,7 @@ class Webhooks:
             "X-Delivery-ID": delivery.id,
             "X-Signature": signature_of(secret, timestamp, body),
         }
-        return post(delivery.url, body, headers, self._sending.rules, self._check)
+        return post(self._sending.opened(delivery.url), body, headers, self._sending.rules, self._check)
 
     def _body(self, delivery: Delivery) -> bytes:
         """Return the message with a link to the result that works from now on."""

@@ -12,12 +12,15 @@ from pathlib import Path
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import NotFound, StorageError
 from upscale_server.jobs.database import as_url
+from upscale_server.jobs.day_quota import DayQuota
 from upscale_server.jobs.folder import previews_folder, sources_folder, uploads_folder
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.previews import PreviewParts, Previews
+from upscale_server.jobs.sealing import NoSealer, Sealer
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.webhooks import Sending, Webhooks
 from upscale_server.jobs.wishes import limits_of
+from upscale_server.logs import get_logger
 from upscale_server.metrics import Metrics
 from upscale_server.service.labels import work_of
 from upscale_server.service.results import Results
@@ -58,8 +61,14 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
     make_folders(folders.state, folders.temp, folders.output)
     proxies = folders.state / "proxies"
     make_folders(uploads_folder(folders.temp), sources_folder(folders.temp), proxies)
+    store = JobStore(
+        _database(settings, folders.state),
+        settings.jobs.attempts,
+        observer=metrics.observe,
+        sealer=_sealer(settings, folders.state),
+    )
     return Parts(
-        store=JobStore(_database(settings, folders.state), settings.jobs.attempts, observer=metrics.observe),
+        store=store,
         objects=open_store(settings, folders.output, folders.state),
         lanes=pool,
         fetch=lambda url, target, watch: fetch(url, target, rules, watch),
@@ -68,6 +77,7 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
         proxies_dir=proxies,
         owner=owner_name(folders.state),
         watcher=lambda plan: metrics.working(work_of(plan)),
+        quota=DayQuota(settings.quotas, store.usage),
     )
 
 
@@ -81,7 +91,8 @@ def telling(parts: Parts, results: Results, rules: FetchRules) -> Webhooks:
         return f"{settings.public_url.rstrip('/')}{path}" if path.startswith("/") else path
 
     post_rules = PostRules(rules.guard, settings.webhooks.timeout_seconds, rules.resolver, rules.proxy)
-    return Webhooks(parts.store.deliveries, Sending(settings.webhooks, post_rules, link, parts.owner))
+    sending = Sending(settings.webhooks, post_rules, link, parts.owner, parts.store.sealer.opened)
+    return Webhooks(parts.store.deliveries, sending)
 
 
 def previews_of(parts: Parts, pool: Pool) -> Previews:
@@ -110,6 +121,17 @@ def make_folders(*folders: Path) -> None:
 
 def _database(settings: Settings, state: Path) -> str:
     return settings.database_url.get_secret_value() or f"sqlite:///{(state / 'jobs.db').absolute()}"
+
+
+def _sealer(settings: Settings, state: Path) -> Sealer:
+    """Return what hides signatures in stored addresses: a key that lies here alone is no use to other servers."""
+    secret = settings.jobs.seal_secret.get_secret_value()
+    if secret:
+        return Sealer(secret.encode())
+    if settings.database_url.get_secret_value().startswith("postgres"):
+        get_logger().warning("addresses_not_sealed", why="servers share the database; see UPSCALE_JOBS__SEAL_SECRET")
+        return NoSealer()
+    return Sealer(load_or_make_secret(state / "seal.key"))
 
 
 def owner_name(state: Path) -> str:

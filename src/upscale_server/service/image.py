@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from upscale_server.errors import Draining, ModelsNotLoaded, UpscaleError
+from upscale_server.jobs.day_quota import NO_QUOTA, quota_at
 from upscale_server.logs import get_logger
 from upscale_server.service.assembly import make_folders
 from upscale_server.service.image_figures import image_metrics
@@ -100,6 +101,7 @@ class ImageService:
         ]
         self.temp_dir, self.output_dir = folders_of(settings)
         self.results: PictureResults
+        self.quota = NO_QUOTA
 
     def start(self) -> None:
         """Make the folders and begin to load; returns at once.
@@ -111,6 +113,7 @@ class ImageService:
         state = self.settings.state_dir / "image"
         make_folders(state, self.temp_dir, self.output_dir)
         signer = Signer(load_or_make_secret(state / "links.key"))
+        self.quota = quota_at(state / "usage.db", self.settings.quotas)
         self.results = PictureResults(self.output_dir, signer, self.settings.image.result_seconds)
         self._cages.open()
         for thread in self._threads:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import Canceled, UpscaleError
+from upscale_server.jobs.day_quota import NO_QUOTA, DayQuota
 from upscale_server.jobs.folder import sync, uploads_folder
 from upscale_server.jobs.kept_sources import KeptSource, KeptSources, Known
 from upscale_server.logs import get_logger
@@ -54,9 +55,13 @@ class Sources:
         settings: how long they are kept.
         pool: whose desk looks at them.
         rules: what is fetched.
+        quota: counts what each key brings.
     """
 
-    def __init__(self, temp_dir: Path, settings: SourcesSettings, pool: Pool, rules: FetchRules) -> None:
+    def __init__(
+        self, temp_dir: Path, settings: SourcesSettings, pool: Pool, rules: FetchRules, quota: DayQuota = NO_QUOTA
+    ) -> None:
+        self._quota = quota
         self._kept = KeptSources(temp_dir, settings)
         self._uploads = uploads_folder(temp_dir)
         self._pool = pool
@@ -83,8 +88,10 @@ class Sources:
 
         Raises:
             Canceled: `stop` gave a reason.
+            RateLimited: the key has nothing left of its day.
             BadUrl, SourceForbidden, SourceError and its kinds, DiskFull: it cannot be fetched, or is no video.
         """
+        self._quota.check(owner)
 
         def bring(target: Path) -> Arrived:
             fetched = fetch(url, target, self._rules, lambda _done, _total: _check(stop))
@@ -165,6 +172,7 @@ class Sources:
         path = self._kept.begin()
         try:
             arrived = bring(path)
+            self._quota.add(arrived.owner, path.stat().st_size)
             file_name = clean_name(arrived.file_name, _NAMELESS)
             with _named(path, file_name):
                 looked = self._pool.look(path, stop)

@@ -14,11 +14,12 @@ from dataclasses import replace
 from upscale_server.errors import Draining, ModelsNotLoaded, NotFound, QueueFull
 from upscale_server.jobs.folder import uploads_folder
 from upscale_server.jobs.job import Asked, Job, NewJob, Progress, State
+from upscale_server.jobs.rows import check_each
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import bound_facts, get_logger
 from upscale_server.models.catalogue import CLASSICAL, MODEL_SUFFIXES, available
 from upscale_server.service.assembly import assembled, previews_of, telling
-from upscale_server.service.counts import Counts
+from upscale_server.service.counts import Counts, loading
 from upscale_server.service.door import check_asked
 from upscale_server.service.figures import video_metrics
 from upscale_server.service.offers import Offers
@@ -61,7 +62,8 @@ class VideoService:
         self._runner = Runner(parts)
         self.uploads = uploads_folder(parts.temp_dir)
         self.results = Results(parts.objects, parts.store, settings)
-        self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules)
+        self.quota = parts.quota
+        self.sources = Sources(parts.temp_dir, settings.sources, self._pool, self._rules, self.quota)
         self.planning = Planning(settings, self._pool, self._runner.turns)
         self.offers = Offers(settings, self._pool)
         self.watching = Watching(parts.proxies_dir)
@@ -132,13 +134,15 @@ class VideoService:
         """
         check_asked(asked, self.settings, self._rules)
 
-    def check_room(self) -> None:
+    def check_room(self, owner: str = "") -> None:
         """Return where a job would be accepted now: asked before a long upload is taken in.
 
         Raises:
-            Draining, ModelsNotLoaded, QueueFull: as `submit`.
+            Draining, ModelsNotLoaded, QueueFull, RateLimited: as `submit`.
         """
         self._check_open()
+        self.quota.check(owner)
+        check_each(self._store.waiting_of(owner), self.settings.quotas.queued)
         counts = self.counts()
         if not counts.left:
             waiting = counts.queued + counts.paused
@@ -148,7 +152,7 @@ class VideoService:
         """Accept a job: from here on it survives everything.
 
         Raises:
-            Draining, QueueFull: none is taken now.
+            Draining, QueueFull, RateLimited: none is taken now.
             ModelsNotLoaded: the workers cannot be started, so that it would wait for ever.
             TooManyPixels: as `check_asked`.
             Conflict: the Idempotency-Key was used for something else.
@@ -163,10 +167,11 @@ class VideoService:
         """
         self._check_open()
         for new in news:
+            self.quota.check(new.key_id)
             self.check_asked(new.asked)
         request_id = bound_facts().get("request_id", "")  # of the request that is served now
         made = [replace(self._at_home(new), request_id=new.request_id or request_id) for new in news]
-        taken = self._store.add_all(made, self.settings.jobs.room)
+        taken = self._store.add_all(made, self.settings.jobs.room, self.settings.quotas.queued)
         for job in taken:
             get_logger().info("job_accepted", job_id=job.id, source=job.asked.source.kind, profile=job.asked.profile)
         self._runner.wake()
@@ -259,7 +264,7 @@ class VideoService:
         self._check_open()
         status = self._pool.status()
         if not status.ready:
-            raise ModelsNotLoaded(f"Models not loaded: {status.fault or _loading(status)}")
+            raise ModelsNotLoaded(f"Models not loaded: {status.fault or loading(status)}")
 
     def model_names(self) -> frozenset[str]:
         """Return the names of all models that a job may ask for: ours, those added, and the classical kernels."""
@@ -293,8 +298,3 @@ class VideoService:
             fault = "the thread that takes jobs from the queue has ended; the server's log says why"
         if fault is not None:
             raise ModelsNotLoaded(f"Models not loaded: {fault}")
-
-
-def _loading(status: PoolStatus) -> str:
-    ready = sum(lane.state in ("ready", "busy") for lane in status.lanes)
-    return f"{ready} of {len(status.lanes)} lanes are ready" if status.lanes else "the workers are starting"

@@ -21,9 +21,11 @@ from upscale_server.metrics import Metrics
 from upscale_server.settings import Settings
 from upscale_server.web import observe
 from upscale_server.web.auth import Keys
+from upscale_server.web.cors import Cors
 from upscale_server.web.doorway import Doorway, Rules
 from upscale_server.web.faults import PROBLEM_TYPE, from_framework, from_validation, methods_at, reply_to
 from upscale_server.web.own_names import OwnNames
+from upscale_server.web.rates import Rates
 from upscale_server.wire import Problem
 
 
@@ -64,8 +66,11 @@ def app_of(service: Service, title: str, description: str, routers: Sequence[API
     app.add_exception_handler(RequestValidationError, _refused_by_validation)
     keys = Keys.of(service.settings.api_keys.get_secret_value())
     opened = frozenset({observe.PATH} if service.settings.metrics_open else ())
-    rules = Rules(keys, OwnNames.of(service.settings), opened)
+    rates = Rates(service.settings.quotas.requests_per_minute)
+    rules = Rules(keys, OwnNames.of(service.settings), opened, rates)
     app.add_middleware(Doorway, rules=rules, metrics=service.metrics)
+    if service.settings.http.cors_origins:
+        app.add_middleware(Cors, origins=service.settings.http.cors_origins)
     return app
 
 

@@ -22,6 +22,7 @@ from upscale_server.settings import Settings
 from upscale_server.web.asking import SCALES, asked_by_video, idempotent
 from upscale_server.web.bodies import MAX_JSON_BYTES, body_of, documented
 from upscale_server.web.faults import reply_to
+from upscale_server.web.limits import VIDEO_GROUPS, fixed, in_force
 from upscale_server.web.links import base_url_of, joined
 from upscale_server.web.parts import Service, header_of_job, owner_of, places_to_wait
 from upscale_server.web.views import failure_of, job_view, queue_counts
@@ -196,4 +197,6 @@ def limits_view(service: VideoService) -> LimitsView:
             "link_seconds": "UPSCALE_STORAGE__LINK_SECONDS",
             "keep_seconds": "UPSCALE_STORAGE__KEEP_SECONDS",
         },
+        in_force=in_force(settings, VIDEO_GROUPS),
+        fixed=fixed(),
     )

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import structlog
@@ -25,12 +25,22 @@ from upscale_server.web.auth import Keys, is_open, key_in
 from upscale_server.web.faults import opaque, reply_to
 from upscale_server.web.observe import route_of
 from upscale_server.web.own_names import OwnNames
+from upscale_server.web.rates import Rates
 
 MOST_HEADERS = 100
 GONE = 499
 """What the log says of a client that hung up; nobody is answered with it. The number is nginx's."""
 BROKEN = 500
 """What counts for an answer that broke off behind its head, whatever that said: the client has no whole answer."""
+
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+"""What every answer says that does not say otherwise: it is no page, belongs in no frame and in no cache."""
 
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200
@@ -55,11 +65,15 @@ class _Visit:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who is let in: by which keys, under which names of ours, and where without a key beside what is always open."""
+    """Who is let in: by which keys, under which names of ours, and where without a key beside what is always open.
+
+    What is always open is not counted among a key's requests: probes must be answered whoever is busy.
+    """
 
     keys: Keys
     names: OwnNames
     also_open: frozenset[str] = frozenset()
+    rates: Rates = field(default_factory=lambda: Rates(0))
 
 
 class Doorway:
@@ -115,7 +129,9 @@ class Doorway:
             return ""
         if not rules.keys.needed:
             rules.names.check(headers, str((scope.get("server") or ("",))[0]))
-        return rules.keys.check(key_in(headers))
+        key_id = rules.keys.check(key_in(headers))
+        rules.rates.count(key_id)
+        return key_id
 
     @staticmethod
     async def _answer(error: UpscaleError, visit: _Visit, call: tuple[Scope, Receive, Send]) -> None:
@@ -129,7 +145,10 @@ def _noting(send: Send, visit: _Visit) -> Send:
     async def noted(message: Message) -> None:
         if message["type"] == "http.response.start":
             visit.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-ID"] = visit.request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = visit.request_id
+            for name, value in SAFE_HEADERS.items():
+                headers.setdefault(name, value)
         await send(message)
 
     return noted

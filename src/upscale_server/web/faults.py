@@ -26,6 +26,7 @@ from upscale_server.errors import (
     UpscaleError,
     WrongMethod,
 )
+from upscale_server.redaction import redacted
 
 PROBLEM_TYPE = "application/problem+json"
 _SHOWN = 120
@@ -88,8 +89,8 @@ def from_validation(errors: Sequence[Any]) -> BadRequest:  # pydantic's own dict
 
 
 def shorten(value: object) -> str:
-    """Return a value as JSON, cut to a readable length."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """Return a value as JSON, cut to a readable length; an address in it keeps its signature to itself."""
+    text = redacted(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 

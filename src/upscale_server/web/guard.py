@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from upscale_server.edge_settings import Http
 from upscale_server.errors import BadRequest, HeadTooLarge, RateLimited, RequestTooSlow, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.web.auth import OPEN_PATHS
@@ -37,11 +38,12 @@ HEAD_BYTES = 16_384
 class Bounds:
     """What one connection may take, in seconds and bytes; `connections` is how many there may be.
 
-    On `reserve` more only probes are answered: a server that is merely busy must not look dead to those who watch it.
+    Of more, those go that have asked for nothing for `quiet_seconds`. Where all are at work, `reserve` more are
+    answered probes alone: a server that is merely busy must not look dead to those who watch it.
     """
 
     head_seconds: float = 10.0
-    body_idle_seconds: float = 15.0
+    body_idle_seconds: float = 10.0
     body_bytes_per_second: float = 10_000.0
     body_window_seconds: float = 10.0
     unread_seconds: float = 10.0
@@ -49,7 +51,18 @@ class Bounds:
     slow_reader_seconds: float = 120.0
     connections: int = 512
     reserve: int = 32
+    quiet_seconds: float = 1.0
     look_seconds: float = 1.0
+
+    @classmethod
+    def of(cls, settings: Http) -> Bounds:
+        """Return the bounds that an operator chose; the others are ours."""
+        return cls(
+            head_seconds=settings.head_seconds,
+            body_idle_seconds=settings.body_idle_seconds,
+            body_bytes_per_second=settings.body_bytes_per_second,
+            connections=settings.connections,
+        )
 
 
 class GuardedProtocol(H11Protocol):
@@ -76,13 +89,14 @@ class GuardedProtocol(H11Protocol):
             # small answer would then wait 40 ms for the client to have confirmed its head.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head_since = self._unsent_since = time.monotonic()
+        self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
+        if len(self.connections) <= self.bounds.connections or self._found_room(self._head_since):
+            return
         many = RateLimited(f"{self.bounds.connections} connections are open; that is the most")
         if len(self.connections) > self.bounds.connections + self.bounds.reserve:
             self._refuse(many)
-            return
-        if len(self.connections) > self.bounds.connections:
+        else:
             self.app = _probes_alone(self.app, many)
-        self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching."""
@@ -135,6 +149,20 @@ class GuardedProtocol(H11Protocol):
     def _is_between(self) -> bool:
         """Tell whether no request is being answered: the next bytes are, or belong to, a head."""
         return (self._asked is None or self._asked.response_complete) and self.conn.their_state is not h11.SEND_BODY
+
+    def _found_room(self, now: float) -> bool:
+        """Drop a connection on which nothing is asked, the one that has been so for longest."""
+        others = [one for one in self.connections if isinstance(one, GuardedProtocol) and one is not self]
+        quiet = [one for one in others if one._is_between and not one.transport.is_closing()]  # noqa: SLF001 - ours
+        longest = min(quiet, key=GuardedProtocol._quiet_from, default=None)
+        if longest is None or now - longest._quiet_from() < self.bounds.quiet_seconds:  # noqa: SLF001 - as above
+            return False
+        longest._forget()  # noqa: SLF001 - as above
+        return True
+
+    def _quiet_from(self) -> float:
+        """Return since when a head has been waited for; an idle connection's last byte, where none has begun."""
+        return self._body_last if self._head_since is None else self._head_since
 
     def _look_at_it(self) -> None:
         self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
@@ -210,6 +238,11 @@ class GuardedProtocol(H11Protocol):
         self.transport.close()
 
 
+def guarded_by(bounds: Bounds) -> type[GuardedProtocol]:
+    """Return the protocol with other bounds."""
+    return type("Guarded", (GuardedProtocol,), {"bounds": bounds})
+
+
 def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Application:
     """Return an application that answers probes and nothing else, and lets no connection stay."""
 
@@ -238,7 +271,7 @@ def _answer(error: UpscaleError) -> bytes:
     head = (
         f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
         f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n{retry}X-Request-ID: {request_id}\r\n"
-        "Connection: close\r\n\r\n"
+        "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body
 

@@ -106,13 +106,16 @@ async def _by_upload(request: Request, service: VideoService, *, is_form: bool) 
     if not is_form:
         await run_in_threadpool(service.check_asked, _asked(query, models, Path(), ""))
     idempotent(Asked(Source("upload", "")), request.headers.get("idempotency-key"), "")
-    await run_in_threadpool(service.check_room)
+    await run_in_threadpool(service.check_room, owner_of(request))
     places: Places = request.app.state.uploading
     with places.one():
         async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
-            given = query | file.fields if is_form else query
-            asked = _asked(given, models, file.path, file.file_name)
-            job = await run_in_threadpool(_submit, request, service, asked, file.sha256)
+            try:
+                given = query | file.fields if is_form else query
+                asked = _asked(given, models, file.path, file.file_name)
+                job = await run_in_threadpool(_submit, request, service, asked, file.sha256)
+            finally:  # what was sent counts, whatever came of it; not before, or it would be held against itself
+                await run_in_threadpool(service.quota.add, owner_of(request), file.byte_count)
     if job.asked.source.location != str(file.path):
         # The same request came before; its own upload is used. Gigabytes are not removed in an instant.
         await run_in_threadpool(file.path.unlink, missing_ok=True)

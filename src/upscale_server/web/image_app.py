@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from upscale_server.metrics import Reading
 from upscale_server.service.image import ImageService
-from upscale_server.web import api_page, image_facts, image_routes, observe
+from upscale_server.web import api_page, image_facts, image_routes, limits, observe
 from upscale_server.web.app import app_of
 from upscale_server.web.page import page_router
 from upscale_server.web.places import Places
@@ -27,6 +27,7 @@ _ROUTERS = (
     image_routes.router,
     image_routes.files,
     image_facts.router,
+    limits.router,
     observe.router,
     api_page.router,
     page_router("image.html"),

@@ -35,6 +35,7 @@ _ENDPOINTS = {
     "info": "GET /info",
     "stats": "GET /stats",
     "metrics": "GET /metrics",
+    "limits": "GET /limits",
     "livez": "GET /livez",
     "readyz": "GET /readyz",
     "files": "GET /files/{key}",

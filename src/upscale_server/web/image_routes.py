@@ -21,8 +21,9 @@ from upscale_server.web.doorway import ClientGone
 from upscale_server.web.faults import opaque
 from upscale_server.web.files import file_reply
 from upscale_server.web.image_asking import WORDS, wish_in
-from upscale_server.web.image_form import Arrived, Bounds, pictures_in
+from upscale_server.web.image_form import Arrived, Bounds, Pictures, pictures_in
 from upscale_server.web.links import joined, relative_or_whole
+from upscale_server.web.parts import owner_of
 from upscale_server.web.places import Places
 from upscale_server.wire_image import UpscaledBatch
 
@@ -79,10 +80,13 @@ async def upscale(request: Request, service: Service) -> Response:
     `Server-Timing` with the milliseconds of each step.
     """
     service.check_ready()
+    await run_in_threadpool(service.quota.check, owner_of(request))
     with _room(request).one():
         async with pictures_in(request, service.temp_dir, Bounds.of_one(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
+            await _count(request, service, sent)
             made = await _made(request, service.submit(sent.files[0], wish))
+    await run_in_threadpool(service.quota.add, owner_of(request), pixels=made.size.pixels)
     steps = zip(("read", "enlarge", "write"), made.seconds, strict=True)
     timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in steps)
     headers = {"X-Output-Size": str(made.size), "X-Model": made.model, "Server-Timing": timing}
@@ -106,9 +110,11 @@ async def upscale_batch(request: Request, service: Service) -> Response:
     `temp_path` is a file on the server's machine and `url` fetches it; both end after UPSCALE_IMAGE__RESULT_SECONDS.
     """
     service.check_ready()
+    await run_in_threadpool(service.quota.check, owner_of(request))
     with _room(request).one():
         async with pictures_in(request, service.temp_dir, Bounds.of_batch(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
+            await _count(request, service, sent)
             with service.batch() as submit:
                 results = [await _entry(request, service, submit, one, wish) for one in sent.files]
     successful = sum("error" not in one for one in results)
@@ -132,6 +138,7 @@ async def _entry(
     try:
         made = await _made(request, submit(source, wish))
         kept = await run_in_threadpool(service.results.keep, made.content, wish.suffix)
+        await run_in_threadpool(service.quota.add, owner_of(request), pixels=made.size.pixels)
     except UpscaleError as err:
         return {"filename": source.file_name, "error": err.detail, "code": err.code}
     except ClientGone:
@@ -148,6 +155,12 @@ async def _entry(
         "url": joined(relative_or_whole(request, service.settings), kept.link),
         "warnings": list(dict.fromkeys(code for code, _ in made.warnings)),
     }
+
+
+async def _count(request: Request, service: ImageService, sent: Pictures) -> None:
+    """Count what came among what its key may bring in a day."""
+    byte_count = sum(one.byte_count for one in sent.files)
+    await run_in_threadpool(service.quota.add, owner_of(request), byte_count)
 
 
 async def _made(request: Request, submitted: Future[Made]) -> Made:

@@ -20,16 +20,17 @@ _HINT = "name it in UPSCALE_ALLOWED_HOSTS or UPSCALE_PUBLIC_URL, or set UPSCALE_
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """The host names that are ours besides loopback, in lower case."""
+    """The host names that are ours besides loopback, in lower case, and the sites whose pages may ask, too."""
 
     names: frozenset[str]
+    origins: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, settings: Settings) -> OwnNames:
         """Return the names that the settings know, and the machine's own."""
         public = urlsplit(settings.public_url).hostname or ""
         known = {public, socket.gethostname(), *settings.allowed_hosts}
-        return cls(frozenset(name.lower() for name in known if name))
+        return cls(frozenset(name.lower() for name in known if name), frozenset(settings.http.cors_origins))
 
     def check(self, headers: Mapping[str, str], reached_at: str) -> None:
         """Let a request pass that no web page but our own can have caused.
@@ -46,7 +47,7 @@ class OwnNames:
         if is_loopback(reached_at) and not self._is_own(name):
             raise Forbidden(f"host {host[:100]!r} is none of this server's names", hint=_HINT)
         origin = headers.get("origin")
-        if origin is not None and not self._is_own_page(origin, host):
+        if origin is not None and origin not in self.origins and not self._is_own_page(origin, host):
             raise Forbidden(f"a page of {origin[:100]!r} asks; only this server's own pages may", hint=_HINT)
 
     def _is_own(self, name: str) -> bool:

@@ -18,10 +18,8 @@ from starlette.concurrency import run_in_threadpool
 
 from upscale_server.logs import get_logger
 from upscale_server.web.app import Service
-from upscale_server.web.guard import HEAD_BYTES, GuardedProtocol
+from upscale_server.web.guard import HEAD_BYTES, Bounds, guarded_by
 
-KEEP_ALIVE_SECONDS = 15
-"""How long an idle connection is kept for a caller that comes back; longer than the usual pause between two polls."""
 LAST_ANSWERS_SECONDS = 15
 """How long answers may take to be read when everything else has stopped."""
 
@@ -74,11 +72,12 @@ def server_of(app: FastAPI) -> uvicorn.Server:
 
 def config_of(app: FastAPI) -> uvicorn.Config:
     """Return how uvicorn serves an application of ours."""
+    settings = app.state.service.settings.http
     logger = logging.getLogger("uvicorn")
     logger.handlers, logger.propagate = [_ToOurLog(logging.WARNING)], False
     return uvicorn.Config(
         app,
-        http=GuardedProtocol,
+        http=guarded_by(Bounds.of(settings)),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -88,6 +87,6 @@ def config_of(app: FastAPI) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         h11_max_incomplete_event_size=HEAD_BYTES,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
     )

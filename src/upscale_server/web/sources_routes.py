@@ -107,6 +107,7 @@ async def _fetched(request: Request, service: VideoService, calls: LongCalls) ->
 
 
 async def _sent(request: Request, service: VideoService, calls: LongCalls, file_name: str) -> KeptSource:
+    await run_in_threadpool(service.quota.check, owner_of(request))
     async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
         arrived = _arrived(request, file, file_name)
         return await calls.run(request, service, lambda stop: service.sources.take(arrived, stop))

@@ -8,7 +8,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -112,6 +112,27 @@ def test_a_server_without_a_free_connection_still_answers_probes(path: str, expe
 
     assert expected == status_of(heard)
     assert (expected == 429) == (b"x-request-id" in heard.lower())
+
+
+def test_those_who_ask_for_nothing_make_room_for_those_who_ask() -> None:
+    """With every place and the reserve held by slow heads, an honest request of any kind is answered."""
+    bounds = replace(QUICK, connections=2, reserve=1, quiet_seconds=0.0)
+    with guarded(bounds) as address, ExitStack() as held:
+        for _ in range(3):
+            slow = held.enter_context(socket.create_connection(address, timeout=30))
+            slow.sendall(b"GET / HTTP/1.1\r\nHost")
+
+        assert 200 == status_of(conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+
+
+def test_nobody_makes_room_who_has_asked_a_moment_ago() -> None:
+    """The tooth of the test above: where no place is given up, only a refusal is left."""
+    bounds = replace(QUICK, connections=2, reserve=0, quiet_seconds=60.0)
+    with guarded(bounds) as address, ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(socket.create_connection(address, timeout=30)).sendall(b"GET / HTTP/1.1\r\nHost")
+
+        assert 429 == status_of(conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 
 
 def test_no_probe_keeps_a_place_of_the_reserve() -> None:
