@@ -64,6 +64,8 @@ def test_jumps_of_the_clock_disturb_no_job(
     clock: str, length: str, caller: Caller, report: Report, tmp_path: Path
 ) -> None:
     """An hour and a day, forth and back, each in the middle of a job: all succeed once with the same bytes."""
+    if length == "short" and clock != "python":
+        pytest.skip("runs with HOSTILE=full")
     state, jumps = tmp_path / "state", (HOUR, -HOUR, DAY, -DAY, 0)
     moved = CLOCKS[clock](tmp_path / "clock")
     with running(state, environment={**QUICK, **moved.environment}) as server:
