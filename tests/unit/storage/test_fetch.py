@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -319,6 +320,15 @@ def test_breaks_without_progress_are_counted_and_progress_begins_anew(source: Ba
     assert 2 == sum(asked.mode == "rst" for asked in source.asked)
 
 
+def test_nothing_stands_guard_after_a_download(source: BadSource, tmp_path: Path) -> None:
+    """The thread that cuts the line of one that hangs ends with it, however that ended."""
+    run(source, "ok", tmp_path)
+    with pytest.raises(SourceNotFound):
+        run(source, "status?c=404", tmp_path)
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "sentry"]
+
+
 @pytest.mark.parametrize("mode", ["noreply", "stall", "drip", "slowhead", "chunkext"])
 def test_a_cancelled_download_stops_whatever_the_source_does(mode: str, source: BadSource, tmp_path: Path) -> None:
     """The watch is asked while nothing arrives, too; what it raises comes out."""
@@ -467,8 +477,12 @@ def test_a_malformed_url_is_refused_at_the_door(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://example.org/x", "gopher://x/", "data:video/mp4,x", "rtsp://x/"]
-)
+    "url",
+    [
+        "file:///etc/passwd", "ftp://example.org/x", "gopher://x/", "data:video/mp4,x", "rtsp://x/", "FILE:///etc/passwd",
+        "concat:/etc/passwd|/etc/hosts", "subfile,,start,0,end,9,,:/etc/passwd", "pipe:0", "ws://example.org/",
+    ],
+)  # fmt: skip
 def test_another_scheme_is_refused_at_the_door(url: str) -> None:
     """Only http and https are fetched."""
     with pytest.raises(BadScheme):
