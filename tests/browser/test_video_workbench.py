@@ -399,6 +399,24 @@ def test_on_a_wide_page_pixels_have_its_width_and_start_is_once(visits: Visits, 
     expect(page.locator("#start-bar")).to_be_hidden()
 
 
+def test_on_a_wide_page_the_plan_stays_in_view_and_covers_nothing(visits: Visits, server: Served, clip: bytes) -> None:
+    """Beside the goal it moves along; the preview below, in which pixels are judged, is never under it."""
+    page = opened(visits, server, clip)
+
+    positions = page.evaluate("""() => {
+      const rect = (id) => document.getElementById(id).getBoundingClientRect();
+      const found = [];
+      for (let down = 0; down < document.body.scrollHeight; down += 100) {
+        scrollTo(0, down);
+        found.push([rect("plan").bottom <= rect("preview").top + 1, rect("plan").top]);
+      }
+      return found;
+    }""")
+
+    assert all(apart for apart, _top in positions)
+    assert len({round(top) for _apart, top in positions}) < len(positions), "it moves along for a while"
+
+
 def test_targets_are_large_enough_for_a_finger(visits: Visits, server: Served, clip: bytes) -> None:
     """24 pixels each way (WCAG 2.2, 2.5.8), by the label where there is one."""
     page = opened(visits, server, clip, PHONE)
