@@ -29,7 +29,7 @@ _SEED = 8
 _DEATHS = re.compile(r"worker_died|worker_ended|picture_process_died|order_failed|Traceback")
 _KEPT = re.compile(
     r"server\.log|calibration\.json(\.lock)?|choices\.json|image/.*\.key|"
-    r"(video/)?(links\.key|owner\.id|lock|jobs\.db(-shm|-wal)?|output/results/[0-9a-f]{32}\.mp4)"
+    r"(video/)?((links|seal)\.key|owner\.id|lock|jobs\.db(-shm|-wal)?|output/results/[0-9a-f]{32}\.mp4)"
 )
 """What a server has when no job is left: its own books and the results."""
 _ENVIRONMENT = {
