@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import sys
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -175,6 +176,11 @@ def _names_another_result(folder: Path) -> bool:
     return not refused(lambda: orders.do_caged(FinishVideo(plan, (), folder), says, ignore), InmateDied)
 
 
+def _whole_environment() -> dict[str, str]:
+    """Return all of the environment, and where the door finds these tests."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 CAGE = (
     Guard("files out of reach: reading", in_the_door(_FILES), _reads),
     Guard("files out of reach: removing", in_the_door(_FILES), _removes),
@@ -187,7 +193,7 @@ CAGE = (
     Guard("size of files", in_the_door(_unbounded(resource.RLIMIT_FSIZE)), _writes),
     Guard("memory", in_the_door(_unbounded(resource.RLIMIT_AS)), _takes_memory),
     Guard("handles", in_the_door(_unbounded(resource.RLIMIT_NOFILE)), _takes_handles),
-    Guard("environment", without(door_keeper, "clean_environment", lambda: dict(os.environ)), _knows_secrets),
+    Guard("environment", without(door_keeper, "clean_environment", _whole_environment), _knows_secrets),
     Guard("capabilities", in_the_door(_RIGHTS), _holds_capabilities),
     Guard("sealed block", without(cage_module.fcntl, "fcntl", lambda *_: 0), _shrinks_the_block),
     Guard("nobody left behind", in_the_door(_SWEEP), _leaves_somebody),
