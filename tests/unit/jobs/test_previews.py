@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ def _succeeded(kept: KeptPreview) -> KeptPreview:
     return replace(kept, state="succeeded")
 
 
+def _folders(folder: Path) -> Iterator[Path]:
+    """Give the previews of a server, without the mark that says how long they outlive it."""
+    return (path for path in folder.iterdir() if path.is_dir())
+
+
 def test_an_expired_preview_is_not_there_and_its_folder_goes(tmp_path: Path) -> None:
     """It is kept for its time from its end on, and to the second no longer."""
     clock = Clock()
@@ -71,7 +77,7 @@ def test_an_expired_preview_is_not_there_and_its_folder_goes(tmp_path: Path) -> 
     with pytest.raises(NotFound):
         shelf.get(kept.id, "")
     shelf.sweep()
-    assert [] == list(previews_folder(tmp_path, SERVER).iterdir())
+    assert [] == list(_folders(previews_folder(tmp_path, SERVER)))
 
 
 def test_the_oldest_of_too_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +94,7 @@ def test_the_oldest_of_too_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     shelf.sweep()
 
-    assert {kept.id for kept in made[1:]} == {path.name for path in previews_folder(tmp_path, SERVER).iterdir()}
+    assert {kept.id for kept in made[1:]} == {path.name for path in _folders(previews_folder(tmp_path, SERVER))}
 
 
 def test_the_oldest_go_beyond_the_bytes_allowed(tmp_path: Path) -> None:
@@ -104,7 +110,7 @@ def test_the_oldest_go_beyond_the_bytes_allowed(tmp_path: Path) -> None:
         (shelf.folder_of(made[-1].id) / "before.mp4").write_bytes(bytes(size))
         shelf.finish(made[-1].id, _succeeded)
     shelf.sweep()
-    assert {made[2].id} == {path.name for path in previews_folder(tmp_path, SERVER).iterdir()}
+    assert {made[2].id} == {path.name for path in _folders(previews_folder(tmp_path, SERVER))}
 
     (shelf.folder_of(made[2].id) / "before.mp4").write_bytes(bytes(9000))
     shelf.sweep()
@@ -125,7 +131,7 @@ def test_failed_ones_push_out_no_good_one(tmp_path: Path, monkeypatch: pytest.Mo
     shelf.sweep()
 
     assert "succeeded" == shelf.get(good.id, "").state
-    assert 3 == len(list(previews_folder(tmp_path, SERVER).iterdir()))
+    assert 3 == len(list(_folders(previews_folder(tmp_path, SERVER))))
 
 
 def test_a_start_sweeps_what_is_nobodys_and_nothing_else(tmp_path: Path) -> None:
@@ -141,7 +147,7 @@ def test_a_start_sweeps_what_is_nobodys_and_nothing_else(tmp_path: Path) -> None
     found = _shelf(tmp_path, clock).find_again()
 
     assert [kept] == found
-    assert sorted([kept.id, "mine"]) == sorted(path.name for path in folder.iterdir())
+    assert sorted([kept.id, "mine"]) == sorted(path.name for path in _folders(folder))
 
 
 def test_servers_that_share_a_folder_keep_to_their_own(tmp_path: Path) -> None:
@@ -291,7 +297,7 @@ def test_a_source_that_cannot_be_brought_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(Canceled):
             previews.take(ASKED, refuse)
 
-    assert [] == list(previews_folder(tmp_path, SERVER).iterdir())
+    assert [] == list(_folders(previews_folder(tmp_path, SERVER)))
 
 
 def test_one_removed_as_it_begins_gives_its_place_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +360,7 @@ def test_previews_are_swept_while_one_is_made(tmp_path: Path, bundled_clip: Path
         kept = previews.take(replace(ASKED, address="http://127.0.0.1/a.mp4"))
         wait_until(lambda kept=kept: kept.id not in previews._orders)
 
-    wait_until(lambda: preview_shelf.MOST_KEPT + 1 >= len(list(previews_folder(tmp_path, SERVER).iterdir())))
+    wait_until(lambda: preview_shelf.MOST_KEPT + 1 >= len(list(_folders(previews_folder(tmp_path, SERVER)))))
     go.set()
     previews.stop()
 
@@ -410,7 +416,7 @@ def test_a_thread_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: 
         with pytest.raises(RuntimeError):
             previews.take(replace(ASKED, address="http://127.0.0.1/a.mp4"))
 
-    assert [] == list(previews_folder(tmp_path, SERVER).iterdir())
+    assert [] == list(_folders(previews_folder(tmp_path, SERVER)))
 
 
 def test_paths_of_ours_are_not_told(tmp_path: Path) -> None:

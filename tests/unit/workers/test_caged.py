@@ -54,7 +54,7 @@ def test_facts_of_another_file_are_refused(clip: Path) -> None:
     with pytest.raises(InmateDied, match="told of '/jobs/of-somebody-else/source'"):
         do_caged(ProbeSource(clip), _saying(replace(looked, info=lie)), ignore)
     with pytest.raises(InmateDied, match="told of '/jobs/of-somebody-else/source'"):
-        CagedOpener(_saying(replace(probed, info=lie))).probe(clip)
+        CagedOpener(_saying(replace(probed, info=lie))).probe(clip, 1 << 20)
 
 
 def test_device_that_was_not_asked_for_is_refused(clip: Path) -> None:
