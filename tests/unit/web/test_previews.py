@@ -315,7 +315,7 @@ def test_removing_one_that_is_made_leaves_nothing(served: Served, pool: PreviewP
 
     assert 204 == removed.status_code
     assert 404 == served.client.get(reply.headers["location"]).status_code
-    wait_until(lambda: not list(folder_in(served).iterdir()))
+    wait_until(lambda: not [one for one in folder_in(served).iterdir() if one.is_dir()])
     assert "succeeded" == ended(served, asked(served, clip))["state"]
 
 
