@@ -17,8 +17,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import busy_seconds
-from benchmarks.material import arguments_of, facts_of, loaded, publish
+from benchmarks.machine import busy_seconds, publish
+from benchmarks.material import arguments_of, facts_of, loaded
 from upscale_server.cage import Cage
 from upscale_server.checkpoint import WorkDir
 from upscale_server.events import ignore
