@@ -7,6 +7,8 @@ import { bytes } from "./words.js";
 
 /** A browser that cannot write to the disk holds all of it, twice for a moment. */
 const MOST_IN_MEMORY = 512 * 2 ** 20;
+/** How long a browser may still hold a file whose writing has failed, in steps after which it is asked again. */
+const HELD_MS = [0, 50, 200, 800];
 
 /**
  * Fetch a file and keep it under a name.
@@ -45,9 +47,22 @@ async function toDisk(file, { signal, onProgress }) {
     const written = await place.createWritable();
     await body.pipeThrough(counted(file.size, onProgress)).pipeTo(written, { signal });
   } catch (problem) {
-    const isRemoved = await place.remove?.().then(() => true, () => false);
-    throw withoutFile(inWords(problem), place.name, isRemoved);
+    throw withoutFile(inWords(problem), place.name, await isRemoved(place));
   }
+}
+
+/** Remove a file and tell whether it is gone: where writing has failed, a browser lets go of it a moment later. */
+async function isRemoved(place) {
+  for (const wait of HELD_MS) {
+    await new Promise((go) => setTimeout(go, wait));
+    try {
+      await place.remove();
+      return true;
+    } catch (problem) {
+      if (problem.name !== "NoModificationAllowedError") return false; // also where a browser cannot remove
+    }
+  }
+  return false;
 }
 
 /** Return a failure as one in words: a browser's own name neither what happened nor what helps. */
