@@ -41,7 +41,7 @@ class LogQueue:
         self._lines: deque[str] = deque()
         self._dropped = 0
         self._is_writing = self._is_closed = False
-        self._news = threading.Condition()  # its lock may be taken twice: a signal's handler logs, too
+        self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="log", daemon=True)
         self._thread.start()
 

@@ -30,18 +30,23 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._signal: int | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note a signal. It is not raised again at the end, so that a drained server exits with 0."""
+        """Note a signal. It is not raised again at the end, so that a drained server exits with 0.
+
+        Nothing is logged here: it runs between any two steps of the event loop's thread, which may hold the log's lock.
+        """
         del frame
         if self.should_exit:
             # Nothing durable is lost by it: a job goes on from its finished segments, and our children end with us.
             os._exit(128 + sig)
-        get_logger().info("stopping", signal=sig)
+        self._signal = sig
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the service while everybody is still answered, then close the door and what is left."""
+        get_logger().info("stopping", signal=self._signal)
         await run_in_threadpool(self._service.stop)
         await super().shutdown(sockets)
 
