@@ -34,6 +34,8 @@ KINDS = ("memory_bytes", "handles", "threads", "processes", "files")
 
 _SWITCH = "PLANTED_SWITCH"
 _MEMORY_BYTES = 8 << 20
+_THREADS = 50
+"""More than the threads that wait for the next request when a look begins and have ended when it is over."""
 _kept: list[object] = []
 
 
@@ -92,17 +94,24 @@ def _file() -> str:
     return path
 
 
-def _thread() -> threading.Thread:
-    thread = threading.Thread(target=threading.Event().wait, daemon=True)
-    thread.start()
-    return thread
+def _threads() -> list[threading.Thread]:
+    threads = [threading.Thread(target=threading.Event().wait, daemon=True) for _ in range(_THREADS)]
+    for one in threads:
+        one.start()
+    return threads
+
+
+def _process() -> subprocess.Popen[bytes]:
+    """Start one that ends with the process that holds its pipe, and holds nothing of that itself."""
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=nothing, stderr=nothing)
 
 
 _LEAKS: dict[str, Callable[[], object]] = {
     "memory_bytes": lambda: b"x" * _MEMORY_BYTES,
     "handles": lambda: os.open(os.devnull, os.O_RDONLY),
-    "threads": _thread,
-    "processes": lambda: subprocess.Popen(["/bin/sleep", "600"], stdin=subprocess.DEVNULL, close_fds=True),
+    "threads": _threads,
+    "processes": _process,
     "files": _file,
 }
 

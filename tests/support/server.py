@@ -80,7 +80,7 @@ class Server:
 def starting(
     state: Path, *flags: str | Path, environment: Mapping[str, str] | None = None, command: Sequence[str] | None = None
 ) -> Iterator[Server]:
-    """Start a video server on a free port; it is stopped, by force if it must be, when the block ends.
+    """Start a video server on a free port; it is stopped when the block ends, and must stop when it is told.
 
     Args:
         state: its state folder.
@@ -103,6 +103,7 @@ def starting(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            raise
 
 
 @contextmanager
