@@ -22,6 +22,12 @@ _KNOWN_FAULTS = (
 later one."""
 _FIX = "pip install --force-reinstall av"
 _INMATE_BYTES = 4 << 30
+_LOCKS = {
+    "no sockets and no other processes": "a decoder's bug could connect to others, and signal this user's processes",
+    "its own network": "only the refused calls keep it from the network",
+    "no other files": "a decoder's bug could read whatever this user may read, also the settings' secrets",
+}
+"""What each lock of the kernel forbids, and what may happen where it is not granted."""
 CLIP = Path(upscale_server.__file__).parent / "clips" / "nasa.mp4"
 _NEEDED = ("h264", "hevc")
 """Decoders without which a server can do nearly no job."""
@@ -57,19 +63,15 @@ def cage_check() -> Check:
         locks, tried_out = cage.locks, cage.call(try_locks, kind=str, bounds=Bounds(_INMATE_BYTES))
     finally:
         cage.close()
-    closed = {
-        "no sockets and no other processes": locks.calls_refused,
-        "its own network": locks.own_network,
-        "no other files": locks.files_closed,
-    }
-    found = ", ".join(name for name, is_closed in closed.items() if is_closed) or "no lock of the kernel's"
-    found += "; a bound on memory, no files written, a clean environment"
+    closed = (locks.calls_refused, locks.own_network, locks.files_closed)
+    found = ", ".join(name for name, is_closed in zip(_LOCKS, closed, strict=True) if is_closed)
+    found = f"{found or 'no lock of the kernel'}; a bound on memory, no files written, a clean environment"
     if tried_out:
         return Check("cage", "broken", f"{tried_out} is possible inside", "who opens strangers' files is not locked up")
-    if all(closed.values()):
+    if all(closed):
         return Check("cage", "ok", found)
-    missing = ", ".join(name for name, is_closed in closed.items() if not is_closed)
-    advice = f"this kernel does not grant: {missing}; run the server in a container without a network of its own"
+    opened = [f"{name} ({_LOCKS[name]})" for name, is_closed in zip(_LOCKS, closed, strict=True) if not is_closed]
+    advice = f"not granted here: {'; '.join(opened)}. A container of its own, without other files and networks, helps"
     return Check("cage", "warning", found, advice, "sysctl kernel.unprivileged_userns_clone user.max_net_namespaces")
 
 

@@ -13,6 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.served import settings_in
+from upscale_server import cage
+from upscale_server.cage.jail import Locks
 from upscale_server.calibration import Calibration, Errors, Judged
 from upscale_server.cli import check_codecs, check_disks, check_engines, check_servers, doctor
 from upscale_server.cli.checks import Check, tried
@@ -175,6 +177,60 @@ def test_missing_encoder_is_found(working: tuple[str, ...], verdict: str, monkey
     found = named(check_codecs.codec_checks(), "encoders")
 
     assert (verdict, verdict != "ok") == (found.verdict, bool(found.fix))
+
+
+class _Opened:
+    """A cage with these locks, in which this is possible."""
+
+    def __init__(self, locks: Locks, possible: str = "") -> None:
+        self.locks = locks
+        self._possible = possible
+
+    def call(self, *_: object, **__: object) -> str:
+        """Return what is possible inside."""
+        return self._possible
+
+    def close(self) -> None:
+        """End it."""
+
+
+def test_a_cage_is_tried_and_found_locked() -> None:
+    """A real one: the locks that the kernel grants hold."""
+    found = named(check_codecs.codec_checks(), "cage")
+
+    assert found.verdict in {"ok", "warning"}
+    assert "a bound on memory" in found.found
+
+
+@pytest.mark.parametrize(
+    ("locks", "meaning"),
+    [
+        (Locks(own_network=True, calls_refused=False, files_closed=True), "could connect to others"),
+        (Locks(own_network=False, calls_refused=True, files_closed=True), "only the refused calls keep it"),
+        (Locks(own_network=True, calls_refused=True, files_closed=False), "could read whatever this user may read"),
+    ],
+)
+def test_a_lock_that_is_not_granted_is_a_warning_with_its_meaning(
+    locks: Locks, meaning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One lock less does not stop a server; its operator should know what now rests on the others."""
+    monkeypatch.setattr(cage, "Cage", lambda: _Opened(locks))
+
+    found = check_codecs.cage_check()
+
+    assert "warning" == found.verdict
+    assert meaning in found.advice
+    assert "sysctl" in found.fix
+
+
+def test_a_cage_that_does_not_hold_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the locks say: what is possible inside counts."""
+    locks = Locks(own_network=True, calls_refused=True, files_closed=True)
+    monkeypatch.setattr(cage, "Cage", lambda: _Opened(locks, "a connection"))
+
+    found = check_codecs.cage_check()
+
+    assert ("broken", "a connection is possible inside") == (found.verdict, found.found)
 
 
 def test_little_memory_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
