@@ -975,12 +975,12 @@ def test_dispatcher_outlives_a_fault_that_nobody_foresaw(
     parts = parts_in(tmp_path)
     real, burst = parts.store.claim, []
 
-    def claim(owner: str, lease_seconds: float) -> Claim | None:
+    def claim(owner: str, lease_seconds: float, each: int) -> Claim | None:
         if not burst:
             burst.append(owner)
             message = "a bug"
             raise ZeroDivisionError(message)
-        return real(owner, lease_seconds)
+        return real(owner, lease_seconds, each)
 
     monkeypatch.setattr(parts.store, "claim", claim)
     with running(parts) as (_, runner):

@@ -10,7 +10,9 @@ the one, the lanes the other.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -67,23 +69,31 @@ def _location(fields: dict[str, int]) -> str:
 def _fields(path: Path, stream_index: int, until: str) -> dict[str, int]:
     """Return the named numbers of the first headers, up to the packet in which the field `until` is met."""
     fields: dict[str, int] = {}
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
+    # A stream whose headers cannot be read says nothing, which is an answer.
+    with suppress(av.error.FFmpegError, ValueError), _listening():
         for line in _trace(path, stream_index):
             found = re.search(r"(\w+)\s+[01]+ = (\d+)\s*$", line)
             if found is not None:
                 fields.setdefault(found[1], int(found[2]))
             elif line == _END_OF_PACKET and until in fields:
                 break
-    except (av.error.FFmpegError, ValueError):
-        pass  # a stream whose headers cannot be read says nothing, which is an answer
-    finally:
-        av.logging.set_level(level)
     return fields
 
 
 _END_OF_PACKET = ""
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Have FFmpeg's log written while this lasts; one thread at a time, or one would restore what another has set."""
+    with _one_at_a_time:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            yield
+        finally:
+            av.logging.set_level(level)
 
 
 def _trace(path: Path, stream_index: int) -> Iterator[str]:
