@@ -430,8 +430,8 @@ def test_workers_end_with_their_killed_server(tmp_path: Path) -> None:
     try:
         assert parent.stdout is not None
         assert "ready\n" in iter(parent.stdout.readline, "")  # after its log
+        wait_until(lambda: 6 == len(workers_of(parent.pid)))  # three workers, and each one's cage
         workers = workers_of(parent.pid)
-        assert 3 == len(workers)
     finally:
         parent.kill()
         parent.communicate()
