@@ -22,7 +22,7 @@ from tests.support.bad_files import BAD_SOURCES
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.killing import wait_until
-from tests.support.processes import is_alive, kill, workers_of
+from tests.support.processes import command_line, descendants, is_alive, kill, workers_of
 from upscale_server.checkpoint import WorkDir
 from upscale_server.errors import Canceled, ModelsNotLoaded, UpscaleError
 from upscale_server.events import Event, FramesDone, Observer, SegmentDone, ignore
@@ -151,12 +151,12 @@ def test_what_is_measured_keeps_nobody_from_the_desk(
 ) -> None:
     """With two measurements that take for ever a file is looked at; once they are stopped nothing of them is left."""
     program, looks, over = tmp_path / "ffmpeg", [0, 0], threading.Event()
-    program.write_text(
-        f'#!/bin/sh\nif [ "$2" = -h ]; then echo n_subsample; exit; fi\n'
-        f"echo $$ > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/pid; exec sleep 600\n"
-    )
+    program.write_text('#!/bin/sh\nif [ "$2" = -h ]; then echo n_subsample; exit; fi\nexec sleep 600.25\n')
     program.chmod(0o700)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+
+    def measuring() -> list[int]:
+        return [pid for pid in descendants(os.getpid()) if b"600.25" in command_line(pid)]
 
     def measure(number: int) -> str:
         def stop() -> str:
@@ -170,14 +170,14 @@ def test_what_is_measured_keeps_nobody_from_the_desk(
     with pool_of(LANCZOS) as pool, ThreadPoolExecutor(2) as threads:
         try:
             ends = [threads.submit(measure, number) for number in range(2)]
-            wait_until((tmp_path / "pid").exists)
+            wait_until(lambda: bool(measuring()))
             wait_until(lambda: min(looks) > 3)  # both were given to a process, or wait for one
 
             assert plan.source.size == pool.look(clip, go_on).info.size
         finally:
             over.set()
         assert ["enough", "enough"] == [end.result() for end in ends]
-    assert not is_alive(int((tmp_path / "pid").read_text()))
+    assert [] == measuring()
 
 
 def test_killed_lane_is_replaced_and_its_segment_done_again(
