@@ -10,12 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+# Texts may be a stranger's and long: no pattern may look at a letter again for each place at which it could begin.
 _USER = re.compile(r"(?<=://)[^/\s@'\"<>?#]*@")
 _QUERY = re.compile(r"(?<=\S)[?#][^\s'\"<>?#]*=[^\s'\"<>]*")
-_AFTER_HOST = re.compile(r"(\bhttps?://[^\s'\"<>?#]*)[?#][^\s'\"<>]+", re.IGNORECASE)
+_WORD = re.compile(r"[^\s'\"<>]+")
+_SCHEME = re.compile(r"\bhttps?://", re.IGNORECASE)
 _NAMED = re.compile(
-    r"(?P<name>authorization|proxy-authorization|cookie|set-cookie|x-api-key|x-signature|x-amz-[a-z-]+|password|passwd"
-    r"|api[-_]?key|(?:access|secret|private)[-_]?key|(?:[a-z]+[-_])?(?:token|secret|signature))"
+    r"(?P<name>authorization|proxy-authorization|cookie|set-cookie|x-api-key|x-signature|x-amz-[a-z-]{1,40}|password|passwd"
+    r"|api[-_]?key|(?:access|secret|private)[-_]?key|token|secret|signature)"
     r"(?P<between>['\"]?\s*[:=]\s*['\"]?)(?P<scheme>(?:bearer|basic)\s+)?[^\s'\"&,;<>)\]}]+",
     re.IGNORECASE,
 )
@@ -26,8 +28,15 @@ def redacted(text: str) -> str:
     """Return a text without queries and passwords of addresses, and without what stands behind a secret's name."""
     if not any(mark in text for mark in "?#@:="):
         return text
-    text = _AFTER_HOST.sub(r"\1?…", _USER.sub("…@", text))
+    text = _WORD.sub(_without_query, _USER.sub("…@", text))
     return _NAMED.sub(lambda found: f"{found['name']}{found['between']}…", _QUERY.sub("?…", text))
+
+
+def _without_query(word: re.Match[str]) -> str:
+    """Return a word up to what stands behind the path of the first address in it."""
+    text, address = word[0], _SCHEME.search(word[0])
+    ends = [place for mark in "?#" if address and 0 <= (place := text.find(mark, address.end())) < len(text) - 1]
+    return f"{text[: min(ends)]}?…" if ends else text
 
 
 def redacted_in(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever is logged

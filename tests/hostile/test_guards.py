@@ -1,6 +1,6 @@
 """Each guard is taken out in turn, and the attack that it is there for then gets through: none is there for nothing.
 
-Here are those of the cage, pictures, weights, leases, links and results; those of sources, media, the edge and faults
+Here are those of the cage, the edge, pictures, weights, leases, links and results; those of sources, media and faults
 are taken out beside their attacks, and counted here. The switches are in tests; the product has none.
 """
 
@@ -13,12 +13,13 @@ import pytest
 
 from tests.support.guard_cases import Guard
 from tests.support.guards_of_cage import CAGE
+from tests.support.guards_of_edge import EDGE
 from tests.support.guards_of_results import RESULTS
 
-GUARDS = (*CAGE, *RESULTS)
+GUARDS = (*CAGE, *EDGE, *RESULTS)
 ENOUGH = 30
 HERE = Path(__file__).parent
-BESIDE_THEIR_ATTACKS = ("test_fetch_teeth.py", "test_media_teeth.py", "test_fault_teeth.py", "test_edge_teeth.py")
+BESIDE_THEIR_ATTACKS = ("test_fetch_teeth.py", "test_media_teeth.py", "test_fault_teeth.py")
 """Where other guards are taken out, one function for each and more by parameters; files that are not there count 0."""
 
 

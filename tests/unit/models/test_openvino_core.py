@@ -19,6 +19,7 @@ first.close()
 del first
 second.close()
 del second
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts things in the background ignores it
 try:
     os.kill(os.getpid(), signal.SIGINT)
 except KeyboardInterrupt:
