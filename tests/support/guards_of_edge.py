@@ -110,7 +110,7 @@ def _is_shown_as_a_page(folder: Path) -> bool:
 def _reads_addresses_in_the_database(folder: Path) -> bool:
     with _server(folder) as served:
         served.client.post("/v1/jobs", json=WISH).raise_for_status()
-    return any(SECRET.encode() in path.read_bytes() for path in folder.glob("*.db*"))
+    return any(SECRET.encode() in path.read_bytes() for path in folder.rglob("*.db*"))
 
 
 def _reads_a_query_in_a_message(folder: Path) -> bool:
