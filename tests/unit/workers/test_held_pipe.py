@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -50,12 +51,15 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Connection, HeldPipe
     monkeypatch.setattr(os, "_exit", end)
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     held = HeldPipe(theirs)
+    listening = [one for one in threading.enumerate() if one.name == "held-pipe"]
     assert isinstance(ours.recv(), Hello)
     ours.send(Numbered(1, Greet()))
     next(held.orders())
     yield ours, held
     ours.close()
     wait_until(lambda: bool(ended))
+    for one in listening:  # else its end may come while the next test runs, which does not expect it
+        one.join()
     theirs.close()
 
 
