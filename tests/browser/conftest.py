@@ -85,6 +85,10 @@ class Visits:
             self._complain(f"request to a stranger: {url}")
 
 
+_SERVERS = {"server", "locked"}
+"""Fixtures that start what pages ask."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Give one browser for a file's tests; not for the whole run, because no other test could use asyncio meanwhile."""
@@ -99,8 +103,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visits(browser: Browser) -> Iterator[Visits]:
+def visits(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visits]:
     """Give the pages of one test; the test fails where one of them complained."""
+    for name in _SERVERS & set(request.fixturenames):
+        request.getfixturevalue(name)  # what is there first ends last: no page is to ask a server that has ended
     opened = Visits(browser)
     yield opened
     assert [] == opened.close()
