@@ -117,6 +117,7 @@ def test_a_video_goes_from_the_drop_to_an_audited_file(
     page.locator("#plan details summary").click()
     expect(page.locator("#plan-engine")).to_contain_text("h264 at")
     ends(row)
+    expect(page.locator("#server-words")).to_have_text("Ready")
     row.scroll_into_view_if_needed()
     expect(row.locator(".job-picture")).to_be_visible()
     row.get_by_role("button", name="Result").click()

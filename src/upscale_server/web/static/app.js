@@ -34,7 +34,7 @@ const goal = goalForm(chosen);
 const plan = planStrip(asked, planned);
 const preview = previewPanel(asked);
 const foot = startBar(start);
-const queue = jobQueue({ onState: streamState, onAgain: again, onHandedIn: handedIn });
+const queue = jobQueue({ onState: streamState, onTurn: () => server.lookSoon(), onAgain: again, onHandedIn: handedIn });
 const server = systemBar(ready);
 setUpDrop({ onFile, onAddress, mayOffer });
 byId("another").addEventListener("click", another);

@@ -15,13 +15,14 @@ const olderThan = (cursor) => `/v1/jobs?limit=${PAGE}&after=${encodeURIComponent
 
 /**
  * Follow the jobs.
- * @param {{onState: function("open"|"lost"|"locked"): void, onAgain: function(object): void,
+ * @param {{onState: function("open"|"lost"|"locked"): void, onTurn: function(): void, onAgain: function(object): void,
  *   onHandedIn: function(object, object): void}} told
  */
 export function jobQueue(told) {
   const list = byId("queue");
   const rows = new Map();
   const announce = announcer();
+  const states = new Map();
   let older = null; // after which job the list goes on, null where it does not
   let looking = new AbortController(); // again, at older jobs that are shown
   byId("older-show").addEventListener("click", showOlder);
@@ -32,6 +33,8 @@ export function jobQueue(told) {
     if (known) known.update(job);
     else add(job);
     if (isNews) announce(job);
+    if (isNews && states.get(job.id) !== job.state) told.onTurn();
+    states.set(job.id, job.state);
     title();
   }
 
@@ -51,6 +54,7 @@ export function jobQueue(told) {
     const hadFocus = element?.contains(document.activeElement);
     rows.get(id)?.close();
     rows.delete(id);
+    states.delete(id);
     if (hadFocus) near.focus();
     count();
     title();
