@@ -39,7 +39,8 @@ class Bounds:
     """What one connection may take, in seconds and bytes; `connections` is how many there may be.
 
     Of more, those go that have asked for nothing for `quiet_seconds`. Where all are at work, `reserve` more are
-    answered probes alone: a server that is merely busy must not look dead to those who watch it.
+    answered probes alone, and stay `quiet_seconds` without a question: a server that is merely busy must not look
+    dead to those who watch it, however fast slow clients come again.
     """
 
     head_seconds: float = 10.0
@@ -50,7 +51,7 @@ class Bounds:
     stalled_seconds: float = 60.0
     slow_reader_seconds: float = 120.0
     connections: int = 512
-    reserve: int = 32
+    reserve: int = 1024
     quiet_seconds: float = 1.0
     look_seconds: float = 1.0
 
@@ -79,6 +80,7 @@ class GuardedProtocol(H11Protocol):
         self._body_bytes = 0
         self._unsent, self._unsent_since = 0, 0.0
         self._full_since: float | None = None
+        self._is_extra = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to watch, or refuse where there are too many already."""
@@ -96,7 +98,7 @@ class GuardedProtocol(H11Protocol):
         if len(self.connections) > self.bounds.connections + self.bounds.reserve:
             self._refuse(many)
         else:
-            self.app = _probes_alone(self.app, many)
+            self._is_extra, self.app = True, _probes_alone(self.app, many)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching."""
@@ -153,7 +155,8 @@ class GuardedProtocol(H11Protocol):
     def _found_room(self, now: float) -> bool:
         """Drop a connection on which nothing is asked, the one that has been so for longest."""
         others = [one for one in self.connections if isinstance(one, GuardedProtocol) and one is not self]
-        quiet = [one for one in others if one._is_between and not one.transport.is_closing()]  # noqa: SLF001 - ours
+        placed = [one for one in others if not (one._is_extra or one.transport.is_closing())]  # noqa: SLF001 - ours
+        quiet = [one for one in placed if one._is_between]  # noqa: SLF001 - as above
         longest = min(quiet, key=GuardedProtocol._quiet_from, default=None)
         if longest is None or now - longest._quiet_from() < self.bounds.quiet_seconds:  # noqa: SLF001 - as above
             return False
@@ -167,7 +170,7 @@ class GuardedProtocol(H11Protocol):
     def _look_at_it(self) -> None:
         self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
         now = time.monotonic()
-        if self._client_does_not_read(now):
+        if self._client_does_not_read(now) or self._only_waits_beyond_the_places(now):
             self._forget()
         elif self.transport.is_closing():
             return
@@ -178,6 +181,9 @@ class GuardedProtocol(H11Protocol):
             self._refuse(RequestTooSlow(f"the request's body comes too slowly; at least {pace} are expected"))
         elif self._body_is_unwanted(now):
             self.transport.abort()
+
+    def _only_waits_beyond_the_places(self, now: float) -> bool:
+        return self._is_extra and self._is_between and now - self._quiet_from() > self.bounds.quiet_seconds
 
     def _head_is_late(self, now: float) -> bool:
         return self._is_between and self._head_since is not None and now - self._head_since > self.bounds.head_seconds

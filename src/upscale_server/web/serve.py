@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 from types import FrameType
 
@@ -22,6 +23,8 @@ from upscale_server.web.guard import HEAD_BYTES, Bounds, guarded_by
 
 LAST_ANSWERS_SECONDS = 15
 """How long answers may take to be read when everything else has stopped."""
+OTHER_HANDLES = 512
+"""Handles of a server that are no connections: files, databases, pipes to its workers."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -43,6 +46,11 @@ class DrainingServer(uvicorn.Server):
             os._exit(128 + sig)
         self._signal = sig
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Make sure of a handle for each connection that the guard lets in, and open the door."""
+        allow_handles(Bounds.of(self._service.settings.http))
+        await super().startup(sockets=sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the service while everybody is still answered, then close the door and what is left."""
@@ -68,6 +76,18 @@ def serve(app: FastAPI, door: socket.socket) -> None:
         door: a listening socket; it is closed at the end.
     """
     server_of(app).run(sockets=[door])
+
+
+def allow_handles(bounds: Bounds) -> None:
+    """Raise this process's soft limit of open files, often 1024, to what so many connections take, or to the hard one.
+
+    Beyond it no connection is accepted at all, and probes wait with all others.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = bounds.connections + bounds.reserve + OTHER_HANDLES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def server_of(app: FastAPI) -> uvicorn.Server:

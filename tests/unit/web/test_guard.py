@@ -116,13 +116,27 @@ def test_a_server_without_a_free_connection_still_answers_probes(path: str, expe
 
 def test_those_who_ask_for_nothing_make_room_for_those_who_ask() -> None:
     """With every place and the reserve held by slow heads, an honest request of any kind is answered."""
-    bounds = replace(QUICK, connections=2, reserve=1, quiet_seconds=0.0)
+    bounds = replace(QUICK, connections=3, reserve=0, quiet_seconds=0.0)
     with guarded(bounds) as address, ExitStack() as held:
         for _ in range(3):
             slow = held.enter_context(socket.create_connection(address, timeout=30))
             slow.sendall(b"GET / HTTP/1.1\r\nHost")
 
         assert 200 == status_of(conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+
+
+def test_those_who_ask_for_nothing_leave_the_reserve_again() -> None:
+    """Slow heads that come again and again fill the reserve only for a moment each, and a probe finds a place."""
+    bounds = replace(QUICK, connections=0, reserve=2, quiet_seconds=0.1)
+    with guarded(bounds) as address, ExitStack() as held:
+        slow = [held.enter_context(socket.create_connection(address, timeout=30)) for _ in range(2)]
+        for one in slow:
+            one.sendall(b"GET / HTTP/1.1\r\nHost")
+        for one in slow:
+            with pytest.raises(ConnectionResetError):
+                one.recv(1)
+
+        assert 200 == status_of(conversation(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"))
 
 
 def test_nobody_makes_room_who_has_asked_a_moment_ago() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import threading
 from io import StringIO
@@ -12,6 +13,7 @@ import structlog
 import uvicorn
 
 from upscale_server.web import serve
+from upscale_server.web.guard import Bounds
 
 ENOUGH_SECONDS = 20
 """A limit: what waits for itself never ends."""
@@ -43,3 +45,21 @@ def test_a_signal_that_meets_a_log_line_half_written_is_noted(monkeypatch: pytes
 
     assert not writing.is_alive()
     assert server.should_exit
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [((256, 4096), 1116), ((256, 1000), 1000), ((256, resource.RLIM_INFINITY), 1116), ((2000, 4096), 2000)],
+    ids=["raised", "as far as it may", "no hard limit", "enough"],
+)
+def test_there_is_a_handle_for_each_connection(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], expected: int
+) -> None:
+    """With a soft limit of 256 a server would accept nobody any more while the guard still lets people in."""
+    now = [limits]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: now[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: now.__setitem__(0, wanted))
+
+    serve.allow_handles(Bounds(connections=4, reserve=600))
+
+    assert (expected, limits[1]) == now[0]
