@@ -12,7 +12,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeGuard, get_origin
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from upscale_server.edge_settings import Http, Quotas
@@ -113,11 +122,13 @@ class Settings(BaseSettings):
     image: ImageSettings = Field(default_factory=ImageSettings, description="the image server")
     tsdsr: Tsdsr = Field(default_factory=Tsdsr, description="TSD-SR, the diffusion model for stills")
 
-    @field_validator("temp_dir", "output_dir", mode="before")
+    @field_validator("state_dir", "temp_dir", "output_dir", mode="before")
     @classmethod
-    def _empty_means_default(cls, given: object) -> object:
+    def _empty_means_default(cls, given: object, field: ValidationInfo) -> object:
         """Take an empty folder for none: as a path it would be the current folder."""
-        return None if given == "" else given
+        if given != "":
+            return given
+        return default_state_dir() if field.field_name == "state_dir" else None
 
 
 RESERVED_GROUPS = ("RAY__",)

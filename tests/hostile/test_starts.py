@@ -68,7 +68,6 @@ WRONG = {
     "UPSCALE_DATABASE_URL  ": "nosuch://nowhere/jobs",
     "UPSCALE_JOBS__LEASE_SECONDS": "1",
     "UPSCALE_LIMITS__MAX_PIXELS": "many",
-    "UPSCALE_STATE_DIR": "",
     "--host": "0.0.0.0",  # noqa: S104 - refused
     "--host ": "203.0.113.7",
     "--port": "70000",

@@ -10,7 +10,7 @@ import pytest
 
 from upscale_server.errors import BadRequest
 from upscale_server.logs import configure, get_logger
-from upscale_server.settings import Limits, Settings, known_names, load_settings
+from upscale_server.settings import Limits, Settings, default_state_dir, known_names, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -148,5 +148,7 @@ def test_an_empty_folder_is_the_default_and_not_the_current_one(monkeypatch: pyt
     """`TEMP_DIR=` in a start script must not fill the folder that the server happens to be started in."""
     monkeypatch.setenv("TEMP_DIR", "")
     monkeypatch.setenv("UPSCALE_OUTPUT_DIR", "")
+    monkeypatch.setenv("UPSCALE_STATE_DIR", "")
 
     assert (None, None) == (load_settings().temp_dir, load_settings().output_dir)
+    assert default_state_dir() == load_settings().state_dir
