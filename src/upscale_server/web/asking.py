@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from upscale_server.errors import BadRequest, BadScale, ModelMissing, UnknownTask
+from upscale_server.errors import BadRequest, BadScale, UnknownTask
 from upscale_server.geometry import TASKS, target_of
 from upscale_server.jobs.job import Asked, NewJob, Source
 from upscale_server.media.encoders import CRF_MAX, encoder_named
@@ -48,7 +48,7 @@ def asked_by_body(body: NewJobBody, models: Collection[str]) -> Asked:
     """Return what a JSON job with an address asks for; `models` are the names that exist.
 
     Raises:
-        BadRequest and its kinds, ModelMissing: a value that could never be done.
+        BadRequest and its kinds: a value that could never be done.
     """
     url = body.payload_url or ""
     return asked_by_fields(body, models, Source("url", url), name_of_url(url))
@@ -58,7 +58,7 @@ def asked_by_fields(fields: NewJobFields, models: Collection[str], source: Sourc
     """Return what a job asks for whose source is known.
 
     Raises:
-        BadRequest and its kinds, ModelMissing: a value that could never be done.
+        BadRequest and its kinds: a value that could never be done.
     """
     _check_size(fields)
     check_model(fields.model, models)
@@ -170,7 +170,7 @@ def check_model(name: str | None, models: Collection[str]) -> None:
     if not _MODEL.fullmatch(name) or name.endswith(".onnx"):
         raise BadRequest(f"field model is {shorten(name)}; expected a model's name and no path")
     if name not in models:
-        raise ModelMissing(f"there is no model {shorten(name)}; there are {', '.join(sorted(models))}")
+        raise BadRequest(f"field model is {shorten(name)}; expected one of {', '.join(sorted(models))}")
 
 
 def _check_crf(fields: NewJobFields) -> None:

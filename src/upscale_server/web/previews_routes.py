@@ -105,7 +105,7 @@ def _new(service: VideoService, body: NewPreviewBody) -> NewPreview:
     """Return what is asked for, without its source.
 
     Raises:
-        BadRequest and its kinds, ModelMissing: a value that could never be done.
+        BadRequest and its kinds: a value that could never be done.
     """
     settings, known = service.settings, service.model_names()
     given = asked_by_fields(body, known, Source("upload", ""), "")

@@ -64,7 +64,7 @@ def job(**fields: object) -> str:
         (job(maximum_optimized_size_mb=0), 400, "bad_request", "greater than or equal to 0.001"),
         (job(model="../../etc/passwd"), 400, "bad_request", "no path"),
         (job(model="mine.onnx"), 400, "bad_request", "no path"),
-        (job(model="unheard-of"), 503, "model_missing", "fast"),
+        (job(model="unheard-of"), 400, "bad_request", "expected one of bal"),
         (json.dumps({"payload_url": "file:///etc/passwd"}), 400, "bad_scheme", "http and https"),
         (json.dumps({"payload_url": "ftp://host/v.mp4"}), 400, "bad_scheme", "ftp"),
         (json.dumps({"payload_url": "http://" + "a" * 10_000}), 400, "bad_url", "4096"),

@@ -74,7 +74,7 @@ def test_added_model_of_either_kind_may_be_asked_for(served: Served, suffix: str
 
     known, unknown = (served.client.post("/v1/jobs", json={**JOB, "model": name}) for name in ("esrgan", "card-only"))
 
-    assert (202, "model_missing") == (known.status_code, unknown.json()["code"])
+    assert (202, "bad_request") == (known.status_code, unknown.json()["code"])
     assert "esrgan" == known.json()["asked"]["model"]
 
 

@@ -447,7 +447,7 @@ def test_plans_have_places(tmp_path: Path, clip: bytes, monkeypatch: pytest.Monk
         ({"source_id": "a", "payload_url": "http://a/b"}, (400, "bad_request", "choose one")),
         ({"source_id": "0" * 32}, (404, "not_found", "there is no source")),
         ({"source_id": "{id}", "scale": 3}, (400, "bad_scale", "expected 2 or 4")),
-        ({"source_id": "{id}", "model": "none"}, (503, "model_missing", "there is no model")),
+        ({"source_id": "{id}", "model": "none"}, (400, "bad_request", "field model is")),
         ({"source_id": "{id}", "target": "20000x20000"}, (413, "too_many_pixels", "MAX_OUTPUT_SIDE")),
         ({"source_id": "{id}", "target": "64x48"}, (422, "nothing_to_upscale", "")),
         ({"source_id": "{id}", "measure": "yes"}, (400, "bad_request", "field measure")),

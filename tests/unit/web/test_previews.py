@@ -236,7 +236,7 @@ def test_a_self_test_names_the_best(served: Served, clip: bytes) -> None:
         ({"source_id": "0" * 32, "models": ["fast", "lanczos", "bicubic"]}, 400, "bad_request"),
         ({"source_id": "0" * 32, "models": ["fast", "fast"]}, 400, "bad_request"),
         ({"source_id": "0" * 32, "models": ["../fast.onnx"]}, 400, "bad_request"),
-        ({"source_id": "0" * 32, "models": ["nobody"]}, 503, "model_missing"),
+        ({"source_id": "0" * 32, "models": ["nobody"]}, 400, "bad_request"),
         ({"source_id": "0" * 32, "model": "fast"}, 400, "bad_request"),
         ({"source_id": "0" * 32, "scale": 5}, 400, "bad_scale"),
         ({"source_id": "0" * 32, "colour": "red"}, 400, "bad_request"),
