@@ -218,15 +218,17 @@ def test_segment_that_kills_two_lanes_fails_naming_the_signal(pool: Pool, plan: 
 
 
 def test_silent_lane_is_killed_and_its_segment_done_again(plan: Plan, undisturbed: bytes, tmp_path: Path) -> None:
-    """A process that hangs is as good as dead."""
+    """A process that hangs is as good as dead, and with it the door that it opens files behind."""
     impatient = replace(LANCZOS, patience=replace(PATIENCE, silent_seconds=8.0))
     with pool_of(impatient) as pool:
         stopped = lane_of(pool)
+        family = [stopped, *descendants(stopped)]
 
-        result = run(pool, plan, tmp_path, Once(lambda: os.kill(stopped, signal.SIGSTOP)))
+        result = run(pool, plan, tmp_path, Once(lambda: [os.kill(pid, signal.SIGSTOP) for pid in family]))
 
         assert undisturbed == result.path.read_bytes()
-        wait_until(lambda: not is_alive(stopped))
+        assert len(family) >= 2
+        wait_until(lambda: not any(is_alive(pid) for pid in family))
 
 
 def test_cancelled_job_stops_before_its_segment_ends(pool: Pool, plan: Plan, tmp_path: Path) -> None:

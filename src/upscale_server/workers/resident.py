@@ -109,13 +109,13 @@ class Resident:
             raise
 
     def kill(self, why: str) -> None:
-        """End the process at once, whatever it does."""
+        """End the process and the one that opens files for it at once, whatever they do."""
         self._killed_because = self._killed_because or why
         if self.pid is None:
             self._life.cancel()  # type: ignore[no-untyped-call]  # pebble types its results, not this
         elif not self._ended.is_set():
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
 
     def close(self, timeout_seconds: float = 1.0) -> None:
         """Let the process end, by ending its pipe; kill it when it does not. Safe to call twice."""

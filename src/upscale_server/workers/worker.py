@@ -74,6 +74,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
     """Work until the pipe is closed; the entry point of every worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a whole group is signalled; the server drains, then closes the pipe
+    os.setpgid(0, 0)  # killed with its cage's door, which would not notice the end of its pipe where it stands still
     about: dict[str, str] = {}
     configure_worker(cast("LogLevel", setup.log_level), cast("LogStyle", setup.log_style), setup.log_file, about)
     keep_blocks()
