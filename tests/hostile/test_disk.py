@@ -63,9 +63,9 @@ def one_job(caller: Caller, url: str, state: Path, sweep: Sweep, number: int) ->
         return sweep.note(number, "succeeded", is_right=same, detail="with other bytes")
     fault = job["fault"]
     assert isinstance(fault, dict)
-    # SQLite says of a sync that failed that the disk is broken, and not why.
-    may_be = ("disk_full", "storage_error") if sweep.disk.failed == "sync" else ("disk_full",)
-    is_right = fault["code"] in may_be and str(state) not in str(fault["detail"])
+    # Of a sync that failed, and of its shared memory, SQLite says that the disk is broken; this one has room, besides.
+    unexplained = fault["code"] == "storage_error" and "disk I/O error" in str(fault["detail"])
+    is_right = (fault["code"] == "disk_full" or unexplained) and str(state) not in str(fault["detail"])
     sweep.note(number, str(fault["code"]), is_right=is_right, detail=fault["detail"])
     if fault["retryable"]:  # what it has waits for that
         httpx.delete(f"{url}/v1/jobs/{job_id}", trust_env=False, timeout=60).raise_for_status()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from upscale_server.jobs.tables import SCHEMA_VERSION, jobs, metadata, schema
 
 BUSY_SECONDS = 30
 """How long a writer waits for another one; a transaction takes milliseconds, a slow disk's fsync up to seconds."""
+
+_LEAST_BYTES = 1 << 20
+"""With less on its disk a transaction cannot be expected to be written."""
 
 _FIRST_START = 0x7570_7363_616C_6531
 """Number of the lock under which the tables are made; any will do that nobody else takes."""
@@ -85,11 +89,16 @@ class Database:
             yield
         except DBAPIError as err:
             what = str(err.orig).splitlines()[0]
-            if "disk is full" in what or "No space left" in what:
+            if "disk is full" in what or "No space left" in what or self._no_room_explains(err.orig):
                 raise DiskFull(f"no space left for the jobs' database {self._shown}", hint="free some space") from err
             raise StorageError(f"jobs' database {self._shown}: {what}") from err
         except SQLAlchemyError as err:  # no connection became free in time, for example
             raise StorageError(f"jobs' database {self._shown}: {err}") from err
+
+    def _no_room_explains(self, error: object) -> bool:
+        """Tell whether SQLite failed at the disk, of which it does not say why, and nothing can be written there."""
+        failed = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR
+        return failed and shutil.disk_usage(Path(str(self._url.database)).parent).free < _LEAST_BYTES
 
 
 def as_url(url: str) -> URL:
