@@ -46,6 +46,10 @@ def test_a_header_is_plain_ascii_on_one_line(text: str) -> None:
         ("...", "download"),
         ("", "download"),
         ("a" * 300 + ".mp4", "a" * 196 + ".mp4"),
+        ("映" * 300 + ".mp4", "映" * 65 + ".mp4"),
+        ("a" * 300 + "." + "b" * 9, "a" * 200),
+        ("a" + " ." * 200_000 + "映" * 9, "a"),
+        (" ." * 200_000 + "映 .mp4. ", "映 .mp4"),
     ],
 )
 def test_what_becomes_of_some_names(text: str, expected: str) -> None:
