@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from upscale_server.errors import Canceled, Conflict, Draining, QueueFull, UpscaleError
+from upscale_server.jobs.day_quota import NO_QUOTA, DayQuota
 from upscale_server.jobs.parts import Fetch
 from upscale_server.jobs.preview_counter import FrameCounter
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, State, facts_of, hidden
@@ -51,6 +53,7 @@ class PreviewParts:
     limits: Limits
     folder: Path
     clock: Callable[[], float] = time.time
+    quota: DayQuota = NO_QUOTA
 
 
 class Previews:
@@ -89,8 +92,6 @@ class Previews:
         for thread in (self._thread, self._sweeper):
             if thread.is_alive():
                 thread.join(STOP_SECONDS)
-
-    # ------------------------------------------------------------------------------------------------ what is asked
 
     def check_room(self, owner: str = "") -> None:
         """Return where a preview would be taken now, for a key where one is needed.
@@ -175,8 +176,6 @@ class Previews:
         else:  # what is being made ends by its reason, finds no place any more and leaves nothing
             self._shelf.forget(kept.id)
 
-    # ------------------------------------------------------------------------------------------------ inside
-
     def _stop_one(self, preview_id: str) -> bool:
         """Give a preview the reason to stop, and tell whether it only waited."""
         with self._changed:
@@ -200,7 +199,8 @@ class Previews:
                 raise Canceled(reason)
 
         try:
-            self._parts.fetch(asked.address, self._shelf.folder_of(preview_id) / "source", check)
+            self._parts.fetch(asked.address, source := self._shelf.folder_of(preview_id) / "source", check)
+            self._parts.quota.add(asked.owner, source.stat().st_size)
         except Exception as err:  # noqa: BLE001 - a thread's last line
             self._end_with(preview_id, err)
         else:
@@ -254,9 +254,10 @@ class Previews:
         studio = ServerStudio(self._parts.desk, self._parts.limits, lambda: self._reason(preview_id))
         wanted = asked.of(folder / "source", self._parts.settings.most_frames)
         try:
-            for grown in make_preview(
-                wanted, studio, folder, FrameCounter(lambda count: self._count(preview_id, count))
-            ):
+            made = make_preview(wanted, studio, folder, FrameCounter(lambda count: self._count(preview_id, count)))
+            planned = next(made)
+            self._parts.quota.add(asked.owner, pixels=planned.frames_to_make * planned.size.pixels)
+            for grown in chain((planned,), made):
                 self._grow(preview_id, grown, asked)
         except Exception as err:  # noqa: BLE001 - the border of a preview: it fails this one and no other
             self._end_with(preview_id, err)
@@ -277,8 +278,7 @@ class Previews:
 
     def _end_with(self, preview_id: str, error: Exception) -> None:
         """End a preview that was not made, for the reason that stopped it or with its fault."""
-        reason = self._reason(preview_id)
-        if reason == _CANCELED:
+        if (reason := self._reason(preview_id)) == _CANCELED:
             self._end(preview_id, "canceled")
             return
         if reason == _DRAINING:

@@ -99,7 +99,8 @@ def previews_of(parts: Parts, pool: Pool) -> Previews:
     """Return the server's previews."""
     settings = parts.settings
     folder = previews_folder(parts.temp_dir, parts.owner)
-    return Previews(PreviewParts(pool, parts.fetch, settings.previews, limits_of(settings), folder))
+    limits = limits_of(settings)
+    return Previews(PreviewParts(pool, parts.fetch, settings.previews, limits, folder, quota=parts.quota))
 
 
 def folders_of(settings: Settings) -> Folders:

@@ -87,6 +87,7 @@ def _taken(service: VideoService, body: NewPreviewBody, owner: str) -> KeptPrevi
     check_one_source(body.source_id, body.payload_url)
     new = replace(_new(service, body), owner=owner)
     service.previews.check_room(owner)
+    service.quota.check(owner)
     if body.payload_url is not None:
         service.check_url(body.payload_url)
         name = clean_name(parse_url(body.payload_url).file_name, new.file_name)

@@ -20,6 +20,7 @@ from tests.support.inspect_media import contents_of
 from tests.support.killing import wait_until
 from tests.support.preview_pool import PreviewPool
 from tests.support.served import Served, serving, settings_in
+from upscale_server.edge_settings import Quotas
 from upscale_server.errors import SourceCorrupt
 from upscale_server.events import Event, FramesDone
 from upscale_server.jobs.folder import previews_folder, uploads_folder
@@ -337,6 +338,25 @@ def test_each_key_has_its_own(tmp_path: Path, clip: bytes) -> None:
 
         assert [404] * 5 == [reply.status_code for reply in replies]
         assert 200 == served.client.get(preview["before"]["url"]).status_code
+
+
+def test_what_a_preview_takes_counts_for_the_day(tmp_path: Path, clip: bytes) -> None:
+    """Its source's bytes and its pixels: or a key with nothing left of its day would go on with previews."""
+    quotas = Quotas(bytes_a_day=1 << 40, pixels_a_day=1)
+    settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"), quotas=quotas)
+    with serving(VideoService(settings, PreviewPool()), **{"X-API-Key": ANNA}) as served:
+        with BadSource(body=clip) as source:
+            body = {"payload_url": source.url("ok"), "models": ["lanczos"], "seconds": 0.2, "scale": 2}
+            reply = served.client.post("/v1/previews", json=body)
+            made = ended(served, reply)
+            refused = served.client.post("/v1/previews", json=body)
+        owner = served.service.previews._shelf._kept[made["id"]].owner
+        used = served.service._store.usage.today(owner)
+
+    assert "succeeded" == made["state"], made
+    assert (429, "rate_limited") == (refused.status_code, refused.json()["code"])
+    assert len(clip) == used.byte_count
+    assert made["progress"]["total"] * made["width"] * made["height"] == used.pixels
 
 
 def test_a_restart_keeps_what_is_finished_and_fails_the_rest(tmp_path: Path, clip: bytes) -> None:
