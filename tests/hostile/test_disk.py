@@ -48,6 +48,15 @@ class Sweep:
             self.wrong.append(f"write {number}: {end} {detail}")
 
 
+def says_full(problem: dict[str, object]) -> bool:
+    """Tell whether a fault may be a full disk's.
+
+    Of a sync that fails, and of its shared memory, SQLite says that the disk is broken, and this one has room.
+    """
+    unexplained = problem["code"] == "storage_error" and "disk I/O error" in str(problem["detail"])
+    return problem["code"] == "disk_full" or unexplained
+
+
 def one_job(caller: Caller, url: str, state: Path, sweep: Sweep, number: int) -> None:
     """Have one job done, whose write with this number fails, and hold its end to what may be."""
     try:
@@ -55,7 +64,7 @@ def one_job(caller: Caller, url: str, state: Path, sweep: Sweep, number: int) ->
     except httpx.HTTPStatusError as err:
         problem = err.response.json()
         caller.source += "#"  # the key was not used: the next job has another wish, and may not be met with this one's
-        return sweep.note(number, f"refused {problem['code']}", is_right=problem["code"] == "disk_full", detail=problem)
+        return sweep.note(number, f"refused {problem['code']}", is_right=says_full(problem), detail=problem)
     wait_until(lambda: job_id in finished(state / "video" / "jobs.db"))
     job = caller.jobs(url)[job_id]
     if job["state"] == "succeeded":
@@ -63,9 +72,7 @@ def one_job(caller: Caller, url: str, state: Path, sweep: Sweep, number: int) ->
         return sweep.note(number, "succeeded", is_right=same, detail="with other bytes")
     fault = job["fault"]
     assert isinstance(fault, dict)
-    # Of a sync that failed, and of its shared memory, SQLite says that the disk is broken; this one has room, besides.
-    unexplained = fault["code"] == "storage_error" and "disk I/O error" in str(fault["detail"])
-    is_right = (fault["code"] == "disk_full" or unexplained) and str(state) not in str(fault["detail"])
+    is_right = says_full(fault) and str(state) not in str(fault["detail"])
     sweep.note(number, str(fault["code"]), is_right=is_right, detail=fault["detail"])
     if fault["retryable"]:  # what it has waits for that
         httpx.delete(f"{url}/v1/jobs/{job_id}", trust_env=False, timeout=60).raise_for_status()

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from tests.support.served import Served
+from upscale_server.errors import ModelMissing, ModelsNotLoaded
+from upscale_server.web.faults import retry_after
 
 URL = "http://127.0.0.1/v.mp4"
 SIZE = "maximum_optimized_size_mb"
@@ -60,12 +62,10 @@ def test_a_parameter_that_does_not_exist_is_refused(refusing: Served) -> None:
     assert '"cursor"' in reply.json()["detail"]
 
 
-def test_what_asking_again_does_not_mend_names_no_time_to_wait(refusing: Served) -> None:
+def test_what_asking_again_does_not_mend_names_no_time_to_wait() -> None:
     """A client that obeys Retry-After would ask for ever."""
-    reply = refusing.client.post("/v1/jobs", json={"payload_url": URL, "model": "nonesuch"})
-
-    assert (503, False) == (reply.status_code, reply.json()["retryable"])
-    assert "retry-after" not in reply.headers
+    assert retry_after(ModelMissing("the file of the server's model is gone")) is None
+    assert retry_after(ModelsNotLoaded("the server is starting")) is not None
 
 
 def test_the_documentation_shows_calls_to_this_server(refusing: Served) -> None:
