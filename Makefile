@@ -12,6 +12,8 @@ CLIP := src/upscale_server/clips/nasa.mp4
 # More workers than cores in the fast tier: its tests often wait for the end of a server or for a limit.
 TEST_WORKERS ?= 2
 FAST_WORKERS ?= 4
+# What the fast tier is chosen from: the other folders' tests open real files or start servers.
+FAST_TESTS = tests/unit tests/contract tests/property
 # A test that holds the interpreter's lock for ever can only be ended from outside; so many seconds after its start.
 HANGS = -o faulthandler_exit_on_timeout=true -o faulthandler_timeout
 MINUTES ?= 20
@@ -90,12 +92,12 @@ run: install ## upscale the bundled clip with the built-in network and prove tha
 
 .PHONY: test
 test: .venv/.test .venv-swift/.made ## run every test: the fast tier first, then the tier on real files
-	$(BIN)/python -m pytest -n $(FAST_WORKERS) $(HANGS)=330 -m 'not integration and not slow'
+	$(BIN)/python -m pytest -n $(FAST_WORKERS) $(HANGS)=330 -m 'not slow' $(FAST_TESTS)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(HANGS)=900 -m 'integration or slow'
 
 .PHONY: test-fast
 test-fast: .venv/.test ## run the fast tier only (under a minute)
-	$(BIN)/python -m pytest -n $(FAST_WORKERS) -m 'not integration and not slow'
+	$(BIN)/python -m pytest -n $(FAST_WORKERS) -m 'not slow' $(FAST_TESTS)
 
 .PHONY: test-hostile
 test-hostile: .venv/.test .venv-swift/.made ## attack the servers for a quarter of an hour

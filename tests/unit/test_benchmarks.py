@@ -57,6 +57,7 @@ def test_tsdsr_is_measured_with_the_servers_png_and_a_peak_of_its_own(monkeypatc
     assert {"picture", "png"} == set(found["seconds"])
 
 
+@pytest.mark.slow
 def test_what_an_image_server_keeps_for_itself_is_no_leak(tmp_path: Path) -> None:
     """Its key, as it makes it, is not counted; any other file is."""
     service = ImageService(image_settings(tmp_path))

@@ -216,6 +216,7 @@ def test_the_record_has_the_documented_shape(plan: Plan, calibration: Calibratio
     assert record == json.loads(json.dumps(record))
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(1, 60), st.integers(1, 10**7), st.integers(1, 10**6)), min_size=1, max_size=3),
     st.integers(1, 10**6),

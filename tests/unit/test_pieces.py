@@ -48,6 +48,7 @@ class Here(InProcess):
         yield from super().run(plan, segments, work, observer)
 
 
+@pytest.mark.slow
 def test_three_seconds_are_made_and_weighed(plan: Plan, tmp_path: Path) -> None:
     """Three pieces of a second, each with its keyframe, its other packets and its time."""
     with Here() as executor:
@@ -60,6 +61,7 @@ def test_three_seconds_are_made_and_weighed(plan: Plan, tmp_path: Path) -> None:
     assert (measured.seconds_per_frame or 0) > 0
 
 
+@pytest.mark.slow
 def test_nothing_is_left_and_what_was_there_stays(plan: Plan, tmp_path: Path) -> None:
     """The folder is the caller's."""
     (tmp_path / "theirs").touch()
@@ -70,6 +72,7 @@ def test_nothing_is_left_and_what_was_there_stays(plan: Plan, tmp_path: Path) ->
     assert [tmp_path / "theirs"] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_progress_is_told(plan: Plan, tmp_path: Path) -> None:
     """A phase with as many frames as the pieces have, and each frame once."""
     events: list[Event] = []
@@ -81,6 +84,7 @@ def test_progress_is_told(plan: Plan, tmp_path: Path) -> None:
     assert 90 == sum(one.count for one in events if isinstance(one, FramesDone))
 
 
+@pytest.mark.slow
 def test_pieces_made_beside_other_work_have_no_time(plan: Plan, tmp_path: Path) -> None:
     """Their size is as right as ever."""
     with Here(alone=False) as executor:
@@ -91,6 +95,7 @@ def test_pieces_made_beside_other_work_have_no_time(plan: Plan, tmp_path: Path) 
     assert all(one.byte_count for one in measured.pieces)
 
 
+@pytest.mark.slow
 def test_pieces_made_on_a_busy_machine_have_no_time(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +131,7 @@ def test_a_source_that_cannot_be_cut_is_not_measured(plan: Plan, tmp_path: Path)
     assert [] == executor.plans
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_suffice_is_answered_as_the_job_would(plan: Plan, tmp_path: Path) -> None:
     """The pieces are made in the precision that the job ends up in."""
 

@@ -118,6 +118,7 @@ def levels_of(path: Path) -> tuple[float, float]:
     return float(dark), float(bright)
 
 
+@pytest.mark.slow
 def test_result_has_the_same_bytes_with_and_without_copies(plan: Plan, tmp_path: Path) -> None:
     """Watching costs nothing but time."""
     with_copies = run(plan, work_in(tmp_path / "with", plan, tmp_path / "proxies"))

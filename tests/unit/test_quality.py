@@ -296,6 +296,7 @@ def test_videos_of_other_times_are_refused(tmp_path: Path) -> None:
         measure(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wish", [Wish(scale=2), Wish(to="192x192", fit="exact"), Wish(scale=2, start_seconds=0.3)])
 def test_an_output_is_held_against_its_source_at_the_sources_size(tmp_path: Path, wish: Wish) -> None:
     """An enlargement by Lanczos comes back nearly whole, with bars around it and from a part of the source alike."""
@@ -360,6 +361,7 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
         measure(a, a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["exec sleep 600", "cat > /dev/null; exec sleep 600"])
 def test_who_waits_for_a_program_is_heard_of_and_may_stop(
     then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -419,6 +421,7 @@ def test_an_odd_answer_is_an_error_that_is_named(answer: str, tmp_path: Path, mo
         measure(a, a)
 
 
+@pytest.mark.slow
 def test_there_are_signs_of_life_on_the_way_to_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long way from the last keyframe gives no picture for minutes; whoever watches knows that we live."""
     planes = texture(3)

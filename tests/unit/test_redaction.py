@@ -80,6 +80,7 @@ def test_no_line_of_the_log_holds_a_secret(
     assert (0 if is_guarded else 2) == said.count(CANARY)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "part", ["x", "http://", "http://h?", "x-amz-", "token=", "secret-", "://a", "?a", " ", "?a= "]

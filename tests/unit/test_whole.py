@@ -75,6 +75,7 @@ def test_trimmed_recording_is_whole(tmp_path: Path) -> None:
     assert 0 < plan.least_frames <= plan.frame_count
 
 
+@pytest.mark.slow
 def test_frames_that_do_not_decode_fail_the_job(tmp_path: Path) -> None:
     """Packets that are there and hold noise make no frames; too many of them are no video."""
     source = bent_clips.corrupt_packets(tmp_path / "noise.mkv")

@@ -207,6 +207,7 @@ def test_crash_in_the_middle_of_frames_is_named(cage: Cage, clip: Path) -> None:
         list(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["loops", "stopped"])
 def test_inmate_that_goes_no_packet_further_is_ended(how: str) -> None:
     """A decoder in a loop and a process that was frozen look the same from outside."""
@@ -216,6 +217,7 @@ def test_inmate_that_goes_no_packet_further_is_ended(how: str) -> None:
     cage.close()
 
 
+@pytest.mark.slow
 def test_inmate_whose_packets_still_come_is_left_alone() -> None:
     """A long file is no hang: every packet is a sign of life."""
     cage = Cage((inmates.__name__,), silent_seconds=2.0)
@@ -223,6 +225,7 @@ def test_inmate_whose_packets_still_come_is_left_alone() -> None:
     cage.close()
 
 
+@pytest.mark.slow
 def test_door_that_was_killed_is_opened_again(clip: Path) -> None:
     """An operator's mistake costs one request at most; no inmate outlives its door."""
     cage = Cage((inmates.__name__,))

@@ -129,6 +129,7 @@ def test_shared_block_cannot_be_made_smaller(cage: Cage) -> None:
     assert ("PermissionError", (1, 1)) == (kept, arrays[0].shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [b"\0\0\0\x20" + b"x" * 32, b"\0\0\0\x02{}"], ids=["half", "whole"])
 def test_message_that_drips_is_as_good_as_silence(body: bytes) -> None:
     """Each byte is no sign of life, or a hundred megabytes would take for ever."""
@@ -151,6 +152,7 @@ def test_one_that_talks_is_ended_when_nobody_wants_it_any_more(tmp_path: Path, h
         cage.call(how, *arguments, str(begun), kind=None)  # type: ignore[arg-type] # one of two functions
 
 
+@pytest.mark.slow
 def test_picture_has_no_longer_than_it_may_be_silent() -> None:
     """There are no packets by which a good one would show that it goes forward."""
     with closing(Cage(MODULES, silent_seconds=1.0)) as cage, pytest.raises(InmateDied, match="no packet further"):
@@ -199,6 +201,7 @@ def _died(cage: Cage, path: Path) -> None:
         cage.call(inmates.stays, path, kind=None)
 
 
+@pytest.mark.slow
 def test_frozen_door_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for it would wait for ever, and hold a lane."""
     monkeypatch.setattr(door_keeper, "_ANSWER_SECONDS", 0.5)
@@ -254,6 +257,7 @@ def test_handles_beyond_the_first_thousand_are_waited_for() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["upscale_server.workers.caged", "upscale_server.service.picture_cages"])
 def test_door_has_one_thread(module: str) -> None:
     """A fork takes one thread with it and the locks of all: another one's would be held for ever."""

@@ -7,6 +7,8 @@ import os
 import threading
 from collections.abc import Iterator
 
+import pytest
+
 from upscale_server.cli.apart import apart
 from upscale_server.cli.checks import Check
 
@@ -45,6 +47,7 @@ def test_crash_is_a_finding() -> None:
     assert "ended with 139 after the check of first" in found.found
 
 
+@pytest.mark.slow
 def test_hanging_check_is_given_up() -> None:
     """It is waited for, not for ever; its process is ended."""
     found = list(apart("things", hangs, silence_seconds=3))[-1]  # a start takes a part of it; without a limit: for ever

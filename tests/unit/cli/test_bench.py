@@ -46,6 +46,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [Row("bicubic", 2), Row(ENCODER, 2, "", "")], ids=["kernel", "encoder"])
 def test_row_is_measured_through_the_real_path(row: Row) -> None:
     """The bundled clip is decoded, enlarged and encoded, in runs that are told one by one, with a peak of memory."""
@@ -64,6 +65,7 @@ def test_row_that_cannot_run_says_why() -> None:
     assert measured(Row("nothing", 2)).fault.startswith("there is no model 'nothing'")
 
 
+@pytest.mark.slow
 def test_row_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process is ended in the middle of its work, the next row goes on, and what it had written is removed."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -81,6 +83,7 @@ def test_row_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_interrupted_comparison_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of a row ends its process and removes what it had written."""
     temp = tmp_path / "temp"

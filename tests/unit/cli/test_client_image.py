@@ -84,6 +84,7 @@ def test_running_it_again_replaces_the_result(tmp_path: Path) -> None:
     assert "is the source itself" in itself.stderr
 
 
+@pytest.mark.slow
 def test_a_suffix_asks_for_its_format(tmp_path: Path) -> None:
     """`-o x.webp` comes as WebP; what servers do not write is refused before anything is sent."""
     source = pictures(tmp_path, "in.png") / "in.png"
@@ -208,6 +209,7 @@ def test_a_batch_keeps_the_folders_of_a_deep_pattern(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "below" / "a_upscaled.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_repeated_batch_does_what_is_missing(tmp_path: Path) -> None:
     """Finished ones are skipped; changed sources, other factors and damaged results are done again; so is all by -y."""
     folder = pictures(tmp_path, "a.png", "b.png", "c.png", "d.png")
@@ -292,6 +294,7 @@ def test_two_sources_of_one_result_are_refused_before_any_work(tmp_path: Path) -
     assert [] == server.asked
 
 
+@pytest.mark.slow
 def test_verbose_says_each_step_and_keeps_stdout_clean(tmp_path: Path) -> None:
     """Which server, what it answered, and what is done next."""
     source = pictures(tmp_path, "in.png") / "in.png"
@@ -325,6 +328,7 @@ def test_addresses_of_one_or_more_ports() -> None:
         addresses("h", "1-200")
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_half_file(tmp_path: Path) -> None:
     """Ctrl-C in the middle of answers: exit code 130 at once, though their ends will never come."""
     over = threading.Event()
@@ -369,6 +373,7 @@ def test_counts_are_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert "4 of 10 pictures: 2 upscaled, 1 skipped, 1 failed, 0.20 per second\n" == capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_and_a_pipe_the_data(tmp_path: Path) -> None:
     """A terminal on stderr and a pipe on stdout: the bar is drawn on the one, the other has one record a picture."""
     folder = pictures(tmp_path, "a.png", "b.png")

@@ -122,6 +122,7 @@ def test_an_unexpected_error_is_named_and_not_a_traceback(capfd: Captured, monke
 # --- image ---
 
 
+@pytest.mark.slow
 def test_image_is_upscaled_beside_its_source_by_default(tmp_path: Path, capfd: Captured) -> None:
     """×2 with the built-in network, the result named on stdout, the talk on stderr, no other file."""
     _png(tmp_path / "a.png")
@@ -137,6 +138,7 @@ def test_image_is_upscaled_beside_its_source_by_default(tmp_path: Path, capfd: C
         assert ((80, 48), "RGB") == (found.size, found.mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "size"),
     [
@@ -283,6 +285,7 @@ def test_bad_image_ends_with_one_clear_line_its_exit_code_and_no_stray_file(
     assert before == _names(tmp_path)
 
 
+@pytest.mark.slow
 def test_process_keeps_streams_apart_and_returns_the_code(tmp_path: Path) -> None:
     """As a real process: the result on stdout, talk on stderr, exit codes 0 and 3."""
     _png(tmp_path / "a.png")
@@ -298,6 +301,7 @@ def test_process_keeps_streams_apart_and_returns_the_code(tmp_path: Path) -> Non
     assert f"upscale: source_not_found: source {tmp_path / 'none.png'} does not exist\n" == bad.stderr
 
 
+@pytest.mark.slow
 def test_process_names_a_full_disk_and_leaves_no_part(tmp_path: Path) -> None:
     """With no room for the result (a file size limit, which the system reports like a full disk): exit 4, no file."""
     _png(tmp_path / "a.png", (300, 300))
@@ -337,6 +341,7 @@ def test_video_is_upscaled_audited_and_its_work_folder_removed(
     assert any("nasa.mp4: upscale 0/6 frames" in line for line in err[1:])
 
 
+@pytest.mark.slow
 def test_video_is_measured_against_its_source(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
     """`--quality` adds the numbers to the JSON object, and one line where people read."""
     output, flags = tmp_path / "b.mp4", ["--quality", *QUICK]
@@ -411,6 +416,7 @@ def test_video_batch_goes_on_after_a_failure(bundled_clip: Path, tmp_path: Path,
     assert any(line.startswith("upscale: not_media: ") and "bad.mp4" in line for line in err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "exit_code", "code"),
     [
@@ -436,6 +442,7 @@ def test_bad_video_request_leaves_no_file(  # noqa: PLR0913 - fixtures and a tab
     assert [] == _names(tmp_path)
 
 
+@pytest.mark.slow
 def test_plan_probe_and_models_are_results(bundled_clip: Path, capfd: Captured) -> None:
     """What they find is on stdout, as lines and as JSON."""
     for command in (["plan", bundled_clip], ["probe", bundled_clip], ["models"]):
@@ -456,6 +463,7 @@ def test_probe_names_colours(bundled_clip: Path, capfd: Captured) -> None:
     assert re.search(r"primaries \D.*, transfer \D.*, matrix \D", colour)
 
 
+@pytest.mark.slow
 def test_plan_says_what_a_job_will_take_and_measures_when_asked(
     bundled_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
 ) -> None:
@@ -489,6 +497,7 @@ def test_plan_shows_an_estimate_with_its_error_and_where_it_is_from(
     assert {"memory", "disk while it runs"} <= set(facts)
 
 
+@pytest.mark.slow
 def test_a_finished_job_is_held_against_what_was_said_of_it_and_doctor_tells(
     bundled_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
 ) -> None:
@@ -507,6 +516,7 @@ def test_a_finished_job_is_held_against_what_was_said_of_it_and_doctor_tells(
     assert re.fullmatch(r"time off by \d+% \(median of 1\), size not judged yet", found)
 
 
+@pytest.mark.slow
 def test_doctor_says_when_no_estimate_can_be_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
 ) -> None:
@@ -519,6 +529,7 @@ def test_doctor_says_when_no_estimate_can_be_judged(
     assert "no finished job yet had a measured or calibrated prediction" == found
 
 
+@pytest.mark.slow
 def test_verify_finds_agreement_and_its_lack(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
     """A file agrees with itself; a shortened copy breaks rules and is exit 5."""
     _upscale("video", bundled_clip, "-o", tmp_path / "b.mp4", *QUICK, capfd=capfd)
@@ -534,6 +545,7 @@ def test_verify_finds_agreement_and_its_lack(bundled_clip: Path, tmp_path: Path,
     assert any(line.startswith("upscale: audit_failed: ") for line in fault)
 
 
+@pytest.mark.slow
 def test_doctor_tries_the_default_model_and_the_encoders(
     tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,6 +582,7 @@ def test_a_gpu_that_is_asked_for_and_not_here_fails_the_plan(engine: str, bundle
     assert engine in err[0]
 
 
+@pytest.mark.slow
 def test_doctor_says_when_the_state_folder_cannot_be_used(
     tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -604,6 +617,7 @@ def test_a_second_run_on_the_same_output_is_refused(bundled_clip: Path, tmp_path
 # --- models ---
 
 
+@pytest.mark.slow
 def test_models_bench_shows_every_engine_and_remembers_the_fastest(
     tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -681,6 +695,7 @@ def test_a_folder_called_like_the_work_folder_keeps_its_files(
     assert [mine] == list(mine.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_a_picture_takes_the_engine_that_was_measured_and_remembers_it(
     tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

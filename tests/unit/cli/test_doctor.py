@@ -48,6 +48,7 @@ def with_s3(settings: Settings) -> Settings:
 # ---------------------------------------------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_sound_machine_has_no_broken_check_and_each_warning_a_fix(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_sound_machine_has_no_broken_check_and_each_warning_a_fix(
     assert [] == list(tmp_path.iterdir()), "what a server makes at its start is not made by looking"
 
 
+@pytest.mark.slow
 def test_people_are_told_one_command(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,6 +336,7 @@ def test_folder_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 # ---------------------------------------------------------------------------------------------------------- servers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("detail", "hint", "fix"),
     [

@@ -168,6 +168,7 @@ def test_own_server_is_asked_how_it_is(tmp_path: Path, keys: str) -> None:
     assert ("ok", f"{shown} answers and is ready") == (found.verdict, found.found)
 
 
+@pytest.mark.slow
 def test_own_server_that_is_not_ready_is_found(tmp_path: Path) -> None:
     """It answers, and can do no job: with the reason, and where to ask again."""
     with serving(VideoService(settings_in(tmp_path), IdlePool(LOADING))) as served:

@@ -140,6 +140,7 @@ def test_a_miner_that_would_answer_everyone_is_refused() -> None:
     assert "--netuid" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_miner_without_its_server_does_not_start() -> None:
     """It could answer nobody: exit code 4 names the address that does not answer."""
     ran = run_apart("serve", "miner", "--allow-open", "--server-url", "http://127.0.0.1:9")

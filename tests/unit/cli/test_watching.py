@@ -301,6 +301,7 @@ def test_free_names_count_up(tmp_path: Path) -> None:
     assert tmp_path / "b.png" == free_name(tmp_path / "b.png", set())
 
 
+@pytest.mark.slow
 def test_loading_models_are_waited_for(watch: Watch, server: StandIn) -> None:
     """A picture that arrives before the models is done after them."""
     server.script.extend([problem(503, "models_not_loaded", retryable=True, retry_after="0")] * 2)

@@ -45,6 +45,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", [[busy, busy], [loading], [hang_up], [broken_off], [busy, hang_up, loading, broken_off]]
 )

@@ -265,6 +265,7 @@ def test_a_stopping_server_takes_none_and_fails_what_is_fetched(tmp_path: Path) 
         previews.take(ASKED)
 
 
+@pytest.mark.slow
 def test_a_preview_is_fetched_and_made_in_the_name_of_its_request(tmp_path: Path, bundled_clip: Path) -> None:
     """The log of what the lanes are asked names the request, though threads of other requests ask them."""
     bound: list[dict[str, str]] = []
@@ -344,6 +345,7 @@ def test_too_many_frames_are_refused_before_any_is_made(tmp_path: Path, bundled_
     assert "has 24 frames, 6 of each of 2 sides" in (found.fault or {})["detail"]
 
 
+@pytest.mark.slow
 def test_previews_are_swept_while_one_is_made(tmp_path: Path, bundled_clip: Path) -> None:
     """What fails meanwhile piles up no further than what is kept, however long the one on the lane takes."""
     reached, go = threading.Event(), threading.Event()

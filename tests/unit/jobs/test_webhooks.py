@@ -348,6 +348,7 @@ def test_a_receiver_that_is_silent_or_absent_costs_no_more_than_the_timeout(desk
     assert not any("hidden" in error for error in errors)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", [b"", b"x", b"x" * (1 << 20)])
 def test_an_answer_without_end_is_not_waited_for(desk: Desk, piece: bytes) -> None:
@@ -463,6 +464,7 @@ def test_a_message_that_kills_its_servers_is_given_up(desk: Desk, receiver: Rece
     assert [("given up", 8, "no server that sent it told how it went")] == desk.states()
 
 
+@pytest.mark.slow
 def test_what_nobody_foresaw_is_a_failed_try(desk: Desk, receiver: Receiver) -> None:
     """A defect of ours ends like any failure: tried again later, a few times, and never for ever."""
 

@@ -44,6 +44,7 @@ def test_encoder_that_waits_for_itself_is_given_up() -> None:
     stuck.let_go.set()
 
 
+@pytest.mark.slow
 def test_encoder_that_works_is_waited_for() -> None:
     """Ten times as long as an idle one may take, and no packet is lost."""
     slow = _Encoder(works=True)

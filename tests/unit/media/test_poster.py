@@ -23,6 +23,7 @@ def shown(path: Path) -> Image.Image:
     return Image.open(io.BytesIO(poster_of(path)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("picture", "size"),
     [

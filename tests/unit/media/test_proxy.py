@@ -281,6 +281,7 @@ def test_copies_are_the_same_on_every_run(tmp_path: Path) -> None:
     assert written(first, spec_of()).read_bytes() == written(second, spec_of()).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_copy_keeps_its_rate_and_can_be_sought(tmp_path: Path) -> None:
     """Noise, which x264 would give many times as much: ten seconds within the bound, a keyframe every two of them."""
     spec = VideoSpec(Size(640, 360), Fraction(1, 25), Fraction(25), None, (), BT709, Hdr())

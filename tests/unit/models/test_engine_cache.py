@@ -284,6 +284,7 @@ class _Slow(Cramped):
         return super().upscale(lr, bits=bits, exact=exact)
 
 
+@pytest.mark.slow
 def test_the_faster_engine_is_taken_from_the_plan_after_its_build(
     cache: EngineCache, card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

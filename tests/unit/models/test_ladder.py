@@ -154,6 +154,7 @@ def test_a_damaged_memory_is_no_memory(tmp_path: Path, text: str) -> None:
     assert ASKED == at_working_point(Cramped(), SIZE, ASKED, Points(tmp_path / "points.json"), ignore).point
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "precision"), [("openvino", "auto"), ("onnxruntime", "f32")])
 def test_a_built_in_network_gives_the_same_picture_at_any_working_point(engine: str, precision: Precision) -> None:
     """Lanes, batch and tile are memory's business and not the picture's."""

@@ -197,6 +197,7 @@ def _tileable(tmp_path: Path, name: str) -> Path:
     return tiny_models.convolutional(tmp_path / "conv.onnx", Form(scale=3), tail="resize_sum")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["built-in", "convolutional", "unshuffling"])
 @pytest.mark.parametrize("precision", ["auto", "f32"])
 @pytest.mark.parametrize("max_tile_pixels", [2_000, 6_000])
@@ -211,6 +212,7 @@ def test_tiled_equals_untiled(opened: Open, tmp_path: Path, name: str, precision
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_fixed_shape_equals_a_free_one(opened: Open, tmp_path: Path) -> None:
     """A network that only takes 64x48 upscales a larger picture as if it took any size."""
     free = tiny_models.convolutional(tmp_path / "free.onnx", Form())
@@ -222,6 +224,7 @@ def test_a_fixed_shape_equals_a_free_one(opened: Open, tmp_path: Path) -> None:
     assert np.abs(found.astype(int) - opened(free, precision="f32").upscale(lr).pixels).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_does_not_change_the_bytes(opened: Open, tmp_path: Path) -> None:
     """Two machines with the same processor and other settings agree."""
     path = tiny_models.convolutional(tmp_path / "conv.onnx", Form())
@@ -262,6 +265,7 @@ def test_the_guard_names_a_frame_that_even_f32_cannot_save(opened: Open, tmp_pat
         upscale_guarded(loaded, lr, bits=8)
 
 
+@pytest.mark.slow
 def test_a_tile_that_does_not_fit_into_memory_is_halved(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +316,7 @@ def test_a_closed_upscaler_says_so(opened: Open, tmp_path: Path) -> None:
         loaded.upscale(_picture(8, 8))
 
 
+@pytest.mark.slow
 def test_our_own_models_run_in_every_precision_that_their_cards_name() -> None:
     """What is shipped passes its self-test here."""
     for card in (card for card in catalogue.available() if card.path):

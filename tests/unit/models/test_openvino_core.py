@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.cli_runner import environment_for
 
 _PROGRAM = """
@@ -27,6 +29,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_after_two_networks_is_no_crash() -> None:
     """Networks that are let go in the order in which they came leave the process able to take a signal."""
     command = [sys.executable, "-c", _PROGRAM]

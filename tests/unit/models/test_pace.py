@@ -154,6 +154,7 @@ def test_a_pace_for_another_size_asks_for_as_many_pixels() -> None:
     assert Pace(2, 1) == Pace(2, 4).scaled(SIZE, Size(3840, 2160))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
 def test_lanes_and_batch_change_no_byte(engine: str) -> None:
     """One lane with all cores and several with a share of them: the same pixels, so a plan's digest names neither."""
@@ -173,6 +174,7 @@ def test_lanes_and_batch_change_no_byte(engine: str) -> None:
     assert np.array_equal(expected, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
 def test_a_real_engine_is_measured(engine: str, tmp_path: Path) -> None:
     """The real measurement ends with a pace within its bounds, which another process finds."""

@@ -53,6 +53,7 @@ def pulled(served: StandInHub, folder: Path, *, yes: bool = True, **asked: Any) 
     return pull(Pull(folder, **{"lora": "me/tsdsr", **asked}), Hub(served.url, with_token=False), lambda _: yes)
 
 
+@pytest.mark.slow
 def test_everything_comes_from_the_hub_and_is_where_it_says(served: StandInHub, tmp_path: Path) -> None:
     """Three folders with the files that the model needs, and none of the text encoders' gigabytes."""
     found = pulled(served, tmp_path / "to")
@@ -79,6 +80,7 @@ def test_the_pins_are_what_sha256sum_checks(served: StandInHub, tmp_path: Path) 
     assert {name: sha256 for name, (_, sha256) in found.files.items()} == read_pins(tmp_path / "to" / "SHA256SUMS")
 
 
+@pytest.mark.slow
 def test_a_second_run_fetches_no_weights(served: StandInHub, tmp_path: Path) -> None:
     """What is there and right is left alone; what was damaged since is fetched again."""
     pulled(served, tmp_path / "to")
@@ -123,6 +125,7 @@ def test_a_gated_model_needs_the_users_token(
     assert (tmp_path / "to" / "sd3" / "vae" / "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_mirror_does_not_get_the_users_token(
     served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,7 @@ def test_bytes_that_are_not_the_hubs_are_refused_and_removed(served: StandInHub,
     assert lora()[name] == (tmp_path / "to" / "lora" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_off_goes_on(served: StandInHub, tmp_path: Path) -> None:
     """In the same run; the file is whole."""
     served.break_off.add("transformer/diffusion_pytorch_model.safetensors")
@@ -159,6 +163,7 @@ def test_a_download_that_breaks_off_goes_on(served: StandInHub, tmp_path: Path) 
     check_sd3(tmp_path / "to" / "sd3")
 
 
+@pytest.mark.slow
 def test_an_earlier_runs_pins_hold(served: StandInHub, tmp_path: Path) -> None:
     """A repository that has changed since is noticed, and nothing is accepted in silence."""
     pulled(served, tmp_path / "to")
@@ -168,6 +173,7 @@ def test_an_earlier_runs_pins_hold(served: StandInHub, tmp_path: Path) -> None:
         pulled(served, tmp_path / "to")
 
 
+@pytest.mark.slow
 def test_the_users_pins_hold(served: StandInHub, tmp_path: Path) -> None:
     """A file of SHA-256s from somebody the user trusts; a pinned file that is missing is wrong, too."""
     good = tmp_path / "pins"

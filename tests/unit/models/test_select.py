@@ -101,6 +101,7 @@ def test_a_choice_of_other_versions_or_candidates_does_not_count(
     assert 2 == len(counted)
 
 
+@pytest.mark.slow
 def test_one_candidate_is_not_measured(card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is open, nothing is loaded twice and nothing is written."""
     monkeypatch.setattr(select, "measure", lambda *_: pytest.fail("measured"))
@@ -130,6 +131,7 @@ def test_an_unknown_engine_is_refused_before_anything_is_measured(card: ModelCar
         ways.way_of(card, Candidate("vulkan", "auto"), SIZE, Choices(tmp_path / "choices.json"))
 
 
+@pytest.mark.slow
 def test_every_engine_that_is_here_is_measured_and_held_against_f32(card: ModelCard) -> None:
     """The real measurement: times, distances and devices of all candidates."""
     offered = select.candidates(card, AUTO)
@@ -238,6 +240,7 @@ def test_a_candidate_that_does_not_load_is_named_and_the_others_are_measured(car
     assert ["", True] == [measured[0].fault, bool(measured[1].fault)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fits", [0, 1, 2, 3])
 def test_a_candidate_that_runs_out_of_memory_is_named_and_the_others_are_measured(
     card: ModelCard, monkeypatch: pytest.MonkeyPatch, fits: int
@@ -304,6 +307,7 @@ def test_those_who_start_at_once_choose_the_same(
     assert 1 == len({one.result() for one in chosen})
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_what_load_gives(card: ModelCard, tmp_path: Path) -> None:
     """The names that are remembered are names that `load` takes."""
     chosen = select.choose(card, AUTO, SIZE, Choices(tmp_path / "choices.json"))

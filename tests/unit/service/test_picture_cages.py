@@ -40,6 +40,7 @@ def _png(mode: str) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "I;16"])
 def test_picture_is_the_one_that_is_read_here(cages: PictureCages, mode: str) -> None:
     """Pixels, alpha, bits, and everything that came with them."""
@@ -53,6 +54,7 @@ def test_picture_is_the_one_that_is_read_here(cages: PictureCages, mode: str) ->
     assert here.attachments == there.attachments
 
 
+@pytest.mark.slow
 def test_attachments_come_along(cages: PictureCages) -> None:
     """ICC, EXIF and the rest are bytes, and stay the same bytes."""
     out, exif = io.BytesIO(), Image.Exif()
@@ -63,6 +65,7 @@ def test_attachments_come_along(cages: PictureCages) -> None:
     assert load_bytes(content, "in", CHECK).attachments == cages.read(content, "in", CHECK).attachments
 
 
+@pytest.mark.slow
 def test_refusals_are_named_as_here(cages: PictureCages) -> None:
     """The size on its header, the cut file as cut."""
     with pytest.raises(TooManyPixels):
@@ -71,6 +74,7 @@ def test_refusals_are_named_as_here(cages: PictureCages) -> None:
         cages.read(_png("RGB")[:-30], "in", CHECK)
 
 
+@pytest.mark.slow
 def test_reader_that_dies_twice_is_the_pictures_doing(cages: PictureCages) -> None:
     """Once more it is tried; then it is said, and the next picture is read."""
     with pytest.raises(SourceCorrupt, match="SIGKILL"):
@@ -79,6 +83,7 @@ def test_reader_that_dies_twice_is_the_pictures_doing(cages: PictureCages) -> No
     assert Size(60, 40) == cages.read(_png("RGB"), "in", CHECK).size
 
 
+@pytest.mark.slow
 def test_reader_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bomb of time is refused as one of pixels is."""
     monkeypatch.setattr(picture_cages, "LONGEST_SECONDS", 1.0)

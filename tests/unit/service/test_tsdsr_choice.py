@@ -70,6 +70,7 @@ def test_auto_is_tsdsr_where_weights_and_a_gpu_are(
     assert [True] == [one["chosen_for_gpu"] for one in opened]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("device", "chosen"), [("auto", False), ("cpu", True)])
 def test_auto_without_a_gpu_is_tsdsr_only_where_the_cpu_is_asked_for(
     tmp_path: Path,
@@ -90,6 +91,7 @@ def test_auto_without_a_gpu_is_tsdsr_only_where_the_cpu_is_asked_for(
         models.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("visible", ["", "-1", "none"])
 def test_auto_with_hidden_gpus_is_the_built_in_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[dict[str, Any]], visible: str
@@ -105,6 +107,7 @@ def test_auto_with_hidden_gpus_is_the_built_in_network(
     assert "there is no GPU" in dict(models.facts.details)["tsdsr"]
 
 
+@pytest.mark.slow
 def test_auto_with_a_torch_for_the_cpu_beside_a_gpu_is_the_built_in_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[dict[str, Any]]
 ) -> None:

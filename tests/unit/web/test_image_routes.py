@@ -231,6 +231,7 @@ def test_a_batch_is_bounded_as_a_whole(images: ImagesServed) -> None:
     assert (413, True) == (heavy.status_code, "UPSCALE_IMAGE__BATCH_BYTES" in heavy.json()["detail"])
 
 
+@pytest.mark.slow
 def test_a_link_that_was_changed_or_is_over_gives_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another name under the same signature is refused; after its time the link and then the file are gone."""
     with serving_images(image_settings(tmp_path, image={"result_seconds": 60})) as images:
@@ -247,6 +248,7 @@ def test_a_link_that_was_changed_or_is_over_gives_nothing(tmp_path: Path, monkey
     assert [] == everything_under(tmp_path)
 
 
+@pytest.mark.slow
 def test_results_are_removed_although_their_folder_was_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep that finds no folder is followed by others; the one after its return removes what is too old."""
     swept = threading.Semaphore(0)
@@ -277,6 +279,7 @@ def test_results_are_removed_although_their_folder_was_away(tmp_path: Path, monk
         assert not old.exists()
 
 
+@pytest.mark.slow
 def test_failed_requests_leave_nothing(tmp_path: Path) -> None:
     """Neither a broken form nor a refused picture nor a refused word leaves a file, and uploads touch the disk."""
     large = picture_file(1200, 1200, "BMP")  # more than is kept in memory
@@ -297,6 +300,7 @@ def test_failed_requests_leave_nothing(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.slow
 def test_many_requests_leave_no_file(tmp_path: Path) -> None:
     """Sixty pictures and ten batches; only the batches' results are there, and they are named in the answers."""
     with serving_images(image_settings(tmp_path)) as images:
@@ -334,6 +338,7 @@ def gate_and_images(tmp_path: Path) -> Iterator[tuple[Gate, ImagesServed]]:
             gates[0].open.set()
 
 
+@pytest.mark.slow
 def test_a_full_room_answers_429_and_the_others_are_served(gate_and_images: tuple[Gate, ImagesServed]) -> None:
     """Two inside, the third is told when to come back; health answers meanwhile; then both get their picture."""
     gate, images = gate_and_images
@@ -353,6 +358,7 @@ def test_a_full_room_answers_429_and_the_others_are_served(gate_and_images: tupl
         assert [200, 200] == [one.result(WAIT_SECONDS).status_code for one in inside]
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_up_gives_its_turn_away(gate_and_images: tuple[Gate, ImagesServed]) -> None:
     """The picture of one who left before his turn is never begun, and his place is free again."""
     gate, images = gate_and_images
@@ -369,6 +375,7 @@ def test_a_client_that_hangs_up_gives_its_turn_away(gate_and_images: tuple[Gate,
         assert (1, 0) == (images.service.counts.done, images.service.counts.failed)
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_finishes_what_it_accepted(gate_and_images: tuple[Gate, ImagesServed]) -> None:
     """The picture under way is answered; a new one is told that the server is stopping."""
     gate, images = gate_and_images
@@ -389,6 +396,7 @@ def test_a_server_that_stops_finishes_what_it_accepted(gate_and_images: tuple[Ga
         assert 200 == inside.result(WAIT_SECONDS).status_code
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_finishes_a_batch_that_it_accepted(gate_and_images: tuple[Gate, ImagesServed]) -> None:
     """The pictures behind the one under way are enlarged too: a 200 is not sent again, unlike a 503."""
     gate, images = gate_and_images
@@ -407,6 +415,7 @@ def test_a_server_that_stops_finishes_a_batch_that_it_accepted(gate_and_images: 
     assert (200, 3) == (reply.status_code, reply.json()["successful"]), reply.json()
 
 
+@pytest.mark.slow
 def test_a_batch_that_outlasts_the_drain_says_which_pictures_were_not_made(tmp_path: Path) -> None:
     """What is under way when the time is over is finished; the rest are entries that may be sent again."""
     gates: list[Gate] = []
@@ -424,6 +433,7 @@ def test_a_batch_that_outlasts_the_drain_says_which_pictures_were_not_made(tmp_p
     assert [None, "draining"] == [one.get("code") for one in reply.json()["results"]]
 
 
+@pytest.mark.slow
 def test_until_the_models_are_loaded_the_documented_words_are_said(tmp_path: Path) -> None:
     """503 "Models not loaded" from POST, 503 from health with the fields that callers read; then all is well."""
     may_load, told = threading.Event(), threading.Event()
@@ -453,6 +463,7 @@ def test_until_the_models_are_loaded_the_documented_words_are_said(tmp_path: Pat
         assert 200 == images.upscale(picture_file()).status_code
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_loaded_are_a_503_with_the_reason(tmp_path: Path) -> None:
     """The reason is in the hint, of every answer that needs models."""
 
@@ -468,6 +479,7 @@ def test_models_that_cannot_be_loaded_are_a_503_with_the_reason(tmp_path: Path) 
     assert "lanczos is damaged" in reply.json()["hint"]
 
 
+@pytest.mark.slow
 def test_keys_guard_everything_but_probes_and_links(tmp_path: Path) -> None:
     """As on the video server; a batch's link carries its own signature."""
     settings = image_settings(tmp_path, api_keys=SecretStr("open-sesame"))

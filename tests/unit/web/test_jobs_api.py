@@ -274,6 +274,7 @@ def test_a_caller_that_hangs_up_cancels_nothing(served: Served) -> None:
     assert 200 == served.client.get("/health").status_code
 
 
+@pytest.mark.slow
 def test_a_wait_that_is_over_is_told_as_accepted_and_not_as_done(tmp_path: Path) -> None:
     """202 with the job and where to ask; the job goes on."""
     settings = settings_in(tmp_path, jobs=Jobs(wait_seconds=1))

@@ -67,6 +67,7 @@ def test_the_hash_itself_is_no_key(locked: Served) -> None:
         assert 401 == locked.client.get("/v1/jobs", headers=by(given)).status_code
 
 
+@pytest.mark.slow
 def test_a_job_is_not_there_for_another_key(locked: Served, tmp_path: Path) -> None:
     """Every route answers 404, as for a job that never was, and the list leaves it out."""
     job_id = locked.client.post("/v1/jobs", json=JOB, headers=by(ANNA)).json()["id"]

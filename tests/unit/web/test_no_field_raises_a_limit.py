@@ -57,6 +57,7 @@ def test_no_field_of_a_body_is_a_limit(refusing: Served, path: str) -> None:
         assert word in reply.json()["detail"], reply.text
 
 
+@pytest.mark.slow
 def test_no_parameter_of_an_upload_is_a_limit(refusing: Served) -> None:
     """As a query beside the file, and as a field of its form."""
     for word in words_of(VIDEO_GROUPS):
@@ -65,6 +66,7 @@ def test_no_parameter_of_an_upload_is_a_limit(refusing: Served) -> None:
         assert [400, 400] == [query.status_code, form.status_code], (word, query.text, form.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["query", "form"])
 def test_no_word_of_a_picture_is_a_limit(images: ImagesServed, field: str) -> None:
     """The image server knows its five words and no other."""
@@ -117,6 +119,7 @@ def asked(served: Served, method: str, path: str, name: str, key: str) -> httpx.
     return served.client.request(method, filled, headers={"X-API-Key": key}, timeout=30)
 
 
+@pytest.mark.slow
 def test_what_is_another_keys_is_not_there(tmp_path: Path) -> None:
     """Every route answers 404 about another key's job, as about one that never was; its owner is answered otherwise."""
     settings = settings_in(tmp_path, api_keys="mine-key,other-key")

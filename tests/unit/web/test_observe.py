@@ -176,6 +176,7 @@ def test_figures_are_open_where_the_settings_open_them(tmp_path: Path) -> None:
     assert [401] * 3 == closed
 
 
+@pytest.mark.slow
 def test_pictures_are_counted_by_outcome(tmp_path: Path) -> None:
     """Two that were made, one that is no picture; pixels are those of the answers."""
     with serving_images(image_settings(tmp_path)) as served:

@@ -66,6 +66,7 @@ def test_a_page_has_each_shared_part_once_and_in_its_order(name: str) -> None:
     assert page.startswith(b"<!doctype html>")
 
 
+@pytest.mark.slow
 def test_a_page_is_the_same_bytes_at_each_start() -> None:
     """Two servers, or one that was started again, name a page by the same ETag."""
     first = static_files()["video.html"]

@@ -186,6 +186,7 @@ def test_measuring_runs_pieces_of_this_very_source(served: Served, pool: Measuri
     assert [] == list(folder.rglob("segment*"))
 
 
+@pytest.mark.slow
 def test_the_time_is_for_the_lanes_that_the_job_will_have(
     served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +231,7 @@ def test_where_memory_does_not_suffice_the_plan_that_worked_is_told(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_caller_measures_at_a_time(served: Served, pool: MeasuringPool, clip: bytes) -> None:
     """The next one waits for it, so that they do not measure each other; plain plans go on beside them."""
     source = source_in(served, clip)
@@ -280,6 +282,7 @@ def measuring(served: Served, source: str, threads: ThreadPoolExecutor, key: str
     return threads.submit(served.client.post, "/v1/plan", json=body, headers={"X-API-Key": key} if key else {})
 
 
+@pytest.mark.slow
 def test_who_measures_takes_no_place_from_others(tmp_path: Path, pool: MeasuringPool, clip: bytes) -> None:
     """One key may wait with so many; another measures after it, and all plain plans are made at once."""
     settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"))
@@ -305,6 +308,7 @@ def test_who_measures_takes_no_place_from_others(tmp_path: Path, pool: Measuring
     assert [200, 200, 200] == replies
 
 
+@pytest.mark.slow
 def test_who_measures_while_jobs_keep_the_lanes_busy_is_answered_at_once(
     served: Served, pool: MeasuringPool, clip: bytes
 ) -> None:
@@ -477,6 +481,7 @@ def test_a_fetched_source_that_cannot_be_planned_does_not_stay(served: Served, c
     assert [] == list(sources_folder(served.service.settings.state_dir / "video" / "temp").iterdir())
 
 
+@pytest.mark.slow
 def test_a_plan_is_made_of_own_sources_alone(tmp_path: Path, clip: bytes) -> None:
     """Another key's source is not there."""
     settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"))

@@ -103,6 +103,7 @@ def folder_in(served: Served) -> Path:
     return previews_folder(served.service.settings.state_dir / "video" / "temp", served.service._name)
 
 
+@pytest.mark.slow
 def test_a_preview_of_a_source_plays_in_step(served: Served, clip: bytes, tmp_path: Path) -> None:
     """Bicubic and each model: files of one size with the frames asked for, at the times that are told."""
     reply = asked(served, clip, models=["lanczos", "bicubic"], start_seconds=0.41, scale=4)
@@ -131,6 +132,7 @@ def test_a_preview_of_a_source_plays_in_step(served: Served, clip: bytes, tmp_pa
     assert lasting >= timedelta(seconds=21_600)
 
 
+@pytest.mark.slow
 def test_files_are_given_in_ranges_and_to_nobody_by_another_name(served: Served, clip: bytes) -> None:
     """A player seeks; the note, the source and what lies above are no files of a preview."""
     preview = ended(served, asked(served, clip, start_seconds=0))
@@ -146,6 +148,7 @@ def test_files_are_given_in_ranges_and_to_nobody_by_another_name(served: Served,
         assert 404 == served.client.get(f"/v1/previews/{preview['id']}/files/{name}").status_code, name
 
 
+@pytest.mark.slow
 def test_nothing_but_the_files_stays(served: Served, clip: bytes) -> None:
     """The source's copy and the work are gone with the end; the source itself stays."""
     preview = ended(served, asked(served, clip))
@@ -156,6 +159,7 @@ def test_nothing_but_the_files_stays(served: Served, clip: bytes) -> None:
     assert [] == list(uploads_folder(served.service.settings.state_dir / "video" / "temp").iterdir())
 
 
+@pytest.mark.slow
 def test_an_address_is_fetched_and_no_model_means_the_one_a_job_gets(served: Served, clip: bytes) -> None:
     """The source of another server, without a word about models."""
     with BadSource(body=clip) as elsewhere:
@@ -211,6 +215,7 @@ def test_a_side_that_fails_names_no_folder_of_ours(
     assert preview["progress"]["done"] == preview["progress"]["total"]
 
 
+@pytest.mark.slow
 def test_a_self_test_names_the_best(served: Served, clip: bytes) -> None:
     """Each side has its numbers, and the sentence says what decided."""
     preview = ended(served, asked(served, clip, self_test=True, start_seconds=0))
@@ -265,6 +270,7 @@ def test_a_source_that_cannot_be_shown_fails_without_our_paths(served: Served, c
     assert "temp" not in preview["fault"]["detail"]
 
 
+@pytest.mark.slow
 def test_cancelling_stops_the_lanes_and_leaves_no_work(served: Served, pool: PreviewPool, clip: bytes) -> None:
     """In the middle of a frame; a second cancel changes nothing, a finished one cannot be canceled."""
     gate = Gate()
@@ -285,6 +291,7 @@ def test_cancelling_stops_the_lanes_and_leaves_no_work(served: Served, pool: Pre
     assert 409 == served.client.post(f"/v1/previews/{done['id']}/cancel").status_code
 
 
+@pytest.mark.slow
 def test_more_than_may_wait_is_refused_and_one_that_waits_is_canceled_at_once(
     served: Served, pool: PreviewPool, clip: bytes
 ) -> None:
@@ -304,6 +311,7 @@ def test_more_than_may_wait_is_refused_and_one_that_waits_is_canceled_at_once(
     assert "succeeded" == ended(served, first)["state"]
 
 
+@pytest.mark.slow
 def test_removing_one_that_is_made_leaves_nothing(served: Served, pool: PreviewPool, clip: bytes) -> None:
     """404 from then on, and no folder once the lane has let go."""
     gate = Gate()
@@ -320,6 +328,7 @@ def test_removing_one_that_is_made_leaves_nothing(served: Served, pool: PreviewP
     assert "succeeded" == ended(served, asked(served, clip))["state"]
 
 
+@pytest.mark.slow
 def test_each_key_has_its_own(tmp_path: Path, clip: bytes) -> None:
     """Another key's preview is not there: not to see, not to play, not to stop, not to make from."""
     settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"))
@@ -340,6 +349,7 @@ def test_each_key_has_its_own(tmp_path: Path, clip: bytes) -> None:
         assert 200 == served.client.get(preview["before"]["url"]).status_code
 
 
+@pytest.mark.slow
 def test_what_a_preview_takes_counts_for_the_day(tmp_path: Path, clip: bytes) -> None:
     """Its source's bytes and its pixels: or a key with nothing left of its day would go on with previews."""
     quotas = Quotas(bytes_a_day=1 << 40, pixels_a_day=1)
@@ -359,6 +369,7 @@ def test_what_a_preview_takes_counts_for_the_day(tmp_path: Path, clip: bytes) ->
     assert made["progress"]["total"] * made["width"] * made["height"] == used.pixels
 
 
+@pytest.mark.slow
 def test_a_restart_keeps_what_is_finished_and_fails_the_rest(tmp_path: Path, clip: bytes) -> None:
     """A finished one is still played; one that was being made can be asked for again."""
     gate, pool = Gate(), PreviewPool()

@@ -132,6 +132,7 @@ def test_frames_of_a_running_job_are_news(served: Served, monkeypatch: pytest.Mo
     assert [job] * 3 == told
 
 
+@pytest.mark.slow
 def test_a_job_is_told_of_once_a_look_however_often_it_changes(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks have their distance, so that no listener drowns: whatever lies between two of them is one event."""
     job, frames = submit(served), iter(range(10_000))
@@ -298,6 +299,7 @@ def _is_answered(served: Served) -> bool:
         return response.status_code == 200
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_is_asked_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its silence is no end of the stream: what happened meanwhile is told when it answers."""
     monkeypatch.setattr(queue_events, "_AFTER_FAULT_SECONDS", 0.01)
@@ -352,6 +354,7 @@ def test_a_job_that_cannot_be_read_silences_no_other(served: Served) -> None:
     assert ("job", job) == (told[0], told[1]["id"])
 
 
+@pytest.mark.slow
 def test_a_job_that_finds_no_words_is_told_of_later(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """It delays no other, leaves a snapshot whole, and is not forgotten."""
     shy, word, faults = submit(served), queue_events.job_view, []

@@ -49,6 +49,7 @@ def test_requests_of_a_key_are_counted_and_those_of_others_and_probes_are_not(tm
         assert [200, 200] == [served.client.get(path, headers=GREEDY).status_code for path in ("/health", "/livez")]
 
 
+@pytest.mark.slow
 def test_requests_are_not_refused_where_nobody_bounds_them(tmp_path: Path) -> None:
     """The guard's tooth: without the setting the same requests pass."""
     with serving(service_with(tmp_path, Quotas())) as served:

@@ -121,6 +121,7 @@ def test_a_file_with_sound_alone_is_no_source(served: Served, tmp_path: Path) ->
     assert [] == kept(served)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "status", "code"),
     [("status?c=404", 422, "source_not_found"), ("half", 502, "source_error"), ("html", 415, "not_media")],

@@ -144,6 +144,7 @@ def test_without_a_shared_folder_no_path_is_taken(served: Served) -> None:
     assert "UPSCALE_SUBNET__SHARED_ROOT" in reply.json()["hint"]
 
 
+@pytest.mark.slow
 def test_two_rounds_of_five_calls_wait_at_once(miner: Served, tmp_path: Path) -> None:
     """Ten calls are taken in and all are answered; places tell their order."""
     calls = [called(miner, {"video_paths": [URL], "scale": 2}, jobs=number) for number in range(1, 11)]

@@ -41,6 +41,7 @@ def told_server(folder: Path, **settings: Any) -> Iterator[Served]:  # noqa: ANN
         yield served
 
 
+@pytest.mark.slow
 def test_a_real_server_tells_of_its_jobs(tmp_path: Path) -> None:
     """The message comes by itself, its link opens the result without a key, and no answer shows the address."""
     with Receiver() as receiver, told_server(tmp_path) as served:
@@ -65,6 +66,7 @@ def test_a_real_server_tells_of_its_jobs(tmp_path: Path) -> None:
     assert told.headers["x-signature"] == signature_of(SECRET, told.headers["x-timestamp"], told.body)
 
 
+@pytest.mark.slow
 def test_a_job_shows_how_far_its_message_is(tmp_path: Path) -> None:
     """Alone and in a list, before the end and after it; never the address. The figures count what was given up."""
     with Receiver(410) as receiver, told_server(tmp_path) as served:
@@ -85,6 +87,7 @@ def test_a_job_shows_how_far_its_message_is(tmp_path: Path) -> None:
     assert "webhook" not in json.loads(receiver.told[0].body)["job"]
 
 
+@pytest.mark.slow
 def test_a_link_in_a_message_is_whole_where_the_servers_address_is_known(tmp_path: Path) -> None:
     """A receiver has no page whose host it could put before a path."""
     with Receiver() as receiver, told_server(tmp_path, public_url="https://video.example.org/") as served:

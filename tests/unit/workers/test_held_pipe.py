@@ -75,6 +75,7 @@ def test_tiles_are_a_sign_of_life(pipe: tuple[Connection, HeldPipe], monkeypatch
     assert Heard(()) == ours.recv()
 
 
+@pytest.mark.slow
 def test_a_lane_builds_the_engine_that_it_needs_and_does_not_find(
     pipe: tuple[Connection, HeldPipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

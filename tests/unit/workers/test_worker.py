@@ -193,6 +193,7 @@ def test_a_lane_loads_its_own_networks_with_the_lanes_that_were_measured(monkeyp
     assert [(2, 1)] == [(one.lanes, one.threads) for one in asked]
 
 
+@pytest.mark.slow
 def test_an_engine_built_in_a_servers_background_runs_in_a_lane(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
