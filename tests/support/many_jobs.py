@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -66,9 +66,9 @@ class Caller:
         self.ids.append(str(reply.json()["id"]))
         return self.ids[-1]
 
-    def jobs(self, url: str) -> dict[str, dict[str, object]]:
+    def jobs(self, url: str) -> dict[str, dict[str, Any]]:
         """Return all jobs of the server by their ids."""
-        found: dict[str, dict[str, object]] = {}
+        found: dict[str, dict[str, Any]] = {}
         after: dict[str, str] = {}
         while True:
             page = self._http.get(f"{url}/v1/jobs", params={"limit": "100", **after}).raise_for_status().json()
