@@ -164,7 +164,7 @@ class Previews(BaseModel):
     )
     keep_seconds: int = Field(21_600, ge=60, description="how long a preview's files are kept")
     budget_bytes: int = Field(
-        8 << 30, ge=0, description="most bytes of finished previews, oldest removed first; 0 means no bound"
+        8 << 30, ge=0, description="most bytes of finished previews; who holds most gives way; 0 means no bound"
     )
 
 

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from upscale_server.disk import link_or_copy, naming_write_faults
 from upscale_server.errors import NotFound, RateLimited, SourceTooLarge
+from upscale_server.jobs.fair_share import beyond
 from upscale_server.jobs.folder import JOB_ID, sources_folder, sync
 from upscale_server.logs import get_logger
 from upscale_server.server_settings import Sources
@@ -157,7 +157,7 @@ class KeptSources:
             return 0
         with self._sweeping:
             found = [source for folder in self._folders() if (source := self._read(folder)) is not None]
-            useless = _useless(found, self._settings.budget_bytes, newest)
+            useless = beyond(found, self._settings.budget_bytes, lambda one: one.byte_count, newest)
             if newest in useless:  # it is refused; what was there before had room
                 useless = [newest]
             for source in useless:
@@ -196,19 +196,3 @@ class KeptSources:
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def _useless(found: list[KeptSource], budget_bytes: int, newest: KeptSource | None) -> list[KeptSource]:
-    """Return what must go for the rest to be within the budget: of who holds most, the oldest, and the newest last."""
-    left = sorted(found, key=lambda one: (newest is not None and one.id == newest.id, one.created_at))
-    useless: list[KeptSource] = []
-    while sum(one.byte_count for one in left) > budget_bytes:
-        held = Counter[str]()
-        for one in left:
-            held[one.owner] += one.byte_count
-        # Of two that hold the same, who came now gives way.
-        most = max(held, key=lambda owner: (held[owner], newest is not None and owner == newest.owner))
-        goes = next(one for one in left if one.owner == most)
-        left.remove(goes)
-        useless.append(goes)
-    return useless

@@ -16,13 +16,17 @@ from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import DiskFull, NotFound, StorageError
+from upscale_server.jobs.fair_share import beyond
 from upscale_server.jobs.folder import JOB_ID
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, files_of, read_note, write_note
 from upscale_server.logs import get_logger
 from upscale_server.server_settings import Previews as PreviewsSettings
 
 MOST_KEPT = 64
-"""Finished previews that are kept at once, whatever their age and size; as many beside them that did not succeed."""
+"""Finished previews that are kept at once, whatever their age and size; as many beside them that did not succeed.
+
+Of too many, the oldest goes of the key that holds most: nobody's are pushed out by a key that holds more.
+"""
 
 _MARK = "stays-until"
 LEAST_SILENT_SECONDS = 3600.0
@@ -132,15 +136,15 @@ class PreviewShelf:
         shutil.rmtree(self.folder_of(preview_id), ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what has expired, the oldest of too many or of too many bytes, and folders of nobody."""
-        with self._lock:
-            finished = [kept for kept in self._kept.values() if kept.is_finished]
-        newest_first = sorted(finished, key=lambda kept: -kept.created_at)
-        succeeded = [kept for kept in newest_first if kept.state == "succeeded"]
-        others = [kept for kept in newest_first if kept.state != "succeeded"]  # many of them push out no good one
-        for kept in [one for one in newest_first if self._is_over(one)] + succeeded[MOST_KEPT:] + others[MOST_KEPT:]:
-            self.forget(kept.id)
-        self._hold_to_budget([*succeeded[:MOST_KEPT], *others[:MOST_KEPT]])
+        """Remove what has expired, what is too many or too many bytes, and folders of nobody.
+
+        Of what is too much, the oldest goes of the key that holds most.
+        """
+        self._forget_all([kept for kept in self._finished() if self._is_over(kept)])
+        for is_good in (True, False):  # many that failed push out no good one
+            alike = [kept for kept in self._finished() if (kept.state == "succeeded") == is_good]
+            self._forget_all(beyond(alike, MOST_KEPT, lambda _kept: 1))
+        self._hold_to_budget()
         for path in list(self._folder.iterdir()) if self._folder.is_dir() else ():
             with self._lock:
                 is_nobodys = path.name not in self._kept
@@ -168,15 +172,22 @@ class PreviewShelf:
         except FileNotFoundError:  # its server has not swept yet, or is none: previews lay here before
             return folder.stat().st_mtime + self._dead_seconds
 
-    def _hold_to_budget(self, newest_first: list[KeptPreview]) -> None:
+    def _hold_to_budget(self) -> None:
         """Remove what is beyond the bytes allowed; the newest stays, or a large one would never be seen."""
-        if not self._budget_bytes:
+        finished = self._finished()
+        if not self._budget_bytes or not finished:
             return
-        used = 0
-        for place, kept in enumerate(newest_first):
-            used += bytes_in(self.folder_of(kept.id))
-            if place and used > self._budget_bytes:
-                self.forget(kept.id)
+        newest = max(finished, key=lambda kept: kept.created_at)
+        useless = beyond(finished, self._budget_bytes, lambda kept: bytes_in(self.folder_of(kept.id)), newest)
+        self._forget_all([kept for kept in useless if kept is not newest])
+
+    def _finished(self) -> list[KeptPreview]:
+        with self._lock:
+            return [kept for kept in self._kept.values() if kept.is_finished]
+
+    def _forget_all(self, useless: list[KeptPreview]) -> None:
+        for kept in useless:
+            self.forget(kept.id)
 
     def folder_of(self, preview_id: str) -> Path:
         """Return where a preview's files are."""

@@ -56,6 +56,10 @@ def _succeeded(kept: KeptPreview) -> KeptPreview:
     return replace(kept, state="succeeded")
 
 
+def _failed(kept: KeptPreview) -> KeptPreview:
+    return replace(kept, state="failed")
+
+
 def _folders(folder: Path) -> Iterator[Path]:
     """Give the previews of a server, without the mark that says how long they outlive it."""
     return (path for path in folder.iterdir() if path.is_dir())
@@ -117,6 +121,48 @@ def test_the_oldest_go_beyond_the_bytes_allowed(tmp_path: Path) -> None:
     assert "succeeded" == shelf.get(made[2].id, "").state
 
 
+def test_a_key_pushes_out_its_own_previews_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many one key has made: another's older one stays, and so does its failed one."""
+    monkeypatch.setattr(preview_shelf, "MOST_KEPT", 3)
+    clock = Clock()
+    shelf = _shelf(tmp_path, clock)
+    quiet, many = replace(ASKED, owner="quiet"), replace(ASKED, owner="many")
+    good, failed = shelf.new(quiet), shelf.new(quiet)
+    shelf.finish(good.id, _succeeded)
+    shelf.finish(failed.id, _failed)
+    made: list[KeptPreview] = []
+    for _ in range(4):
+        clock.now += 1
+        made.append(shelf.new(many))
+        shelf.finish(made[-1].id, _succeeded)
+        shelf.finish(shelf.new(many).id, _failed)
+
+    shelf.sweep()
+
+    assert ["succeeded", "failed"] == [shelf.get(one.id, "quiet").state for one in (good, failed)]
+    with pytest.raises(NotFound):
+        shelf.get(made[1].id, "many")
+    assert "succeeded" == shelf.get(made[2].id, "many").state
+
+
+def test_a_key_that_fills_the_bytes_gives_way_to_others(tmp_path: Path) -> None:
+    """Another's older and smaller one stays; the newest of who holds most does, too."""
+    clock = Clock()
+    shelf = PreviewShelf(
+        previews_folder(tmp_path, SERVER), PreviewsSettings(keep_seconds=HOUR, budget_bytes=20_000), clock
+    )
+    made: list[KeptPreview] = []
+    for owner, size in (("quiet", 3000), ("many", 9000), ("many", 30_000)):
+        clock.now += 1
+        made.append(shelf.new(replace(ASKED, owner=owner)))
+        (shelf.folder_of(made[-1].id) / "before.mp4").write_bytes(bytes(size))
+        shelf.finish(made[-1].id, _succeeded)
+
+    shelf.sweep()
+
+    assert {made[0].id, made[2].id} == {path.name for path in _folders(previews_folder(tmp_path, SERVER))}
+
+
 def test_failed_ones_push_out_no_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many of them there are: they are counted beside those that can be looked at."""
     monkeypatch.setattr(preview_shelf, "MOST_KEPT", 2)
@@ -126,7 +172,7 @@ def test_failed_ones_push_out_no_good_one(tmp_path: Path, monkeypatch: pytest.Mo
     shelf.finish(good.id, _succeeded)
     for _ in range(5):
         clock.now += 1
-        shelf.finish(shelf.new(ASKED).id, lambda kept: replace(kept, state="failed"))
+        shelf.finish(shelf.new(ASKED).id, _failed)
 
     shelf.sweep()
 
