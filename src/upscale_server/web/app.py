@@ -65,6 +65,7 @@ def app_of(service: Service, title: str, description: str, routers: Sequence[API
     app.add_exception_handler(HTTPException, _refused_by_framework)
     app.add_exception_handler(RequestValidationError, _refused_by_validation)
     keys = Keys.of(service.settings.api_keys.get_secret_value())
+    app.state.has_many_keys = len(set(keys.digests)) > 1
     opened = frozenset({observe.PATH} if service.settings.metrics_open else ())
     rates = Rates(service.settings.quotas.requests_per_minute)
     rules = Rules(keys, OwnNames.of(service.settings), opened, rates)

@@ -53,7 +53,7 @@ async def upscale_video(
     request: Request, service: Service, body: Annotated[UpscaleVideo, Depends(body_of(UpscaleVideo))]
 ) -> Response:
     """Upscale a video and answer when it is done; a caller that hangs up does not lose the job."""
-    with places_to_wait(request).one():
+    with places_to_wait(request).one(owner_of(request)):
         return await _upscaled(request, service, body)
 
 

@@ -34,16 +34,17 @@ class Snapshot:
 
 
 class EventStream(StreamingResponse):
-    """Events as they are sent; one of `places` is held until the end, and 429 is the answer where none is free."""
+    """Events as they are sent; `owner` holds one of `places` until the end, and is answered 429 where none is free."""
 
-    def __init__(self, events: AsyncIterator[str] | AsyncIterator[bytes], places: Places) -> None:
+    def __init__(self, events: AsyncIterator[str] | AsyncIterator[bytes], places: Places, owner: str) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._places = places
+        self._owner = owner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them."""
-        with self._places.one():
+        with self._places.one(self._owner):
             await super().__call__(scope, receive, send)
 
 

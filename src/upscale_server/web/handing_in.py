@@ -108,7 +108,7 @@ async def _by_upload(request: Request, service: VideoService, *, is_form: bool) 
     idempotent(Asked(Source("upload", "")), request.headers.get("idempotency-key"), "")
     await run_in_threadpool(service.check_room, owner_of(request))
     places: Places = request.app.state.uploading
-    with places.one():
+    with places.one(owner_of(request)):
         async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
             try:
                 given = query | file.fields if is_form else query

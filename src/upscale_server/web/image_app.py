@@ -14,6 +14,9 @@ from upscale_server.web.app import app_of
 from upscale_server.web.page import page_router
 from upscale_server.web.places import Places
 
+SHARES = 4
+"""One key may have a fourth of the room, where there are several: more than all that is worked on at once."""
+
 _DESCRIPTION = """Image super-resolution: send a picture, get it enlarged exactly twice or four times.
 
 Read are PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PPM, TGA and ICO; of several frames the first. Orientation
@@ -42,7 +45,8 @@ def create_app(service: ImageService) -> FastAPI:
     """
     app = app_of(service, "TSD-SR Worker Server", _DESCRIPTION, _ROUTERS)
     room = service.settings.image.room
-    inside = Places(room, "requests are inside", "send it again a little later, or set UPSCALE_IMAGE__ROOM")
+    each = max(1, room // SHARES) if app.state.has_many_keys else None
+    inside = Places(room, "requests are inside", "send it again a little later, or set UPSCALE_IMAGE__ROOM", each)
     app.state.room = inside
     service.metrics.also_ask(lambda: (Reading("upscale_room", room), Reading("upscale_room_used", inside.taken)))
     return app

@@ -81,7 +81,7 @@ async def upscale(request: Request, service: Service) -> Response:
     """
     service.check_ready()
     await run_in_threadpool(service.quota.check, owner_of(request))
-    with _room(request).one():
+    with _room(request).one(owner_of(request)):
         async with pictures_in(request, service.temp_dir, Bounds.of_one(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
             await _count(request, service, sent)
@@ -111,7 +111,7 @@ async def upscale_batch(request: Request, service: Service) -> Response:
     """
     service.check_ready()
     await run_in_threadpool(service.quota.check, owner_of(request))
-    with _room(request).one():
+    with _room(request).one(owner_of(request)):
         async with pictures_in(request, service.temp_dir, Bounds.of_batch(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
             await _count(request, service, sent)

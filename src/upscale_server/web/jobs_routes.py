@@ -101,7 +101,7 @@ async def events(request: Request, service: Service, job_id: str) -> Response:
     first = await run_in_threadpool(snapshot, last_id)
     if first.is_last and first.id == last_id:
         return Response(status_code=204)  # any other answer makes an EventSource come back for ever
-    return EventStream(told(snapshot, last_id), places)
+    return EventStream(told(snapshot, last_id), places, owner)
 
 
 @router.post("/{job_id}/cancel", response_model=JobView)

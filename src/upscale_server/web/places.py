@@ -19,7 +19,8 @@ class Places:
         most: how many there are.
         what: what those do who have one, for the message.
         hint: what to do without one.
-        each: how many one key may have; all of them where nothing is said.
+        each: how many one key may have; all of them where nothing is said. Callers without a key are nobody in
+            particular, and have all.
     """
 
     def __init__(self, most: int, what: str, hint: str, each: int | None = None) -> None:
@@ -37,12 +38,12 @@ class Places:
 
     @contextmanager
     def one(self, owner: str = "") -> Iterator[None]:
-        """Hold a place until the block ends; `owner` is the id of the caller's key.
+        """Hold a place until the block ends; `owner` is the id of the caller's key, empty without one.
 
         Raises:
             RateLimited: all are taken, or all that one key may have.
         """
-        if self._by_owner[owner] >= self._each < self._most:
+        if owner and self._by_owner[owner] >= self._each < self._most:
             raise RateLimited(
                 f"{self._by_owner[owner]} {self._what} for you; that is the most for one key", hint=self._hint
             )

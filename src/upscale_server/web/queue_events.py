@@ -50,7 +50,7 @@ async def events(request: Request, service: Service) -> Response:
     watch: QueueWatch = request.app.state.queue_watch
     listener = Listener(owner_of(request), relative_or_whole(request, service.settings))
     told = watch.told(listener, request.headers.get("last-event-id", ""))
-    return EventStream(told, places_to_wait(request))
+    return EventStream(told, places_to_wait(request), listener.owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ async def bring(request: Request, service: Service, calls: Calls) -> Response:
     kind = kind_of(request)
     file_name = _file_name(request)
     places: Places = request.app.state.uploading
-    with places.one():
+    with places.one(owner_of(request)):
         if kind == "application/json":
             source = await _fetched(request, service, calls)
         else:

@@ -51,7 +51,7 @@ class Done:
 @router.post("/upscale", response_model=Upscaled, openapi_extra=documented(Upscale))
 async def upscale(request: Request, service: Service, body: Annotated[Upscale, Depends(body_of(Upscale))]) -> Upscaled:
     """Upscale one to five videos and answer when all are done; a path gives a path, an address gives an address."""
-    with places_to_wait(request).one():
+    with places_to_wait(request).one(owner_of(request)):
         return await _upscaled(request, service, body)
 
 

@@ -29,12 +29,16 @@ from upscale_server.web.places import Places
 
 MOST_WAITING = 384
 """Callers that may be held at once, of the guard's 512 connections: asking and cancelling go on beside them."""
+MOST_WAITING_EACH = 64
+"""Callers of one key, where there are several keys; so below: one that holds all it may leaves most to the others."""
 MOST_UPLOADS = 16
 """Uploads at once: more would only share the disk, and each may be as large as a source."""
+MOST_UPLOADS_EACH = 4
 MOST_LONG_CALLS = 36
 """Threads for what may take minutes: as many as uploads, as many again for pictures and plans, and who measures."""
 MOST_PLANS = 8
 """Plans at once."""
+MOST_PLANS_EACH = 2
 MOST_MEASURING = 4
 MOST_MEASURING_EACH = 2
 """Plans with pieces of all keys, and of one: one is measured, the others wait for it."""
@@ -69,17 +73,25 @@ def create_app(service: VideoService) -> FastAPI:
         BadRequest: an API key in the settings is malformed.
     """
     app = app_of(service, "upscale-server", _DESCRIPTION, _ROUTERS)
-    app.state.waiting = Places(
-        MOST_WAITING, "callers wait for jobs", "hand the job in with POST /v1/jobs and ask again"
-    )
-    app.state.uploading = Places(MOST_UPLOADS, "uploads are under way", "send it again a little later")
-    app.state.planning = Places(MOST_PLANS, "plans are being made", "ask again a little later")
-    app.state.measuring = Places(
-        MOST_MEASURING,
-        "plans are being measured",
-        "ask again a little later, or without measuring",
-        MOST_MEASURING_EACH,
-    )
+    _set_places(app)
     app.state.long_calls = LongCalls(MOST_LONG_CALLS)
     app.state.queue_watch = queue_events.QueueWatch(service)
     return app
+
+
+def _set_places(app: FastAPI) -> None:
+
+    def places(most: int, each: int, what: str, hint: str) -> Places:
+        return Places(most, what, hint, each if app.state.has_many_keys else None)
+
+    later = "ask again a little later"
+    app.state.waiting = places(
+        MOST_WAITING, MOST_WAITING_EACH, "callers wait for jobs", "hand the job in with POST /v1/jobs and ask again"
+    )
+    app.state.uploading = places(
+        MOST_UPLOADS, MOST_UPLOADS_EACH, "uploads are under way", "send it again a little later"
+    )
+    app.state.planning = places(MOST_PLANS, MOST_PLANS_EACH, "plans are being made", later)
+    app.state.measuring = places(
+        MOST_MEASURING, MOST_MEASURING_EACH, "plans are being measured", f"{later}, or without measuring"
+    )

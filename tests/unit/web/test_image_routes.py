@@ -359,6 +359,28 @@ def test_a_full_room_answers_429_and_the_others_are_served(gate_and_images: tupl
 
 
 @pytest.mark.slow
+def test_one_key_cannot_fill_the_room(tmp_path: Path) -> None:
+    """Of two places each of two keys has one: her second request is refused, his first is taken."""
+    gates: list[Gate] = []
+    anna, bert = {"X-API-Key": "anna-key"}, {"X-API-Key": "bert-key"}
+    settings = image_settings(tmp_path, image={"room": 2, "running": 1}, api_keys=SecretStr("anna-key,bert-key"))
+    files = {"file": ("in.png", picture_file())}
+    with serving_images(settings, gated(gates)) as images, ThreadPoolExecutor(2) as callers:
+        while images.client.get("/health").status_code != 200:
+            threading.Event().wait(0.01)
+        hers = callers.submit(images.client.post, "/upscale", files=files, headers=anna)
+        assert gates[0].entered.acquire(timeout=WAIT_SECONDS)
+
+        refused = images.client.post("/upscale", files=files, headers=anna)
+        batch = images.client.post("/upscale_batch", files=[("files", files["file"])], headers=anna)
+        his = callers.submit(images.client.post, "/upscale", files=files, headers=bert)
+        gates[0].open.set()
+
+        assert [(429, True)] * 2 == [(one.status_code, "for one key" in one.text) for one in (refused, batch)]
+        assert [200, 200] == [one.result(WAIT_SECONDS).status_code for one in (hers, his)]
+
+
+@pytest.mark.slow
 def test_a_client_that_hangs_up_gives_its_turn_away(gate_and_images: tuple[Gate, ImagesServed]) -> None:
     """The picture of one who left before his turn is never begun, and his place is free again."""
     gate, images = gate_and_images

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.types import Message, Scope
 
 from tests.support.killing import wait_until
@@ -19,6 +21,8 @@ from upscale_server.web.events import EventStream
 from upscale_server.web.places import Places
 
 URL = "http://127.0.0.1/v.mp4"
+SHARES = ("MOST_WAITING_EACH", "MOST_UPLOADS_EACH", "MOST_PLANS_EACH", "MOST_MEASURING_EACH")
+ANNA = {"X-API-Key": "anna-key"}
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def test_two_readers_at_once_do_not_get_the_last_place_both() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    first, second = EventStream(nothing(), places), EventStream(nothing(), places)
+    first, second = EventStream(nothing(), places, ""), EventStream(nothing(), places, "")
     scope: Scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
     with places.one(), pytest.raises(RateLimited):
         asyncio.run(second(scope, receive, send))
@@ -87,3 +91,57 @@ def test_two_readers_at_once_do_not_get_the_last_place_both() -> None:
     asyncio.run(first(scope, receive, send))
 
     assert ([], 200) == (refused, sent[0]["status"])
+
+
+def test_one_key_leaves_places_to_the_others_and_who_has_none_may_take_all() -> None:
+    """The second of a key that may have one is refused; another key, and callers without one, are not."""
+    places = Places(4, "readers watch", "come back", each=1)
+
+    with places.one("anna"):
+        with pytest.raises(RateLimited, match="the most for one key"), places.one("anna"):
+            pass
+        with places.one("bert"), places.one(""), places.one(""):
+            assert 4 == places.taken
+    with places.one("anna"):
+        assert 1 == places.taken
+
+
+def long_calls(served: Served, job: str) -> list[httpx.Response]:
+    """Do everything that takes a place, once each."""
+    client, video = served.client, {"Content-Type": "video/mp4"}
+    source = {"source_id": "0" * 32}
+    return [
+        client.post("/upscale-video", json={"payload_url": URL, "task_type": "SD2HD"}),
+        client.post("/upscale", json={"video_paths": [URL], "scale": 2}),
+        client.get(f"/v1/jobs/{job}/events"),
+        client.get("/v1/events"),
+        client.post("/v1/jobs?scale=2", content=b"x", headers=video),
+        client.post("/v1/sources", content=b"x", headers=video),
+        client.post("/v1/plan", json=source),
+        client.post("/v1/plan", json={**source, "measure": True}),
+    ]
+
+
+def test_all_that_takes_long_is_bounded_for_each_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a key may have no place at all, each such route says so: none forgets whose place it is."""
+    for share in SHARES:
+        monkeypatch.setattr(video_app, share, 0)
+    settings = settings_in(tmp_path, api_keys=SecretStr("anna-key,bert-key"))
+    with serving(VideoService(settings, IdlePool()), **ANNA) as served:
+        job = served.client.post("/v1/jobs", json={"payload_url": URL, "scale": 2}).json()["id"]
+        replies = long_calls(served, job)
+
+    assert [429] * 8 == [one.status_code for one in replies]
+    assert all("0" in one.json()["detail"] and "for one key" in one.json()["detail"] for one in replies)
+
+
+@pytest.mark.parametrize("keys", ["", "anna-key", "anna-key,anna-key"])
+def test_the_only_caller_may_have_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    """On a server without keys, or of one key, there is nobody to leave places to."""
+    for share in SHARES:
+        monkeypatch.setattr(video_app, share, 0)
+    with serving(VideoService(settings_in(tmp_path, api_keys=SecretStr(keys)), IdlePool()), **ANNA) as served:
+        upload = served.post_raw("/v1/jobs?scale=2", b"x", "video/mp4")
+        plan = served.client.post("/v1/plan", json={"source_id": "0" * 32})
+
+    assert (202, 404) == (upload.status_code, plan.status_code)
