@@ -266,7 +266,7 @@ def _retry_after(text: str | None) -> int | None:
         return min(int(text), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):  # no date, or one of a year that no clock knows
         return None
     return max(0, min(math.ceil(moment - time.time()), LONGEST_RETRY_AFTER))
 
@@ -274,4 +274,8 @@ def _retry_after(text: str | None) -> int | None:
 def _file_name(reply: httpcore.Response, location: Location) -> str:
     message = Message()
     message["Content-Disposition"] = _header(reply, b"content-disposition") or ""
-    return clean_name(message.get_filename() or location.file_name, "source")
+    try:
+        name = message.get_filename()
+    except (ValueError, TypeError, LookupError):  # parts that contradict each other, a code that does not exist
+        name = None
+    return clean_name(name or location.file_name, "source")

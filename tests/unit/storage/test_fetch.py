@@ -230,13 +230,16 @@ def test_a_busy_source_is_asked_again_no_sooner_than_it_says(
         run(source, f"busy?after={in_an_hour}", tmp_path)
     with pytest.raises(SourceUnreachable) as vague:
         run(source, "busy?after=soon", tmp_path)
+    with pytest.raises(SourceUnreachable) as never:
+        run(source, f"busy?n=99&after={quote('Mon, 01 Jan 99999999999999999999 00:00:00 GMT')}", tmp_path)
 
     assert len(BODY) == fetched.byte_count
     assert (3600, 3600) == (long.value.retry_after, long.value.as_record()["retry_after"])
     assert 3000 < (dated.value.retry_after or 0) <= 3600
     assert (None, False) == (vague.value.retry_after, "retry_after" in vague.value.as_record())
-    assert 2 + 1 + 1 + 3 == sum(asked.mode == "busy" for asked in source.asked)
-    assert [60, 0.01, 0.02] == pauses
+    assert never.value.retry_after is None
+    assert 2 + 1 + 1 + 3 + 3 == sum(asked.mode == "busy" for asked in source.asked)
+    assert [60, 0.01, 0.02, 0.01, 0.02] == pauses
 
 
 def test_a_pause_that_the_source_asked_for_is_not_its_slowness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,6 +449,7 @@ def test_a_redirect_from_https_to_http_is_refused() -> None:
         ('"../../../../etc/cron.d/x"', "_.._.._.._etc_cron.d_x"),
         ("\"a\"; filename*=UTF-8''%E6%98%A0%E7%94%BB.mp4", "a"),
         ('""', "named"),
+        ("a; filename*=utf-8''a; filename*0=b", "named"),
     ],
 )
 def test_the_name_is_for_people_and_is_never_a_path(
