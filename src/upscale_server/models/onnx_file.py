@@ -27,6 +27,8 @@ _PARTS: dict[str, dict[int, str]] = {
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _DEEPEST = 64
 """Graphs within graphs; of loops and branches nobody nests more than a few."""
+_TAG_BYTES = 5
+"""Of a field's number and wire type, 32 bits together."""
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -64,7 +66,9 @@ def _fields(whole: mmap.mmap, span: tuple[int, int]) -> Iterator[tuple[int, int,
     """Yield number, wire type and place of each field; of a number, (0, number)."""
     at, end = span
     while at < end:
-        key, at = _number(whole, at)
+        key, at = _number(whole, at, _TAG_BYTES)
+        if not 8 <= key < 1 << 32:  # a wider one is cut by protobuf's readers: they see another field than we would
+            raise ValueError(f"a field of number {key >> 3}")
         wire = key & 7
         if wire == _VARINT:
             number, at = _number(whole, at)
@@ -82,10 +86,10 @@ def _fields(whole: mmap.mmap, span: tuple[int, int]) -> Iterator[tuple[int, int,
         at += length
 
 
-def _number(whole: mmap.mmap, at: int) -> tuple[int, int]:
-    """Return a number of at most ten bytes, and where it ends."""
+def _number(whole: mmap.mmap, at: int, most_bytes: int = 10) -> tuple[int, int]:
+    """Return a number of at most so many bytes, and where it ends."""
     value = 0
-    for index in range(10):
+    for index in range(most_bytes):
         byte = whole[at + index]
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:

@@ -66,6 +66,27 @@ def test_weights_in_another_file_are_refused(tmp_path: Path, harm: Harm) -> None
         add(Addition(str(path)), tmp_path / "added")
 
 
+@pytest.mark.parametrize("tag", [b"\xaa\x80\x80\x80\x10", b"\xaa\x80\x80\x80\x80\x00", b"\x02"])
+def test_no_field_has_a_number_that_readers_cut(tmp_path: Path, tag: bytes) -> None:
+    """2**29 + 5 is no field of a graph here, and the tensors of field 5 for a reader that takes 32 bits of it."""
+    path = bilinear(tmp_path / "net.onnx", Form())
+    model = onnx.load(path)
+    _initializer(model)
+    tensor = model.graph.initializer[0].SerializeToString()
+    del model.graph.initializer[:]
+    graph = model.graph.SerializeToString() + tag + _varint(len(tensor)) + tensor
+    model.ClearField("graph")
+    path.write_bytes(model.SerializeToString() + b"\x3a" + _varint(len(graph)) + graph)
+
+    with pytest.raises(ModelInvalid, match=r"net\.onnx is no readable ONNX model"):
+        refuse_other_files(path)
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+
+
 def test_models_of_one_file_are_taken(tmp_path: Path) -> None:
     """Ours, and those of the tests."""
     for path in (*catalogue.BUILTIN.glob("*.onnx"), convolutional(tmp_path / "net.onnx", Form())):
