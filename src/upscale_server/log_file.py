@@ -67,13 +67,27 @@ class RotatedFile:
             return True
 
     def _turn_over(self) -> None:
-        """Put a full file aside and open a new one; of two processes that find it full, one does."""
-        fcntl.flock(self._number, fcntl.LOCK_EX)
-        if not self._is_elsewhere():
-            for age in range(self._kept, 0, -1):
-                older = self._path.with_name(f"{self._path.name}.{age}")
-                newer = self._path.with_name(f"{self._path.name}.{age - 1}") if age > 1 else self._path
-                with suppress(FileNotFoundError):
-                    newer.replace(older)
-        before, self._number = self._number, self._open()
-        os.close(before)  # gives the lock back, too
+        """Put a full file aside and open a new one; of two processes that find it full, one does.
+
+        Where that cannot be done, lines go on into the file that is there: no process waits for another.
+        """
+        before = self._number
+        try:
+            fcntl.flock(before, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another one is about it
+            return
+        try:
+            if not self._is_elsewhere():
+                self._put_aside()
+            self._number = self._open()
+        except OSError:  # a folder that may not be written any more, no handle left
+            fcntl.flock(before, fcntl.LOCK_UN)
+        else:
+            os.close(before)  # gives the lock back, too
+
+    def _put_aside(self) -> None:
+        for age in range(self._kept, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{age}")
+            newer = self._path.with_name(f"{self._path.name}.{age - 1}") if age > 1 else self._path
+            with suppress(FileNotFoundError):
+                newer.replace(older)

@@ -41,6 +41,26 @@ def test_a_file_put_aside_by_another_process_is_followed(tmp_path: Path) -> None
     assert (tmp_path / "server.log").read_text().endswith("second\n")
 
 
+def test_a_full_file_that_cannot_be_put_aside_takes_no_writer_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that may not be written any more: lines go on where they went, and nobody waits for anybody's lock."""
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(self, target)
+
+    first, second = (RotatedFile(tmp_path / "server.log", max_bytes=10) for _ in range(2))
+    monkeypatch.setattr(Path, "replace", refuse)
+
+    for log in (first, second) * 2:
+        log.write("a line that fills it\n")
+        log.write("and one that is beyond\n")
+
+    assert 8 == len((tmp_path / "server.log").read_text().splitlines())
+    for log in (first, second):
+        log.close()
+
+
 def test_a_removed_file_is_made_again(tmp_path: Path) -> None:
     """Someone may delete the log of a running server."""
     log = RotatedFile(tmp_path / "server.log")
