@@ -22,7 +22,7 @@ from upscale_server.errors import HeadTooLarge, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.metrics import Metrics
 from upscale_server.web.auth import Keys, is_open, key_in
-from upscale_server.web.faults import opaque, reply_to
+from upscale_server.web.faults import SAFE_HEADERS, opaque, reply_to
 from upscale_server.web.observe import route_of
 from upscale_server.web.own_names import OwnNames
 from upscale_server.web.rates import Rates
@@ -32,15 +32,6 @@ GONE = 499
 """What the log says of a client that hung up; nobody is answered with it. The number is nginx's."""
 BROKEN = 500
 """What counts for an answer that broke off behind its head, whatever that said: the client has no whole answer."""
-
-SAFE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
-"""What every answer says that does not say otherwise: it is no page, belongs in no frame and in no cache."""
 
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200

@@ -29,6 +29,14 @@ from upscale_server.errors import (
 from upscale_server.redaction import redacted
 
 PROBLEM_TYPE = "application/problem+json"
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+"""What every answer says that does not say otherwise: it is no page, belongs in no frame and in no cache."""
 _SHOWN = 120
 """Characters of a refused value that are repeated to its sender: enough to find it, too few to fill a log."""
 

@@ -25,7 +25,7 @@ from upscale_server.edge_settings import Http
 from upscale_server.errors import BadRequest, HeadTooLarge, RateLimited, RequestTooSlow, UpscaleError
 from upscale_server.logs import get_logger
 from upscale_server.web.auth import OPEN_PATHS
-from upscale_server.web.faults import PROBLEM_TYPE, problem, reply_to, retry_after
+from upscale_server.web.faults import PROBLEM_TYPE, SAFE_HEADERS, problem, reply_to, retry_after
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -135,12 +135,15 @@ class GuardedProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP in the shape of all our errors; the reason is the exception being handled."""
-        cause = sys.exc_info()[1]
-        if getattr(cause, "error_status_hint", 400) == 431:
+        """Answer what is no HTTP in the shape of all our errors; the reason is the exception being handled.
+
+        Its words are not passed on: h11 repeats the line that it stumbled over, whatever secret is in it.
+        """
+        del msg
+        if getattr(sys.exc_info()[1], "error_status_hint", 400) == 431:
             self._refuse(HeadTooLarge(f"the request's head has more than {HEAD_BYTES} bytes"))
         else:
-            self._refuse(BadRequest(f"{msg.rstrip('.').lower()}: {cause}" if cause else msg))
+            self._refuse(BadRequest("the request's head is no HTTP/1.1", hint="each line of it is checked by RFC 9112"))
 
     @property
     def _asked(self) -> RequestResponseCycle | None:
@@ -263,7 +266,8 @@ def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Applicat
             await app(scope, receive, send_last)
             return
         request_id = _noted(refusal)
-        reply = reply_to(refusal, request_id, {"Connection": "close", "X-Request-ID": request_id})
+        headers = {**SAFE_HEADERS, "Connection": "close", "X-Request-ID": request_id}
+        reply = reply_to(refusal, request_id, headers)
         await reply(scope, receive, send)
 
     return narrow
@@ -274,10 +278,11 @@ def _answer(error: UpscaleError) -> bytes:
     body = problem(error, request_id)
     seconds = retry_after(error)
     retry = "" if seconds is None else f"Retry-After: {seconds}\r\n"
+    safe = "".join(f"{name}: {value}\r\n" for name, value in SAFE_HEADERS.items())
     head = (
         f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
         f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n{retry}X-Request-ID: {request_id}\r\n"
-        "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        f"{safe}Connection: close\r\n\r\n"
     )
     return head.encode() + body
 

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from upscale_server.logs import configure
+from upscale_server.web.faults import SAFE_HEADERS
 from upscale_server.web.guard import HEAD_BYTES, Bounds, GuardedProtocol
 
 QUICK = Bounds(look_seconds=0.02)
@@ -178,6 +179,29 @@ def test_what_is_refused_before_any_route_is_logged_under_its_id(capsys: pytest.
         refused = next(line for line in written.splitlines() if json.loads(body)["request_id"] in line)
         assert "event=request_refused" in refused
         assert f"status={status}" in refused
+
+
+@pytest.mark.parametrize("line", [b"X-API-Key canary", b"Authorization Bearer canary", b"canary: \x00", b"\x00canary"])
+def test_what_no_rule_reads_is_repeated_to_nobody(line: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key whose colon was forgotten stands neither in the log nor in the answer."""
+    configure("info", "console")
+    with guarded(QUICK) as address:
+        heard = conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
+
+    written = "".join(capsys.readouterr())
+    assert 400 == status_of(heard)
+    assert "event=request_refused" in written
+    assert "canary" not in written + heard.decode()
+
+
+@pytest.mark.parametrize("bounds", [QUICK, replace(QUICK, connections=0)], ids=["by hand", "too many"])
+def test_what_is_refused_before_any_route_is_as_safe_as_other_answers(bounds: Bounds) -> None:
+    """No browser guesses its type, frames it or keeps it."""
+    said = b"GET / HTTP/1.1\r\n\r\n" if bounds is QUICK else b"GET /queue HTTP/1.1\r\nHost: x\r\n\r\n"
+    with guarded(bounds) as address:
+        head = conversation(address, said).partition(b"\r\n\r\n")[0].decode().lower()
+
+    assert [f"{name}: {value}".lower() in head for name, value in SAFE_HEADERS.items()] == [True] * len(SAFE_HEADERS)
 
 
 def test_a_client_that_reads_far_too_slowly_is_dropped() -> None:
