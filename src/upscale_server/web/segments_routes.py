@@ -5,17 +5,24 @@ What they are and where they lie is the service's business; the result itself is
 
 from __future__ import annotations
 
+import re
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from upscale_server.errors import NotFound
 from upscale_server.jobs.job import Job
 from upscale_server.service import StoredFile
+from upscale_server.web.faults import shorten
 from upscale_server.web.files import file_reply
 from upscale_server.web.parts import Service, owner_of
 from upscale_server.wire_jobs import SegmentsView, SegmentView
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_INDEX = re.compile(r"[0-9]{1,7}")
+"""A segment's number: a video of years has fewer than ten million."""
 
 
 @router.get("/{job_id}/segments", response_model=SegmentsView)
@@ -32,15 +39,18 @@ async def segments(request: Request, service: Service, job_id: str) -> Response:
 
 
 @router.get(
-    "/{job_id}/segments/{index:int}.mp4",
+    "/{job_id}/segments/{index}.mp4",
     responses={200: {"content": {"video/mp4": {}}}},
     response_class=Response,
 )
-async def segment(request: Request, service: Service, job_id: str, index: int) -> Response:
+async def segment(request: Request, service: Service, job_id: str, index: str) -> Response:
     """Give the small H.264 copy of one segment: a whole fragmented MP4, its times from 0."""
+    # Not the framework's own number: one of 5000 digits is more than Python reads, and would be a fault of ours.
+    if not _INDEX.fullmatch(index):
+        raise NotFound(f"there is no segment {shorten(index)}; the list of segments has their numbers")
 
     def found() -> StoredFile:
-        return service.watching.copy(service.job(job_id, owner_of(request)), index)
+        return service.watching.copy(service.job(job_id, owner_of(request)), int(index))
 
     return await file_reply(request, await run_in_threadpool(found))
 
