@@ -146,6 +146,13 @@ def test_metadata_services_are_refused_inside_allowed_networks(address: str, all
         guard.check_address(address)
 
 
+@pytest.mark.parametrize("address", ["::ffff:0:169.254.169.254", "::169.254.169.254", "2002:a9fe:a9fe::"])
+def test_metadata_services_are_refused_in_every_form_that_a_gateway_reads(address: str) -> None:
+    """Where an operator allows all of IPv6, too."""
+    with pytest.raises(SourceForbidden):
+        Guard.of(["::/0"], ()).check_address(address)
+
+
 @pytest.mark.parametrize("address", [*METADATA, *PRIVATE])
 def test_each_kind_of_closed_address_is_refused(address: str) -> None:
     """One of every range of the tables, and of every disguise."""

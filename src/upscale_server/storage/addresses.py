@@ -57,6 +57,7 @@ ISATAP = (b"\0\0\x5e\xfe", b"\2\0\x5e\xfe")
 _TEREDO = IPv6Network("2001::/32")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 _COMPATIBLE = IPv6Network("::/96")
+_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _LOOPBACK = IPv6Address("::1")
 
 
@@ -146,7 +147,7 @@ def _is_never(address: Address) -> bool:
 
 
 def _carried(address: Address) -> list[IPv4Address]:
-    """Return the IPv4 addresses that a gateway may find in an IPv6 address (RFC 3056, 4291, 4380, 5214, 6052)."""
+    """Return the IPv4 addresses that a gateway may find in an IPv6 address (RFC 2765, 3056, 4291, 4380, 5214, 6052)."""
     if isinstance(address, IPv4Address) or address == _LOOPBACK:
         return []
     packed = address.packed
@@ -157,7 +158,7 @@ def _carried(address: Address) -> list[IPv4Address]:
         found.append(bytes(byte ^ 0xFF for byte in packed[12:]))
     if address in NAT64_LOCAL:  # how long the prefix is, only its gateway knows; byte 8 carries nothing
         found += [packed[6:8] + packed[9:11], packed[7:8] + packed[9:12], packed[9:13], packed[12:]]
-    if address in _COMPATIBLE or packed[8:12] in ISATAP:
+    if address in _COMPATIBLE or address in _TRANSLATED or packed[8:12] in ISATAP:
         found.append(packed[12:])
     return [IPv4Address(four) for four in found]
 
