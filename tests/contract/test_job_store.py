@@ -843,10 +843,19 @@ def test_pages_hold_every_job_once(store: JobStore) -> None:
     assert ([], None) == store.page(None, 9, "failed")
 
 
-def test_strange_cursor_is_refused(store: JobStore) -> None:
+@pytest.mark.parametrize("cursor", ["'; drop table", "1.5_a\0b", "1.5"])
+def test_strange_cursor_is_refused(store: JobStore, cursor: str) -> None:
     """A cursor that is none of ours is the caller's mistake."""
     with pytest.raises(BadRequest, match="cursor"):
-        store.page("'; drop table", 5)
+        store.page(cursor, 5)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "", "A" * 32, "0" * 32])
+def test_a_name_that_is_none_is_no_job(store: JobStore, name: str) -> None:
+    """Whatever a caller writes: databases differ in what they take for a text."""
+    for ask in (store.get, store.outline):
+        with pytest.raises(NotFound):
+            ask(name)
 
 
 def test_counts_name_every_state(store: JobStore) -> None:

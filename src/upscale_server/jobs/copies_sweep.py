@@ -12,7 +12,8 @@ from pathlib import Path
 
 from upscale_server.errors import NotFound
 from upscale_server.jobs.copies import Copies
-from upscale_server.jobs.folder import JOB_ID, JobFolder
+from upscale_server.jobs.folder import JobFolder
+from upscale_server.jobs.job import JOB_ID
 from upscale_server.jobs.parts import Parts
 
 

@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,6 @@ from typing import Any
 
 from upscale_server.checkpoint import digest_of
 from upscale_server.disk import naming_write_faults
-
-JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def jobs_folder(temp_dir: Path) -> Path:

@@ -18,8 +18,8 @@ from upscale_server.jobs.carry import object_key
 from upscale_server.jobs.conclude import clear, drop_object, is_kept
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.copies_sweep import remove_forgotten, remove_over_budget
-from upscale_server.jobs.folder import JOB_ID, JobFolder, jobs_folder, uploads_folder
-from upscale_server.jobs.job import Job, State
+from upscale_server.jobs.folder import JobFolder, jobs_folder, uploads_folder
+from upscale_server.jobs.job import JOB_ID, Job, State
 from upscale_server.jobs.kept_sources import KeptSources
 from upscale_server.jobs.parts import Parts
 from upscale_server.logs import get_logger
@@ -278,7 +278,10 @@ def _is_recent(ended_at: float) -> bool:
 
 def _arrived_at(upload: Path) -> float:
     """Return when an upload came here; one that is a source's second name was linked later than it was written."""
-    facts = upload.stat()
+    try:
+        facts = upload.stat()
+    except FileNotFoundError:  # taken, or removed, just now
+        return time.time()
     return max(facts.st_mtime, facts.st_ctime) if facts.st_nlink > 1 else facts.st_mtime
 
 

@@ -5,6 +5,7 @@ Values only; keeping them is the store's business and doing the work the runner'
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ State = Literal["queued", "running", "paused", "succeeded", "failed", "canceled"
 SourceKind = Literal["url", "file", "upload"]
 ToldState = Literal["pending", "delivered", "given_up"]
 Profile = Literal["general", "subnet"]
+
+JOB_ID = re.compile(r"[0-9a-f]{32}")
+"""What jobs, and with them their sources, previews and results, are called."""
 
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "canceled"})
 """States that end a job; `retry` alone leads out of them."""

@@ -19,7 +19,8 @@ from typing import Any
 from upscale_server.disk import link_or_copy, naming_write_faults
 from upscale_server.errors import NotFound, RateLimited, SourceTooLarge
 from upscale_server.jobs.fair_share import beyond
-from upscale_server.jobs.folder import JOB_ID, sources_folder, sync
+from upscale_server.jobs.folder import sources_folder, sync
+from upscale_server.jobs.job import JOB_ID
 from upscale_server.logs import get_logger
 from upscale_server.server_settings import Sources
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import DiskFull, NotFound, StorageError
 from upscale_server.jobs.fair_share import beyond
-from upscale_server.jobs.folder import JOB_ID
+from upscale_server.jobs.job import JOB_ID
 from upscale_server.jobs.preview_record import KeptPreview, NewPreview, files_of, read_note, write_note
 from upscale_server.logs import get_logger
 from upscale_server.server_settings import Previews as PreviewsSettings

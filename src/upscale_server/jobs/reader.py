@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from upscale_server.errors import JobDamaged
 from upscale_server.jobs.codec import UNREADABLE
 from upscale_server.jobs.database import Database
-from upscale_server.jobs.job import FINISHED, FOLLOWS, Job, State
+from upscale_server.jobs.job import FINISHED, FOLLOWS, JOB_ID, Job, State
 from upscale_server.jobs.rows import (
     StoredRow,
     cursor_of,
@@ -109,6 +109,8 @@ class JobReader:
         Raises:
             NotFound: there is none of this name.
         """
+        if not JOB_ID.fullmatch(job_id):
+            raise none_of(job_id)
         with self._database.reading() as connection:
             row = connection.execute(select(*_OUTLINE).where(jobs.c.id == job_id)).first()
         if row is None:

@@ -49,7 +49,9 @@ class Receivers:
     def rest(self, url: str, seconds: float) -> None:
         """Leave a receiver that could not be reached alone for a while: its other messages would wait as long."""
         with self._lock:
-            self._rests[_host_of(url)] = self._clock() + seconds
+            now = self._clock()
+            self._rests = {host: until for host, until in self._rests.items() if until > now}  # or it grows for ever
+            self._rests[_host_of(url)] = now + seconds
 
 
 def _host_of(url: str) -> str:

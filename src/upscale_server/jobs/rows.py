@@ -15,7 +15,7 @@ from upscale_server.errors import BadRequest, Conflict, JobDamaged, NotFound, Qu
 from upscale_server.events import Event, JobEnded
 from upscale_server.jobs.codec import UNREADABLE, asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.deliveries import tell_of, tell_of_unreadable
-from upscale_server.jobs.job import FINISHED, PHASES, Claim, Job, NewJob, Progress, State, check_step
+from upscale_server.jobs.job import FINISHED, JOB_ID, PHASES, Claim, Job, NewJob, Progress, State, check_step
 from upscale_server.jobs.tables import jobs, schema
 
 StoredRow = Row[Any]  # a row's columns have many types
@@ -204,7 +204,8 @@ def row_of(connection: Connection, job_id: str) -> StoredRow:
     Raises:
         NotFound: there is none.
     """
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    # Asked first: Postgres fails at a name that holds a zero byte.
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if JOB_ID.fullmatch(job_id) else None
     if row is None:
         raise none_of(job_id)
     return row
@@ -276,6 +277,10 @@ def cursor_of(job: Job | StoredRow) -> str:
     return f"{job.created_at!r}_{job.id}"
 
 
+def _no_cursor(cursor: str) -> BadRequest:
+    return BadRequest(f"cursor is {cursor[:64]!r}; expected the `next` of an earlier page")
+
+
 def older_than(cursor: str) -> ColumnElement[bool]:
     """Return the question for jobs that come after a cursor.
 
@@ -286,5 +291,7 @@ def older_than(cursor: str) -> ColumnElement[bool]:
     try:
         created_at = float(moment)
     except ValueError as err:
-        raise BadRequest(f"cursor is {cursor[:64]!r}; expected the `next` of an earlier page") from err
+        raise _no_cursor(cursor) from err
+    if not JOB_ID.fullmatch(job_id):
+        raise _no_cursor(cursor)
     return or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))

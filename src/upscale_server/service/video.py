@@ -145,8 +145,8 @@ class VideoService:
         check_each(self._store.waiting_of(owner), self.settings.quotas.queued)
         counts = self.counts()
         if not counts.left:
-            waiting = counts.queued + counts.paused
-            raise QueueFull(f"{waiting} jobs are waiting; the limit is {counts.room}, see UPSCALE_JOBS__ROOM")
+            count = counts.queued + counts.paused
+            raise QueueFull(f"{count} jobs are waiting; the limit is {counts.room}, see UPSCALE_JOBS__ROOM")
 
     def submit(self, new: NewJob) -> Job:
         """Accept a job: from here on it survives everything.
@@ -160,17 +160,13 @@ class VideoService:
         return self.submit_all([new])[0]
 
     def submit_all(self, news: Sequence[NewJob]) -> list[Job]:
-        """Accept several jobs or none.
-
-        Raises:
-            As `submit`.
-        """
+        """Accept several jobs or none; what it may raise stands at `submit`."""
         self._check_open()
         for new in news:
             self.quota.check(new.key_id)
             self.check_asked(new.asked)
-        request_id = bound_facts().get("request_id", "")  # of the request that is served now
-        made = [replace(self._at_home(new), request_id=new.request_id or request_id) for new in news]
+        served = bound_facts().get("request_id", "")
+        made = [replace(self._at_home(new), request_id=new.request_id or served) for new in news]
         taken = self._store.add_all(made, self.settings.jobs.room, self.settings.quotas.queued)
         for job in taken:
             get_logger().info("job_accepted", job_id=job.id, source=job.asked.source.kind, profile=job.asked.profile)
@@ -226,9 +222,10 @@ class VideoService:
         """Queue a failed or cancelled job again.
 
         Raises:
-            Gone: its source was an upload, which was removed with it.
+            Gone, RateLimited: its source was an upload, removed with it; the key's day is used up.
         """
         self._check_open()
+        self.quota.check(owner)
         return self._runner.retry(self.job(job_id, owner).id)
 
     def remove(self, job_id: str, owner: str = "") -> None:

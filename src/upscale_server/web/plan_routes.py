@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from upscale_server.errors import Draining, NotFound
 from upscale_server.jobs.job import Source
@@ -40,6 +41,8 @@ async def plan(
     check_one_source(body.source_id, body.payload_url)
     owner = owner_of(request)
     places: Places = request.app.state.measuring if body.measure else request.app.state.planning
+    if body.measure:
+        await run_in_threadpool(service.quota.check, owner)
     with places.one(owner):
         view = await calls.run(request, service, lambda stop: _view(service, body, owner, stop))
     return Response(view, media_type="application/json")

@@ -121,12 +121,15 @@ def test_running_jobs_of_a_key_are_bounded(tmp_path: Path) -> None:
 def test_a_days_quota_outlives_a_restart(tmp_path: Path, quotas: Quotas, used: dict[str, int]) -> None:
     """What a key used before the restart counts after it; another key has its own day."""
     with serving(service_with(tmp_path, quotas)) as served:
-        key_id = served.service._store.get(hand_in(served, GREEDY).json()["id"]).key_id
+        first = hand_in(served, GREEDY).json()["id"]
+        key_id = served.service._store.get(first).key_id
         served.service.quota.add(key_id, **used)
     with serving(service_with(tmp_path, quotas)) as served:
         assert_limited(hand_in(served, GREEDY), "_A_DAY")
         source = served.client.post("/v1/sources", content=b"x", headers=GREEDY | {"Content-Type": "video/mp4"})
         assert_limited(source, "_A_DAY")
+        assert_limited(served.client.post(f"/v1/jobs/{first}/retry", headers=GREEDY), "_A_DAY")
+        assert_limited(served.client.post("/v1/plan", json={**WISH, "measure": True}, headers=GREEDY), "_A_DAY")
         assert 202 == hand_in(served, OTHER).status_code
         finish_next(served.service, tmp_path)
 
