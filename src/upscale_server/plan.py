@@ -15,8 +15,9 @@ from upscale_server.budget import Cap, Room, cap_for, fitting_padding, limit_of,
 from upscale_server.caveats import caveats_of
 from upscale_server.cutting import cut
 from upscale_server.encoding import choose_encoder
-from upscale_server.errors import BadRequest, BadScale, TooManyPixels
+from upscale_server.errors import BadRequest, BadScale
 from upscale_server.geometry import Fitted, fit_to, passes_for, target_of
+from upscale_server.limits import check_job
 from upscale_server.media.encoders import EncoderSettings, VideoSpec
 from upscale_server.media.probe import Probed
 from upscale_server.media.tracks import Refused, Window
@@ -142,7 +143,7 @@ def make_plan(
     probed = source if isinstance(source, Probed) else opener.probe(source, limits.max_pixels)
     info = probed.info
     fitted = fit_to(info.size, target_of(wish.task, wish.to, wish.scale, wish.fit))
-    _within_limits(info.size, fitted.canvas, limits)
+    check_job(info, fitted.canvas, limits)
     choice = choose_model(info, probed.index, wish.model)
     passes = _passes(info.size, fitted, choice.cards)
     working, pace = _way(passes[0], wish, choices)
@@ -243,18 +244,6 @@ def _cap(probed: Probed, most_bytes: int | None, reserved: int, segments: tuple[
 def _other_bytes(probed: Probed, segments: tuple[Segment, ...]) -> int:
     kept = (_frame_count(probed, segments), probed.info.frame_count)
     return other_bytes(probed.info.byte_count, probed.index.byte_count, kept)
-
-
-def _within_limits(source: Size, output: Size, limits: Limits) -> None:
-    for what, size, longest in (("source", source, limits.max_source_side), ("output", output, limits.max_output_side)):
-        if max(size.width, size.height) > longest:
-            name = f"MAX_{what.upper()}_SIDE"
-            raise TooManyPixels(f"{what} is {size}; the longest side allowed is {longest}, see UPSCALE_LIMITS__{name}")
-        if size.pixels > limits.max_pixels * (1 if what == "source" else 4):
-            raise TooManyPixels(
-                f"{what} is {size} ({size.pixels / 1e6:.1f} MP); the limit is {limits.max_pixels / 1e6:.1f} MP for a "
-                "source and four times that for an output, see UPSCALE_LIMITS__MAX_PIXELS"
-            )
 
 
 def _passes(source: Size, fitted: Fitted, cards: dict[int, ModelCard]) -> tuple[Pass, ...]:

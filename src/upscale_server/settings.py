@@ -63,6 +63,12 @@ class Limits(BaseModel):
         16_384, ge=16, le=65_535,
         description="longest side of a result, pixels; WebP and the video encoders hold no more",
     )  # fmt: skip
+    max_seconds: float = Field(
+        0.0, ge=0,
+        description="longest video, seconds; 0 means no bound: an archive has films of any length. "
+        "Strangers' deserve one",
+    )  # fmt: skip
+    max_frames: int = Field(0, ge=0, description="most frames of a video, on which the work depends; 0 means no bound")
 
 
 class Settings(BaseSettings):

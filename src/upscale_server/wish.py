@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is refused before any work; values in samples."""
+    """What is refused before any work: sides and pixels in samples, the length of a source; of that, 0 is no bound."""
 
     max_source_side: int = 16_384
     max_pixels: int = 35_389_440
     max_output_side: int = 16_384
+    max_seconds: float = 0.0
+    max_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)

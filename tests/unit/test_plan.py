@@ -18,6 +18,7 @@ from upscale_server.errors import (
     BadRequest,
     HdrNotCarried,
     ModelMissing,
+    SourceTooLarge,
     TooManyPixels,
     UnsupportedFormat,
     UpscaleError,
@@ -107,6 +108,29 @@ def test_too_large_a_source_names_its_limit(probed: Probed) -> None:
     """The message says which setting allows more."""
     with pytest.raises(TooManyPixels, match="UPSCALE_LIMITS__MAX_PIXELS"):
         make_plan(probed, LANCZOS, Limits(max_pixels=1000))
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (Limits(max_seconds=0.9), "lasts 1.0 s; the limit is 0.9 s, see UPSCALE_LIMITS__MAX_SECONDS"),
+        (Limits(max_frames=23), "has 24 frames; the limit is 23, see UPSCALE_LIMITS__MAX_FRAMES"),
+    ],
+)
+def test_too_long_a_source_names_its_limit(probed: Probed, limits: Limits, said: str) -> None:
+    """It is refused whole, whatever part of it is asked for; what just fits is taken."""
+    with pytest.raises(SourceTooLarge, match=said):
+        make_plan(probed, replace(LANCZOS, duration_seconds=0.2), limits)
+
+    assert 24 == make_plan(probed, LANCZOS, Limits(max_seconds=0.96, max_frames=24)).frame_count
+
+
+def test_a_bare_stream_lasts_as_long_as_it_is_played(probed: Probed) -> None:
+    """It has no times, and 24 frames at 25 a second all the same."""
+    bare = replace(probed, info=replace(probed.info, timed=False, duration_seconds=0.0))
+
+    with pytest.raises(SourceTooLarge, match=r"lasts 1\.0 s"):
+        make_plan(bare, LANCZOS, Limits(max_seconds=0.9))
 
 
 def test_hdr_is_never_squeezed_into_eight_bits(tmp_path: Path) -> None:

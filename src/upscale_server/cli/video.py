@@ -136,10 +136,9 @@ def suffixes_for(codec: str) -> Suffixes:
 
 def limits_of(settings: Settings) -> Limits:
     """Return the settings' limits as the plan takes them."""
-    from upscale_server.wish import Limits
+    from upscale_server import limits
 
-    given = settings.limits
-    return Limits(given.max_source_side, given.max_pixels, given.max_output_side)
+    return limits.limits_of(settings)
 
 
 def muxer_of(output: Path) -> str:

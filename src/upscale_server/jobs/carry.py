@@ -34,8 +34,9 @@ from upscale_server.jobs.placing import place_of
 from upscale_server.jobs.report import facts_of
 from upscale_server.jobs.shared import check_source
 from upscale_server.jobs.turns import Turns
-from upscale_server.jobs.wishes import FALLBACK_MODEL, hasty, limits_of, wish_of
+from upscale_server.jobs.wishes import FALLBACK_MODEL, hasty, wish_of
 from upscale_server.lessons import Lesson
+from upscale_server.limits import limits_of
 from upscale_server.logs import get_logger, log_event
 from upscale_server.pipeline import Result, upscale_as_planned
 from upscale_server.plan import Plan

@@ -11,7 +11,7 @@ from upscale_server.budget import numbered_padding
 from upscale_server.jobs.job import Asked, Job
 from upscale_server.models.added import path_of
 from upscale_server.settings import Settings
-from upscale_server.wish import Limits, Wish
+from upscale_server.wish import Wish
 
 FALLBACK_MODEL = "lanczos"
 """What makes a valid result when the deadline comes before the network's."""
@@ -46,9 +46,3 @@ def hasty(wish: Wish) -> Wish:
     """
     preset = "ultrafast" if wish.codec in ("h264", "hevc") else wish.preset
     return replace(wish, model=FALLBACK_MODEL, preset=preset)
-
-
-def limits_of(settings: Settings) -> Limits:
-    """Return the settings' limits as the plan takes them."""
-    given = settings.limits
-    return Limits(given.max_source_side, given.max_pixels, given.max_output_side)

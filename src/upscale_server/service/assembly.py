@@ -19,7 +19,7 @@ from upscale_server.jobs.previews import PreviewParts, Previews
 from upscale_server.jobs.sealing import NoSealer, Sealer
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.webhooks import Sending, Webhooks
-from upscale_server.jobs.wishes import limits_of
+from upscale_server.limits import limits_of
 from upscale_server.logs import get_logger
 from upscale_server.metrics import Metrics
 from upscale_server.service.labels import work_of

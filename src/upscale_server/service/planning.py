@@ -17,7 +17,8 @@ from upscale_server.events import ignore
 from upscale_server.jobs.job import Asked
 from upscale_server.jobs.kept_sources import KeptSource
 from upscale_server.jobs.turns import LAST, Turns
-from upscale_server.jobs.wishes import limits_of, wish_for
+from upscale_server.jobs.wishes import wish_for
+from upscale_server.limits import limits_of
 from upscale_server.measured import Measured
 from upscale_server.models.catalogue import CLASSICAL
 from upscale_server.pieces import measure_pieces

@@ -19,6 +19,7 @@ from upscale_server.checkpoint import Done, WorkDir
 from upscale_server.decoding import choose_decoder
 from upscale_server.events import Observer
 from upscale_server.keeping import kept_of
+from upscale_server.limits import check_length
 from upscale_server.media.decode import CPU
 from upscale_server.media.excerpt import write_excerpt
 from upscale_server.media.look import Looked, look_at
@@ -89,10 +90,11 @@ def do_caged(order: Caged, cage: Cage, observer: Observer) -> Any:  # noqa: ANN4
         UpscaleError: the order failed.
     """
     match order:
-        case ProbeSource(source, most_pixels):
-            bounds = Bounds(room_for(most_pixels))
-            looked = cast("Looked", cage.call(look_at, source, most_pixels, kind=Looked, bounds=bounds))
+        case ProbeSource(source, limits):
+            bounds = Bounds(room_for(limits.max_pixels))
+            looked = cast("Looked", cage.call(look_at, source, limits.max_pixels, kind=Looked, bounds=bounds))
             _is_of(source, looked.info)
+            check_length(looked.info, limits)
             return looked
         case MakePoster(source, most_pixels):
             return cage.call(poster_of, source, most_pixels, kind=bytes, bounds=Bounds(room_for(most_pixels)))

@@ -137,7 +137,7 @@ class ProbeSource:
     """Look at a stranger's file; answered with a `Looked`."""
 
     source: Path
-    most_pixels: int = Limits().max_pixels
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)

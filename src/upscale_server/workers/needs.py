@@ -9,9 +9,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from upscale_server.limits import limits_of
 from upscale_server.models.device import first_visible_gpu, usable_cores
 from upscale_server.settings import Settings
 from upscale_server.wish import Limits
@@ -43,8 +44,8 @@ class PoolNeeds:
     """What a pool is made of.
 
     `lanes` 0 leaves the number to the device, at most `most_lanes`; `inference_threads` 0 bounds a lane's network by
-    its share of the cores alone. `model` None is the built-in default; `choices` None measures no engine. No
-    source's picture may have more than `most_pixels`.
+    its share of the cores alone. `model` None is the built-in default; `choices` None measures no engine. `limits`
+    are what a source is held to when it is looked at.
     """
 
     lanes: int = 0
@@ -57,7 +58,7 @@ class PoolNeeds:
     log_level: str = "warning"
     log_style: str = "console"
     log_file: Path | None = None
-    most_pixels: int = Limits().max_pixels
+    limits: Limits = field(default_factory=Limits)
 
 
 def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
@@ -74,7 +75,7 @@ def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
         log_level=settings.log_level,
         log_style=settings.log_style,
         log_file=settings.state_dir / "server.log",
-        most_pixels=settings.limits.max_pixels,
+        limits=limits_of(settings),
     )
 
 

@@ -123,7 +123,7 @@ class Pool:
             SourceCorrupt: the processes that opened it died.
             SourceError and its kinds: as `look_at`.
         """
-        return cast("Looked", self._shown(ProbeSource(source, self._needs.most_pixels), stop))
+        return cast("Looked", self._shown(ProbeSource(source, self._needs.limits), stop))
 
     def poster(self, source: Path, stop: Stopping) -> bytes:
         """Return a frame of a file as a JPEG, made at the desk.
@@ -131,7 +131,7 @@ class Pool:
         Raises:
             As `look`.
         """
-        return cast("bytes", self._shown(MakePoster(source, self._needs.most_pixels), stop))
+        return cast("bytes", self._shown(MakePoster(source, self._needs.limits.max_pixels), stop))
 
     def _shown(self, order: ProbeSource | MakePoster, stop: Stopping) -> object:
         try:

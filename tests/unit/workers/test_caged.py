@@ -13,12 +13,13 @@ from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from upscale_server.audit import Audit
 from upscale_server.cage import Cage, InmateDied
+from upscale_server.errors import SourceTooLarge
 from upscale_server.events import ignore
 from upscale_server.media.look import look_at
 from upscale_server.media.probe import probe_with_index
 from upscale_server.pipeline import Finished
 from upscale_server.plan import make_plan
-from upscale_server.wish import Wish
+from upscale_server.wish import Limits, Wish
 from upscale_server.workers.caged import CagedOpener, do_caged
 from upscale_server.workers.messages import FinishVideo, ProbeSource
 
@@ -55,6 +56,14 @@ def test_facts_of_another_file_are_refused(clip: Path) -> None:
         do_caged(ProbeSource(clip), _saying(replace(looked, info=lie)), ignore)
     with pytest.raises(InmateDied, match="told of '/jobs/of-somebody-else/source'"):
         CagedOpener(_saying(replace(probed, info=lie))).probe(clip, 1 << 20)
+
+
+def test_source_that_is_too_long_is_refused_when_it_is_looked_at(clip: Path) -> None:
+    """Before anybody keeps it."""
+    looked = look_at(clip)
+
+    with pytest.raises(SourceTooLarge, match="UPSCALE_LIMITS__MAX_FRAMES"):
+        do_caged(ProbeSource(clip, Limits(max_frames=1)), _saying(looked), ignore)
 
 
 def test_device_that_was_not_asked_for_is_refused(clip: Path) -> None:

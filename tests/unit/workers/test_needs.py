@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from upscale_server import wish
 from upscale_server.server_settings import Workers
-from upscale_server.settings import Settings
+from upscale_server.settings import Limits, Settings
 from upscale_server.workers import needs
 from upscale_server.workers.needs import PoolNeeds, lane_count, needs_of, threads_of_a_lane
 from upscale_server.workers.pool import Pool
@@ -46,6 +47,13 @@ def test_small_machine_still_gets_one_lane(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(needs, "memory_bytes", lambda: GIB // 2)
 
     assert 1 == lane_count(PoolNeeds(), "openvino")
+
+
+def test_settings_of_the_limits_reach_those_who_look_at_sources(tmp_path: Path) -> None:
+    """Each of them."""
+    given = Limits(max_source_side=100, max_pixels=1000, max_output_side=200, max_seconds=1.5, max_frames=9)
+
+    assert wish.Limits(100, 1000, 200, 1.5, 9) == needs_of(Settings(state_dir=tmp_path, limits=given), {}).limits
 
 
 @pytest.mark.usefixtures("big_machine")
