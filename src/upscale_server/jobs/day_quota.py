@@ -40,7 +40,7 @@ class DayQuota:
 
     def add(self, key_id: str, byte_count: int = 0, pixels: int = 0) -> None:
         """Count what a key uses."""
-        if self._usage is not None:
+        if self._usage is not None and (byte_count or pixels):
             self._usage.add(key_id, Used(byte_count, pixels))
 
     def _hold(self, used: int, most: int, what: str, setting: str) -> None:

@@ -55,7 +55,7 @@ class Sources:
         settings: how long they are kept.
         pool: whose desk looks at them.
         rules: what is fetched.
-        quota: counts what each key brings.
+        quota: counts what each key has us fetch; who takes an upload in has counted it.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Sources:
 
         def bring(target: Path) -> Arrived:
             fetched = fetch(url, target, self._rules, lambda _done, _total: _check(stop))
+            self._quota.add(owner, target.stat().st_size)
             return Arrived(target, fetched.file_name or parse_url(url).file_name, fetched.sha256, owner)
 
         return self._new(bring, stop)
@@ -172,7 +173,6 @@ class Sources:
         path = self._kept.begin()
         try:
             arrived = bring(path)
-            self._quota.add(arrived.owner, path.stat().st_size)
             file_name = clean_name(arrived.file_name, _NAMELESS)
             with _named(path, file_name):
                 looked = self._pool.look(path, stop)

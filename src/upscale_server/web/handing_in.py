@@ -6,6 +6,7 @@ Everything that can be refused is refused before a long upload is read.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -108,14 +109,12 @@ async def _by_upload(request: Request, service: VideoService, *, is_form: bool) 
     idempotent(Asked(Source("upload", "")), request.headers.get("idempotency-key"), "")
     await run_in_threadpool(service.check_room, owner_of(request))
     places: Places = request.app.state.uploading
+    count = partial(service.quota.add, owner_of(request))  # at the end, or an upload would be held against itself
     with places.one(owner_of(request)):
-        async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
-            try:
-                given = query | file.fields if is_form else query
-                asked = _asked(given, models, file.path, file.file_name)
-                job = await run_in_threadpool(_submit, request, service, asked, file.sha256)
-            finally:  # what was sent counts, whatever came of it; not before, or it would be held against itself
-                await run_in_threadpool(service.quota.add, owner_of(request), file.byte_count)
+        async with received(request, service.uploads, service.settings.fetch.max_bytes, count) as file:
+            given = query | file.fields if is_form else query
+            asked = _asked(given, models, file.path, file.file_name)
+            job = await run_in_threadpool(_submit, request, service, asked, file.sha256)
     if job.asked.source.location != str(file.path):
         # The same request came before; its own upload is used. Gigabytes are not removed in an instant.
         await run_in_threadpool(file.path.unlink, missing_ok=True)

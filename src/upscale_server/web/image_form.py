@@ -6,12 +6,13 @@ What a picture is comes out when it is read; nothing here looks into it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from anyio import CancelScope
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -121,8 +122,16 @@ class Pictures:
 
 
 @asynccontextmanager
-async def pictures_in(request: Request, folder: Path, bounds: Bounds) -> AsyncIterator[Pictures]:
+async def pictures_in(
+    request: Request, folder: Path, bounds: Bounds, count: Callable[[int], None]
+) -> AsyncIterator[Pictures]:
     """Give the pictures of a request; they are let go when the block ends.
+
+    Args:
+        request: whose body is not read yet.
+        folder: where what is too much for memory is written.
+        bounds: what may come.
+        count: is given the bytes that came, before the block and also where it is not reached; called in a thread.
 
     Raises:
         BadRequest: the request is no form, or a malformed one, or has no picture or too many.
@@ -146,7 +155,11 @@ async def pictures_in(request: Request, folder: Path, bounds: Bounds) -> AsyncIt
                 f"the body is no form; send the picture as its field `{bounds.field}`",
                 hint=f"curl -F '{bounds.field}=@input.png'; /docs has the whole call",
             )
-        await read_form(request, form, write)
+        try:
+            await read_form(request, form, write)
+        finally:
+            with CancelScope(shield=True):
+                await run_in_threadpool(count, form.file_bytes)
         if not files:
             raise BadRequest(f"field {bounds.field} is missing: send the picture there, as a file")
         yield Pictures(tuple(files), form.fields)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -80,11 +82,11 @@ async def upscale(request: Request, service: Service) -> Response:
     `Server-Timing` with the milliseconds of each step.
     """
     service.check_ready()
+    wish_in(request, {}, service.settings.image)
     await run_in_threadpool(service.quota.check, owner_of(request))
     with _room(request).one(owner_of(request)):
-        async with pictures_in(request, service.temp_dir, Bounds.of_one(service.settings.image)) as sent:
+        async with _pictures(request, service, Bounds.of_one(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
-            await _count(request, service, sent)
             made = await _made(request, service.submit(sent.files[0], wish))
     await run_in_threadpool(service.quota.add, owner_of(request), pixels=made.size.pixels)
     steps = zip(("read", "enlarge", "write"), made.seconds, strict=True)
@@ -110,11 +112,11 @@ async def upscale_batch(request: Request, service: Service) -> Response:
     `temp_path` is a file on the server's machine and `url` fetches it; both end after UPSCALE_IMAGE__RESULT_SECONDS.
     """
     service.check_ready()
+    wish_in(request, {}, service.settings.image)
     await run_in_threadpool(service.quota.check, owner_of(request))
     with _room(request).one(owner_of(request)):
-        async with pictures_in(request, service.temp_dir, Bounds.of_batch(service.settings.image)) as sent:
+        async with _pictures(request, service, Bounds.of_batch(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
-            await _count(request, service, sent)
             with service.batch() as submit:
                 results = [await _entry(request, service, submit, one, wish) for one in sent.files]
     successful = sum("error" not in one for one in results)
@@ -157,10 +159,9 @@ async def _entry(
     }
 
 
-async def _count(request: Request, service: ImageService, sent: Pictures) -> None:
-    """Count what came among what its key may bring in a day."""
-    byte_count = sum(one.byte_count for one in sent.files)
-    await run_in_threadpool(service.quota.add, owner_of(request), byte_count)
+def _pictures(request: Request, service: ImageService, bounds: Bounds) -> AbstractAsyncContextManager[Pictures]:
+    """Take a request's pictures in; what came counts among what its key may bring in a day."""
+    return pictures_in(request, service.temp_dir, bounds, partial(service.quota.add, owner_of(request)))
 
 
 async def _made(request: Request, submitted: Future[Made]) -> Made:

@@ -5,6 +5,7 @@ What is in a source is found out by a worker; how long it is kept is the service
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -108,7 +109,8 @@ async def _fetched(request: Request, service: VideoService, calls: LongCalls) ->
 
 async def _sent(request: Request, service: VideoService, calls: LongCalls, file_name: str) -> KeptSource:
     await run_in_threadpool(service.quota.check, owner_of(request))
-    async with received(request, service.uploads, service.settings.fetch.max_bytes) as file:
+    count = partial(service.quota.add, owner_of(request))
+    async with received(request, service.uploads, service.settings.fetch.max_bytes, count) as file:
         arrived = _arrived(request, file, file_name)
         return await calls.run(request, service, lambda stop: service.sources.take(arrived, stop))
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,8 +115,16 @@ class _Sink:
 
 
 @asynccontextmanager
-async def received(request: Request, folder: Path, max_bytes: int) -> AsyncIterator[Received]:
+async def received(
+    request: Request, folder: Path, max_bytes: int, count: Callable[[int], None]
+) -> AsyncIterator[Received]:
     """Give the file that a request carries; it is removed again where the block fails.
+
+    Args:
+        request: whose body is not read yet.
+        folder: where the file is written.
+        max_bytes: most bytes of the file.
+        count: is given the bytes that came, at the end and whatever became of them; called in a thread.
 
     Raises:
         SourceTooLarge: it is larger than allowed.
@@ -136,6 +144,8 @@ async def received(request: Request, folder: Path, max_bytes: int) -> AsyncItera
         raise
     finally:
         sink.close()
+        with CancelScope(shield=True):
+            await run_in_threadpool(count, sink.byte_count)
 
 
 def _free(folder: Path) -> int:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
-from tests.support.served import IdlePool, Served, finish_next, serving, settings_in
+from tests.support.image_served import image_settings, serving_images
+from tests.support.killing import wait_until
+from tests.support.served import IdlePool, LookingPool, Served, finish_next, serving, settings_in
 from upscale_server.edge_settings import Quotas
 from upscale_server.jobs.day_quota import DayQuota, quota_at
 from upscale_server.jobs.job import Asked, NewJob, Source
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.usage import Usage
+from upscale_server.server_settings import Fetch
 from upscale_server.service import VideoService
 from upscale_server.web.rates import Rates
 
@@ -141,6 +146,92 @@ def test_bytes_of_an_upload_are_counted(tmp_path: Path) -> None:
         assert 202 == served.client.post("/v1/jobs?scale=2", content=b"trash", headers=video).status_code
 
         assert_limited(served.client.post("/v1/jobs?scale=2", content=b"trash", headers=video), "BYTES_A_DAY")
+
+
+def in_form(name: str, end: bytes = b"--b--\r\n") -> bytes:
+    """Return a form with five bytes of trash in a file's field."""
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="a"\r\n\r\n'
+    return head.encode() + b"trash\r\n" + end
+
+
+VIDEO, FORM = {"Content-Type": "video/mp4"}, {"Content-Type": "multipart/form-data; boundary=b"}
+FAILING = {
+    "too large": (413, b"trash" * 500, VIDEO),
+    "in another field": (400, in_form("file", b"") + in_form("more"), FORM),
+    "cut form": (400, in_form("file", b""), FORM),
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/sources"])
+@pytest.mark.parametrize("case", sorted(FAILING))
+def test_bytes_of_an_upload_that_fails_are_counted(tmp_path: Path, path: str, case: str) -> None:
+    """What was sent counts although it never became a file; no size is announced, so that it is read."""
+    status, content, kind = FAILING[case]
+    more = {"quotas": Quotas(bytes_a_day=5), "fetch": Fetch(max_bytes=2000)}
+    with serving(VideoService(settings_in(tmp_path, api_keys="greedy-key,other-key", **more), IdlePool())) as served:
+        failed = served.client.post(path, content=iter([content]), headers=GREEDY | kind)
+
+        assert status == failed.status_code, failed.text
+        assert_limited(served.client.post(path, content=b"x", headers=GREEDY | kind), "BYTES_A_DAY")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/sources"])
+def test_bytes_of_an_upload_that_breaks_off_are_counted(tmp_path: Path, path: str) -> None:
+    """Who hangs up before the end has sent what came so far."""
+    with serving(service_with(tmp_path, Quotas(bytes_a_day=1_000_000))) as served:
+        host, _, port = served.url.removeprefix("http://").partition(":")
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: greedy-key\r\nContent-Type: video/mp4\r\n"
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(head.encode() + b"Content-Length: 9000000\r\n\r\n" + bytes(2_000_000))
+            wait_until(lambda: bool(list(served.service.uploads.iterdir())))
+        wait_until(lambda: hand_in(served, GREEDY).status_code == 429)
+
+        assert_limited(hand_in(served, GREEDY), "BYTES_A_DAY")
+        assert 202 == hand_in(served, OTHER).status_code
+
+
+def test_bytes_of_a_source_are_counted_once(tmp_path: Path) -> None:
+    """Its bytes, whether we open it or not; counting an upload and what is kept of it would be twice."""
+    with serving(VideoService(settings_in(tmp_path, quotas=Quotas(bytes_a_day=1000)), LookingPool())) as served:
+        refused = served.client.post("/v1/sources", content=b"trash", headers=VIDEO)
+
+        assert (415, 5) == (refused.status_code, served.service._store.usage.today("").byte_count)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (in_form("file", b""), 400),
+        (in_form("file", b"") + in_form("file"), 400),
+        (in_form("file").replace(b"trash", b"trash" * 500), 413),
+        (in_form("file", b'--b\r\nContent-Disposition: form-data; name="sharpen"\r\n\r\n3\r\n--b--\r\n'), 400),
+    ],
+    ids=["cut form", "two files", "too large", "unknown word"],
+)
+@pytest.mark.parametrize("path", ["/upscale", "/upscale_batch"])
+def test_bytes_of_a_picture_that_fails_are_counted(tmp_path: Path, path: str, content: bytes, status: int) -> None:
+    """As on the video server."""
+    image = {"max_bytes": 2000, "batch_bytes": 2000, "batch_files": 1}
+    settings = image_settings(tmp_path, image=image, api_keys=SecretStr("greedy-key"), quotas=Quotas(bytes_a_day=5))
+    if path == "/upscale_batch":
+        content = content.replace(b'"file"', b'"files"')
+    with serving_images(settings) as images:
+        failed = images.client.post(path, content=iter([content]), headers=GREEDY | FORM)
+
+        assert status == failed.status_code, failed.text
+        assert_limited(images.client.post(path, content=in_form("file"), headers=GREEDY | FORM), "BYTES_A_DAY")
+
+
+def test_a_wrong_word_is_refused_before_the_picture_is_read(tmp_path: Path) -> None:
+    """The answer is there although not a byte of the body has come."""
+    with serving_images(image_settings(tmp_path)) as images:
+        host, _, port = images.url.removeprefix("http://").partition(":")
+        head = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: 1000\r\n\r\n"
+        for path in ("/upscale?upscale=3", "/upscale_batch?sharpen=1"):
+            with socket.create_connection((host, int(port)), timeout=30) as connection:
+                connection.sendall(head.format(path, FORM["Content-Type"]).encode())
+
+                assert b" 400 " in connection.recv(1024).splitlines()[0]
 
 
 def test_a_new_day_is_a_new_quota_and_the_old_one_is_forgotten(tmp_path: Path) -> None:
