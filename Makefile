@@ -101,11 +101,11 @@ test-fast: .venv/.test ## run the fast tier only (under a minute)
 
 .PHONY: test-hostile
 test-hostile: .venv/.test .venv-swift/.made ## attack the servers for a quarter of an hour
-	HOSTILE=full $(BIN)/python -m pytest -n $(TEST_WORKERS) tests/hostile
+	HOSTILE=full $(BIN)/python -m pytest -n $(TEST_WORKERS) $(HANGS)=900 tests/hostile
 
 .PHONY: test-hostile-long
 test-hostile-long: .venv/.test .venv-swift/.made ## attack them without limit; the figures go to benchmarks/results/hostile
-	HOSTILE=long $(BIN)/python -m pytest -n $(TEST_WORKERS) tests/hostile
+	HOSTILE=long $(BIN)/python -m pytest -n $(TEST_WORKERS) $(HANGS)=14400 tests/hostile
 
 .PHONY: test-torch
 test-torch: .venv/.torch ## install the extra [torch] and run the tests of its engine, which `make test` skips without it

@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +20,8 @@ from tests.support import inmates, intruders
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.guard_cases import Guard, attempted, caged, in_the_door, refused, without
-from tests.support.processes import is_alive, kill
+from tests.support.killing import wait_until
+from tests.support.processes import descendants, is_alive, kill, parent_of
 from upscale_server import errors, records
 from upscale_server.audit import Audit
 from upscale_server.cage import Cage, InmateDied, door_keeper, talk
@@ -36,6 +38,8 @@ from upscale_server.workers.messages import FinishVideo, ProbeSource
 _FILES = "import upscale_server.cage.files as f; f.leave = lambda *_, **__: True"
 _PROCESSES = "import upscale_server.cage.jail as j; j.refuse_processes = lambda *_: True"
 _RIGHTS = "import upscale_server.cage.jail as j; j._give_up_capabilities = lambda *_: None"
+_NETWORK = "import upscale_server.cage.jail as j; j._own_network = lambda _: True"
+_BOND = "import upscale_server.cage.door as d; d.bind_to_parent = lambda _: None"
 _SWEEP = "import upscale_server.cage.door as d; d._sweep = lambda: None"
 
 
@@ -122,6 +126,25 @@ def _leaves_somebody(folder: Path) -> bool:
     return stays
 
 
+def _shares_the_network(_folder: Path) -> bool:
+    return bool(caged(inmates.network) == inmates.network())
+
+
+def _outlives_the_door(_folder: Path) -> bool:
+    """Tell whether an inmate is still there when its door was killed, and those who asked were told so."""
+    with closing(Cage((inmates.__name__,), silent_seconds=4.0)) as cage, ThreadPoolExecutor(1) as caller:
+        cage.open()
+        before = set(descendants(os.getpid()))
+        told = caller.submit(cage.call, inmates.hangs, "busy", kind=str)
+        wait_until(lambda: len(set(descendants(os.getpid())) - before) > 0)
+        inmate = next(iter(set(descendants(os.getpid())) - before))
+        kill(parent_of(inmate))
+        assert isinstance(told.exception(), InmateDied)
+    stays = is_alive(inmate)
+    kill(inmate)
+    return stays
+
+
 def _programs() -> cage_module.Bounds:
     return cage_module.Bounds(programs=True)
 
@@ -196,6 +219,8 @@ CAGE = (
     Guard("environment", without(door_keeper, "clean_environment", _whole_environment), _knows_secrets),
     Guard("capabilities", in_the_door(_RIGHTS), _holds_capabilities),
     Guard("sealed block", without(cage_module.fcntl, "fcntl", lambda *_: 0), _shrinks_the_block),
+    Guard("a network of its own", in_the_door(_NETWORK), _shares_the_network),
+    Guard("an end with the door", in_the_door(_BOND), _outlives_the_door),
     Guard("nobody left behind", in_the_door(_SWEEP), _leaves_somebody),
     Guard("faults that speak of the source", without(talk, "_SAYABLE", (UpscaleError,)), _blames_the_server),
     Guard("length of words", without(talk, "_MOST_WORDS", 1 << 30), _floods_the_log),

@@ -1,12 +1,12 @@
-"""How long attacks last, and where the figures of the longest are kept."""
+"""How long attacks last, and where the figures of the longest are kept, with the machine and the commit."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
+
+from benchmarks.machine import describe
 
 LENGTHS = ("short", "full", "long")
 """Inside `make test`, in `make test-hostile`, and in `make test-hostile-long`."""
@@ -20,5 +20,5 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "hostile"
 def write_result(name: str, figures: dict[str, object]) -> None:
     """Keep the figures of one attack as JSON, each in a file of its own: several processes may write."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    about = {"attack": name, **figures, "cores": os.cpu_count(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    about = {"attack": name, **figures, "machine": describe()}
     (RESULTS / f"{name}.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

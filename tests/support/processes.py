@@ -28,6 +28,14 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of a process, 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def workers_of(server: int) -> list[int]:
     """Return the processes that do a server's work; Python's own bookkeeper of shared resources is none."""
     return [pid for pid in descendants(server) if b"resource_tracker" not in command_line(pid)]
