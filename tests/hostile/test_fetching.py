@@ -39,6 +39,8 @@ ONLY_HERE = ("127.0.0.1/32",)
 PATIENT = Fetch(allowed_networks=ONLY_HERE, max_bytes=4 << 20, idle_seconds=60.0, total_seconds=300.0)
 HASTY = Fetch(allowed_networks=ONLY_HERE, max_bytes=4 << 20, idle_seconds=1.0, total_seconds=3.0)
 """Far apart, so that no outcome depends on the machine: who must not run into a limit of time has minutes."""
+LONGEST_SECONDS = AT_ONCE * HASTY.total_seconds + 30.0
+"""For a source that ends by a hasty limit: one after the other at the worst, and half a minute for a busy machine."""
 
 
 class Honest(RawServer):
@@ -149,14 +151,17 @@ def test_no_address_leads_outside_the_allowed_set(amount: Amount, length: str, r
 
 
 def test_the_canary_sings_where_it_may_be_reached(tmp_path: Path) -> None:
-    """The control: with its network allowed the same roads do end at the canary, by every door that fetches."""
+    """The control: with its network allowed every door leads to the canary; messages alone follow no redirect."""
+    doors = ("source", "preview", "job")
     networks = ("127.0.0.0/8", "::1/128", "::/128")
     with trap_in(tmp_path, Fetch(allowed_networks=networks, attempts=1)) as trap:
-        codes = [trap.outcome(door, way, 0) for door in ("source", "preview") for way in ("direct", "redirect")]
+        codes = [trap.outcome(door, way, 0) for door in doors for way in ("direct", "redirect")]
         visits = trap.canary.visits
+        trap.attacked.job(trap.honest_url("missing"), webhook_url=trap.url("webhook", "direct", 0))
+        wait_until(lambda: trap.canary.visits > visits)
 
     assert not set(codes) & set(REFUSED)
-    assert 4 == visits
+    assert 6 == visits
 
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
@@ -242,9 +247,10 @@ class Forms:
 def test_a_misbehaving_source_ends_with_its_code_and_leaves_nothing(
     length: str, report: Report, tmp_path: Path
 ) -> None:
-    """53 forms and 24 more: the code of each, no part of a file, no place held; in longer runs as jobs, too."""
+    """53 forms and 24 more: each one's code, in time, no part of a file, no place held; in longer runs as jobs, too."""
     doors = ("source",) if length == "short" else ("source", "job")
     expected = PLAIN | MORE | SLOW | MORE_SLOW
+    assert (53, 24) == (len(PLAIN | SLOW), len(MORE | MORE_SLOW))
 
     found = [*answers(tmp_path, doors, PLAIN | MORE, PATIENT), *answers(tmp_path, doors, SLOW | MORE_SLOW, HASTY)]
 
@@ -255,6 +261,8 @@ def test_a_misbehaving_source_ends_with_its_code_and_leaves_nothing(
     report("misbehaving_sources", {**counted, "seconds": seconds, "codes": codes})
     assert len(expected) * len(doors) == len(found)
     assert [] == [(door, form, code) for door, form, code, _ in found if code != expected[form]]
+    slow = [(door, form, took) for door, form, _, took in found if form in SLOW | MORE_SLOW]
+    assert [] == [one for one in slow if one[2] > LONGEST_SECONDS]
 
 
 def answers(
