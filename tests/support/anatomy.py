@@ -42,22 +42,19 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def leftovers(state: Path, jobs: frozenset[str], *, keeping: frozenset[str] = frozenset()) -> list[str]:
+def leftovers(state: Path, jobs: frozenset[str]) -> list[str]:
     """Return what finished jobs should not have left under a video server's state folder.
 
     Args:
         state: the state folder.
         jobs: the ids of all jobs there were.
-        keeping: those that failed in a way that trying again may mend, whose folders wait for it.
     """
-    return sorted(_odd(state / "video", jobs, keeping))
+    return sorted(_odd(state / "video", jobs))
 
 
-def _odd(video: Path, jobs: frozenset[str], keeping: frozenset[str]) -> Iterator[str]:
+def _odd(video: Path, jobs: frozenset[str]) -> Iterator[str]:
     for name in ("jobs", "uploads", "sources"):
-        for path in _inside(video / "temp" / name):
-            if path.name not in keeping:
-                yield str(path.relative_to(video))
+        yield from (str(path.relative_to(video)) for path in _inside(video / "temp" / name))
     for path in _files(video / "output"):
         key = str(path.relative_to(video / "output"))
         if not (RESULT.fullmatch(key) and path.stem in jobs):

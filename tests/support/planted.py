@@ -1,7 +1,7 @@
 """Leaks and crashes planted into a server under test, from outside: the product knows nothing of them.
 
-    with planted(folder) as (environment, switch):   # a server is started with that environment
-        switch.write_text("handles")
+    environment, switch = plant(folder)   # a server is started with that environment
+    switch.write_text("handles")
 
 A `sitecustomize` in a folder on the path is run by every Python that starts; it waits for one module of ours to be
 imported and wraps what that does for each piece of work. Which leak is open stands in a file, so that one server shows
