@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
-from tests.support.holdings import Holdings, handles_of, holdings_of, more_than, who_holds
+from tests.support.holdings import Holdings, at_rest, handles_of, more_than, who_holds
 from tests.support.hostile import Amount
 from tests.support.image_served import running_images
 from tests.support.leaky_work import Pictures, Videos, Work
@@ -30,8 +29,6 @@ pytestmark = pytest.mark.timeout(14_400)
 Report = Callable[[str, dict[str, object]], None]
 
 _AT_ONCE = 4
-_SETTLE_SECONDS = 60.0
-"""For what ends a little later: threads that wait for work, connections, deleted files; a limit and no expectation."""
 _JOBS_OF_A_LEAK = 4
 """A planted leak leaks with each order, 8 MiB where it is memory, and every job has at least one."""
 
@@ -45,17 +42,9 @@ class Watched:
     work: Work
     switch: Path
 
-    def now(self) -> Holdings:
-        """Look at it as it is."""
-        return holdings_of(self.server.process.pid, self.folders)
-
-    def settled(self, before: Holdings) -> Holdings:
-        """Look at it as soon as it holds no more than before, or when it had time enough for that."""
-        until = monotonic() + _SETTLE_SECONDS
-        found = self.now()
-        while more_than(before, found) and monotonic() < until:
-            found = self.now()
-        return found
+    def at_rest(self) -> Holdings:
+        """Look at it when it has come to rest; before, after and with a leak it is the same look."""
+        return at_rest(self.server.process.pid, self.folders)
 
     def do(self, count: int, first: int = 0) -> Counter[str]:
         """Do so many jobs, a third of them bad, and return how often each ended how."""
@@ -93,9 +82,9 @@ def test_jobs_leave_nothing_and_planted_leaks_are_found(watched: Watched, amount
     name, count = type(watched.work).__name__.lower(), amount(18, 300, 1000)
     watched.work.crowd()
     warm = watched.do(amount(9, 60, 100))
-    before, handles = watched.now(), handles_of(watched.server.process.pid)
+    before, handles = watched.at_rest(), handles_of(watched.server.process.pid)
     ended = watched.do(count, first=sum(warm.values()))
-    after = watched.settled(before)
+    after = watched.at_rest()
     report(f"leaks_{name}", _figures(ended, before, after))
 
     new = handles_of(watched.server.process.pid) - handles
@@ -104,18 +93,21 @@ def test_jobs_leave_nothing_and_planted_leaks_are_found(watched: Watched, amount
     assert set(watched.work.expected) >= set(ended), ended
     assert ended["succeeded"] >= count * 2 // 3 - 1
 
-    found = {kind: _with_leak(watched, kind) for kind in KINDS}
+    found = _found_leaks(watched, after)
     report(f"leaks_{name}_planted", {kind: sorted(names) for kind, names in found.items()})
     assert all(kind in names for kind, names in found.items()), found
 
 
-def _with_leak(watched: Watched, kind: str) -> set[str]:
-    """Open one leak for a few jobs, and return what is more afterwards."""
-    before = watched.settled(watched.now())
-    watched.switch.write_text(kind)
-    watched.do(_JOBS_OF_A_LEAK)
-    watched.switch.write_text("")
-    return set(more_than(before, watched.now()))
+def _found_leaks(watched: Watched, before: Holdings) -> dict[str, set[str]]:
+    """Open one leak after the other for a few jobs, and return what is more after each than before it."""
+    found = {}
+    for kind in KINDS:
+        watched.switch.write_text(kind)
+        watched.do(_JOBS_OF_A_LEAK)
+        watched.switch.write_text("")
+        after = watched.at_rest()
+        found[kind], before = set(more_than(before, after)), after
+    return found
 
 
 def _figures(ended: Counter[str], before: Holdings, after: Holdings) -> dict[str, object]:

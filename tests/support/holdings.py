@@ -1,4 +1,4 @@
-"""What a server and all its processes hold at a moment, and what of it is more than at an earlier one.
+"""What a server and all its processes hold at rest, and what of it is more than at an earlier rest.
 
 Read from /proc and the folders, so that nothing of ours has to be believed; what a difference means is the test's.
 """
@@ -6,10 +6,11 @@ Read from /proc and the folders, so that nothing of ours has to be believed; wha
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tests.support.processes import command_line, descendants
@@ -22,6 +23,14 @@ ALLOWED_BYTES = 20_000_000
 _MOST_OF_DATABASE = 45
 """A server's pool of connections takes up to 15, each with the database and its log; SQLite keeps a closed one's handle
 for the next while another connection holds a lock. How many there were at once is chance, more than that are a leak."""
+
+_STILL_SECONDS = 1.0
+"""How long nothing may change before it counts as rest: ten looks, each longer than threads take to end."""
+_LOOK_SECONDS = 0.1
+_REST_SECONDS = 60.0
+"""For what ends a little later: threads that wait for work, connections, deleted files; a limit and no expectation."""
+_BREATH_BYTES = 5_000_000
+"""What memory at rest moves by: a shared page counts for less while others on the machine have it, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,31 @@ class Holdings:
     files: int
 
 
+def at_rest(server: int, folders: Sequence[Path]) -> Holdings:
+    """Look at a server and its processes until all looks of a while are the same, and return the last.
+
+    Raises:
+        TimeoutError: it does not come to rest.
+    """
+    until = time.monotonic() + _REST_SECONDS
+    first, since = holdings_of(server, folders), time.monotonic()
+    while time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+        found = holdings_of(server, folders)
+        if not _are_alike(first, found):
+            first, since = found, time.monotonic()
+        elif time.monotonic() - since >= _STILL_SECONDS:
+            return found
+    raise TimeoutError(f"the server did not come to rest within {_REST_SECONDS:g} s; it holds {first}")
+
+
+def _are_alike(one: Holdings, other: Holdings) -> bool:
+    memory = abs(one.memory_bytes - other.memory_bytes)
+    return memory <= _BREATH_BYTES and one == replace(other, memory_bytes=one.memory_bytes)
+
+
 def holdings_of(server: int, folders: Sequence[Path]) -> Holdings:
-    """Look at a server and its processes, which should be doing nothing."""
+    """Look at a server and its processes as they are."""
     family = [server, *descendants(server)]
     return Holdings(
         memory_bytes=sum(map(_memory, family)),
