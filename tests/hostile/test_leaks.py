@@ -90,8 +90,8 @@ def test_jobs_leave_nothing_and_planted_leaks_are_found(watched: Watched, amount
     new = handles_of(watched.server.process.pid) - handles
     assert {} == more_than(before, after), "\n".join([str(new), *who_holds(watched.server.process.pid)])
     assert count == sum(ended.values())
-    assert set(watched.work.expected) >= set(ended), ended
-    assert ended["succeeded"] >= count * 2 // 3 - 1
+    assert {"succeeded", *watched.work.bad_ends} == set(ended), ended  # enough jobs for each bad kind, in any length
+    assert count * 2 // 3 - 1 <= ended["succeeded"] <= count * 2 // 3 + 1
 
     found = _found_leaks(watched, after)
     report(f"leaks_{name}_planted", {kind: sorted(names) for kind, names in found.items()})
