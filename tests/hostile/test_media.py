@@ -7,14 +7,16 @@ stranger's bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.support.attacks_by_file import Attack, End, Ends, ImageDoor, VideoDoor, attack, children_of, files_in
 from tests.support.corpus import corpus
-from tests.support.corpus.entry import Entry
+from tests.support.corpus.entry import UNWRITTEN, Entry
 from tests.support.hostile import Amount
 from tests.support.image_served import running_images
 from tests.support.killing import wait_until
@@ -26,9 +28,11 @@ Report = Callable[[str, dict[str, object]], None]
 
 _AT_ONCE = 4
 _SEED = 8
+_VIDEOS, _PICTURES = 513, 325
+"""The whole corpus: 838 files."""
 _DEATHS = re.compile(r"worker_died|worker_ended|picture_process_died|order_failed|Traceback")
 _KEPT = re.compile(
-    r"server\.log|calibration\.json(\.lock)?|choices\.json|image/.*\.key|"
+    r"server\.log(\.\d+)?|calibration\.json(\.lock)?|choices\.json|image/.*\.key|"
     r"(video/)?((links|seal)\.key|owner\.id|lock|jobs\.db(-shm|-wal)?|output/results/[0-9a-f]{32}\.mp4)"
 )
 """What a server has when no job is left: its own books and the results."""
@@ -44,42 +48,70 @@ def test_every_video_ends_as_it_should(amount: Amount, report: Report, tmp_path:
     """No crash, no hang, no fault of the server's, no file and no process left; what is whole comes through."""
     few = amount(36, 0, 0)
     entries = corpus.few_videos(few) if few else corpus.videos()
-    mutated = corpus.mutations(entries, amount(24, 500, 5000), _SEED)
+    assert (few or _VIDEOS) == len(entries), UNWRITTEN
+    mutated = list(corpus.mutations(entries, amount(24, 500, 5000), _SEED))
     shelf, state, scratch = (_made(tmp_path / name) for name in ("shelf", "state", "scratch"))
 
     environment = _ENVIRONMENT | {"TMPDIR": str(scratch)}
     with serving(shelf) as shelf_url, running(state, environment=environment) as server:
         door = VideoDoor(server.url, shelf, shelf_url, {"scale": 2, "codec": "h264"})
         ends = _attacked(server, [*entries, *mutated], door.one)
+        ends.leftovers += _left_at_last(state, scratch)
         results = sum(end.status == 200 for end in ends.ends)
-        wait_until(lambda: _left_in(state, scratch) == [] and _count(state, "output/results/*.mp4") == results)
+        kept = _count(state, "output/results/*.mp4")
 
-    report("media_videos", ends.figures)
-    assert [] == ends.unmet, ends.figures
+    report("media_videos", _about(entries, mutated) | ends.figures)
+    _check(ends, len(entries) + len(mutated))
+    assert results == kept
 
 
 def test_every_picture_ends_as_it_should(amount: Amount, report: Report, tmp_path: Path) -> None:
     """The same for the image server, which answers at once and keeps nothing."""
     few = amount(26, 0, 0)
     entries = corpus.few_pictures(few) if few else corpus.pictures()
-    mutated = corpus.mutations(entries, amount(26, 500, 5000), _SEED)
+    assert (few or _PICTURES) == len(entries), UNWRITTEN
+    mutated = list(corpus.mutations(entries, amount(26, 500, 5000), _SEED))
     state, scratch = _made(tmp_path / "state"), _made(tmp_path / "scratch")
 
     with running_images(state, "--model", "lanczos", environment={"TMPDIR": str(scratch)}) as server:
         ends = _attacked(server, [*entries, *mutated], ImageDoor(server.url).one)
-        wait_until(lambda: _left_in(state, scratch) == [])
+        ends.leftovers += _left_at_last(state, scratch)
 
-    report("media_pictures", ends.figures)
-    assert [] == ends.unmet, ends.figures
+    report("media_pictures", _about(entries, mutated) | ends.figures)
+    _check(ends, len(entries) + len(mutated))
 
 
-def _attacked(server: Server, entries: Iterable[Entry], one: Callable[[Attack], End]) -> Ends:
-    """Hand all files in; no process of the server may die of one, and none may stay."""
-    before = children_of(server)
+def _attacked(server: Server, entries: Sequence[Entry], one: Callable[[Attack], End]) -> Ends:
+    """Hand all files in; note which processes of the server died of one, and which were not there before."""
+    before = set(children_of(server))
     ends = attack((Attack(entry.path, entry.content, entry.expect) for entry in entries), one, _AT_ONCE)
-    wait_until(lambda: set(children_of(server)) == set(before))
-    assert [] == [line for line in server.lines if _DEATHS.search(line)]
+    with suppress(TimeoutError):
+        wait_until(lambda: set(children_of(server)) == before)
+    after = set(children_of(server))
+    ends.crashes += [line for line in server.lines if _DEATHS.search(line)]
+    ends.crashes += [f"process {pid} is gone" for pid in before - after]
+    ends.leftovers += [f"process {pid}" for pid in after - before]
     return ends
+
+
+def _check(ends: Ends, count: int) -> None:
+    """Require an end for each file, the one that was expected, and nothing dead or left."""
+    assert count == len(ends.ends)
+    assert [] == ends.unmet, ends.figures
+    assert [] == ends.crashes
+    assert [] == ends.leftovers
+
+
+def _about(entries: Sequence[Entry], mutated: Sequence[Entry]) -> dict[str, object]:
+    """Return what was handed in, and with what it was written."""
+    return {"corpus": len(entries), "unwritten": [*UNWRITTEN], "mutations": len(mutated), "pyav": av.__version__}
+
+
+def _left_at_last(state: Path, scratch: Path) -> list[str]:
+    """Return what is left when there was time enough to remove it."""
+    with suppress(TimeoutError):
+        wait_until(lambda: _left_in(state, scratch) == [])
+    return _left_in(state, scratch)
 
 
 def _left_in(state: Path, scratch: Path) -> list[str]:

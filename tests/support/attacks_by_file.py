@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -20,6 +21,8 @@ from tests.support.server import Server
 
 HANG_SECONDS = 300.0
 """Five times the watchdog's limit: what takes so long hangs, however busy the machine is."""
+NO_ANSWER = 599
+"""In place of a status where there was no answer that HTTP knows, or an end that nobody asked for."""
 _ENDED = ("succeeded", "failed", "canceled")
 _LOOK_SECONDS = 0.05
 
@@ -35,7 +38,7 @@ class Attack:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How it ended: `status` as HTTP has it (200 for a result), and the fault's code, empty where there is none."""
+    """How it ended: `status` as HTTP has it (200 for a result), and the fault's code, empty for a result."""
 
     name: str
     status: int
@@ -53,9 +56,11 @@ class End:
 
 @dataclass(slots=True)
 class Ends:
-    """All of them."""
+    """All of them; `crashes` are the server's lines about deaths, `leftovers` files and processes that stayed."""
 
     ends: list[End] = field(default_factory=list)
+    crashes: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
 
     @property
     def unmet(self) -> list[End]:
@@ -65,12 +70,17 @@ class Ends:
     @property
     def figures(self) -> dict[str, object]:
         """Return what is told of a run."""
+        hangs = sum(end.code == "hang" for end in self.ends)
         kinds = Counter("result" if end.status == 200 else f"{end.status} {end.code}" for end in self.ends)
         slowest = max(self.ends, key=lambda end: end.seconds)
         return {
             "files": len(self.ends),
             "results": kinds.pop("result", 0),
             "refused": dict(kinds.most_common()),
+            "crashes": len(self.crashes),
+            "hangs": hangs,
+            "unexplained_5xx": sum(end.status >= 500 for end in self.ends) - hangs,
+            "leftovers": len(self.leftovers),
             "not_as_expected": [f"{end.name}: {end.status} {end.code} {end.detail}" for end in self.unmet],
             "slowest": f"{slowest.name}: {slowest.seconds:.1f} s",
         }
@@ -91,10 +101,11 @@ def attack(attacks: Iterable[Attack], one: Callable[[Attack], End], at_once: int
                 return
             began = time.monotonic()
             try:
-                found.ends.append(one(next_one))
-            except httpx.HTTPError as err:
-                seconds = time.monotonic() - began
-                found.ends.append(End(next_one.name, 599, type(err).__name__, seconds, next_one.expect))
+                end = one(next_one)
+            except (httpx.HTTPError, ValueError) as err:  # a ValueError: what should be JSON is none
+                code = "hang" if isinstance(err, httpx.TimeoutException) else type(err).__name__
+                end = End(next_one.name, NO_ANSWER, code, time.monotonic() - began, next_one.expect, str(err)[:200])
+            found.ends.append(end)
 
     threads = [threading.Thread(target=work, name=f"attack-{number}") for number in range(at_once)]
     for thread in threads:
@@ -132,10 +143,9 @@ class VideoDoor:
         while time.monotonic() < until:
             job = client.get(f"/v1/jobs/{reply.json()['id']}").raise_for_status().json()
             if job["state"] in _ENDED:
-                fault = job.get("fault") or {}
-                return (fault.get("status", 200), fault.get("code", ""), fault.get("detail", ""))
+                return _end_of(job)
             time.sleep(_LOOK_SECONDS)
-        return 599, "hang", ""
+        return NO_ANSWER, "hang", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +162,14 @@ class ImageDoor:
             reply = client.post("/upscale", files=files, params={"upscale": 2})
         code, detail = ("", "") if reply.status_code == 200 else _fault_in(reply)
         return End(attack.name, reply.status_code, code, time.monotonic() - began, attack.expect, detail)
+
+
+def _end_of(job: dict[str, Any]) -> tuple[int, str, str]:
+    """Return status, code and detail of a job that has ended; without a fault only one that succeeded is a result."""
+    if job["state"] == "succeeded":
+        return 200, "", ""
+    fault = job.get("fault") or {"status": NO_ANSWER, "code": job["state"], "detail": "without a fault"}
+    return fault["status"], fault["code"], fault["detail"]
 
 
 def _fault_in(reply: httpx.Response) -> tuple[str, str]:
