@@ -65,13 +65,13 @@ def test_half_a_file_is_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     content = film(Film("matroska", count=50))
     path.write_bytes(content[: len(content) // 2])
     probed = probe_with_index(path)
-    there = len(probed.index.pts)
+    there, wish = len(probed.index.pts), Wish(scale=2, allow_partial=False)
 
     with pytest.raises(SourceTruncated):
-        whole.check_enough(there, whole.least_frames(probed, Wish(scale=2), there))
+        whole.check_enough(there, whole.least_frames(probed, wish, there))
 
     monkeypatch.setattr(whole, "LEAST_PART", 0.0)
-    whole.check_enough(there, whole.least_frames(probed, Wish(scale=2), there))
+    whole.check_enough(there, whole.least_frames(probed, wish, there))
 
 
 def _emptied(content: bytes) -> bytes:

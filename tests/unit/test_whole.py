@@ -11,6 +11,7 @@ from tests.support import bent_clips
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.clips import CASES
+from tests.support.corpus.films import Film, film
 from upscale_server.errors import SourceTruncated
 from upscale_server.events import ignore
 from upscale_server.media.probe import probe_with_index
@@ -40,8 +41,16 @@ def edit_list_that_ends_early(path: Path) -> Path:
     return path
 
 
+def truncated_avi(path: Path) -> Path:
+    """Write four fifths of an AVI: its header counts all frames, and its length is reckoned from its bytes."""
+    content = film(Film("avi", count=250))
+    path.write_bytes(content[: len(content) * 4 // 5])
+    return path
+
+
 @pytest.mark.parametrize(
-    ("write", "suffix"), [(bent_clips.truncated_faststart_mp4, ".mp4"), (bent_clips.truncated_mkv, ".mkv")]
+    ("write", "suffix"),
+    [(bent_clips.truncated_faststart_mp4, ".mp4"), (bent_clips.truncated_mkv, ".mkv"), (truncated_avi, ".avi")],
 )
 def test_file_that_ends_early_is_refused_or_taken_as_it_is(
     write: Callable[[Path], Path], suffix: str, tmp_path: Path
@@ -49,7 +58,7 @@ def test_file_that_ends_early_is_refused_or_taken_as_it_is(
     """A header that declares more than there is fails the plan, and says how much there is; a part may be asked for."""
     source = write(tmp_path / f"half{suffix}")
 
-    with pytest.raises(SourceTruncated, match=r"22 of 36 frames|of the 1\.47 s") as caught:
+    with pytest.raises(SourceTruncated, match=r"22 of 36 frames|of the 1\.47 s|of 250 frames") as caught:
         make_plan(source, WHOLE)
 
     assert "allow_partial" in str(caught.value.hint)

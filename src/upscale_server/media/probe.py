@@ -236,7 +236,7 @@ def _truncation(
     # QuickTime's header lists every sample; other containers' counts are an author's estimate.
     exact = "mov" in container.format.name
     if index.ends_early or there < stream.frames * (1 if exact else _ESTIMATE):
-        part = _part_there(index, stream, there)
+        part = _part_there(index, stream, there, timed=exact)
         return part, [("source_truncated", f"{there} of {stream.frames} frames declared are there")]
     declared = (container.duration or 0) / av.time_base
     begin = (container.start_time or 0) / av.time_base
@@ -252,12 +252,15 @@ def _truncation(
     return part, [("source_truncated", said)]
 
 
-def _part_there(index: PacketIndex, stream: VideoStream, there: int) -> float:
-    """Return the larger part of frames and of time: an edit list hides frames of a file that is whole, and its time."""
+def _part_there(index: PacketIndex, stream: VideoStream, there: int, *, timed: bool) -> float:
+    """Return the part of the frames, or of the time where that is more: an edit list hides frames of a whole file.
+
+    `timed` tells whether the header says how long it is; of an AVI, FFmpeg reckons that from the bytes that are there.
+    """
     if not stream.frames or not index.pts:
         return 1.0
     shown = index.pts[-1] + index.last_duration - index.pts[0]
-    return min(1.0, max(there / stream.frames, shown / stream.duration if stream.duration else 0.0))
+    return min(1.0, max(there / stream.frames, shown / stream.duration if timed and stream.duration else 0.0))
 
 
 def _ends_before(index: PacketIndex, stream: VideoStream, moment: float) -> bool:
