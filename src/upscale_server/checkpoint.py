@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from upscale_server.disk import naming_write_faults
+from upscale_server.disk import check_room, naming_write_faults
 from upscale_server.media.encode import PacketTime
 
 
@@ -60,7 +60,12 @@ class WorkDir:
 
     @contextmanager
     def writing(self, index: int) -> Iterator[Path]:
-        """Give a path to write a segment to; it takes its final name when the block ends without an error."""
+        """Give a path to write a segment to; it takes its final name when the block ends without an error.
+
+        Raises:
+            DiskFull, StorageError: there is no room for it, or no folder.
+        """
+        self.check_room()
         part = self.segment_path(index).with_suffix(".part.mkv")
         try:
             yield part
@@ -69,6 +74,14 @@ class WorkDir:
                 part.replace(self.segment_path(index))
         finally:
             part.unlink(missing_ok=True)
+
+    def check_room(self, needed_bytes: int = 0) -> None:
+        """Refuse to go on where the disk would not keep its reserve; segments may grow to hours in one piece.
+
+        Raises:
+            DiskFull, StorageError: as `disk.check_room`.
+        """
+        check_room(self.path, needed_bytes)
 
     def mark(self, done: Done) -> None:
         """Record a segment as finished; from here on it is never made again."""

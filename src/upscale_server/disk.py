@@ -1,4 +1,4 @@
-"""Write faults of the operating system, by name, and a file under a second name whichever disk that is on.
+"""Write faults of the operating system, by name, room that is left free, and a file under a second name on any disk.
 
 Where files go and what is cleaned up is the callers'.
 """
@@ -22,6 +22,9 @@ _UNWRITABLE = frozenset(
 
 _COPY_BYTES = 1 << 20
 
+SPARE_BYTES = 64 << 20
+"""Left free on a disk by all that grows: several write past their look at it, and the jobs' database is there."""
+
 
 class naming_write_faults:  # noqa: N801 - reads as a verb where it is used
     """Turn the operating system's write faults into named errors."""
@@ -42,6 +45,23 @@ class naming_write_faults:  # noqa: N801 - reads as a verb where it is used
             raise DiskFull(f"no space left for {self._path}", hint="free some space and run it again") from error
         if number in _UNWRITABLE:
             raise StorageError(f"{self._path} cannot be written: {os.strerror(number)}") from error
+
+
+def check_room(folder: Path, needed_bytes: int = 0) -> None:
+    """Refuse to write before the disk is full, not when it is.
+
+    Raises:
+        DiskFull: with what is needed and what is free.
+        StorageError: the folder is gone.
+    """
+    with naming_write_faults(folder):
+        free = shutil.disk_usage(folder).free
+    if free < needed_bytes + SPARE_BYTES:
+        raise DiskFull(
+            f"unfinished work needs {needed_bytes + SPARE_BYTES} bytes, of which {SPARE_BYTES} stay free; "
+            f"{free} are free",
+            hint="free some space, or work on a larger disk: UPSCALE_TEMP_DIR, --work-dir of the command line",
+        )
 
 
 def link_or_copy(source: Path, target: Path) -> None:

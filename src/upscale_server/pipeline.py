@@ -204,6 +204,7 @@ def upscale_segment(plan: Plan, segment: Segment, tools: Tools, work: WorkDir, o
     ):
         write = spent.calling("encode", writer.write)
         for larger, again in upscaled:
+            work.check_room()
             for frame in larger:
                 encoded = _as_encoded(plan, frame)
                 write(encoded)
@@ -251,6 +252,7 @@ def _found(plan: Plan, work: WorkDir, observer: Observer) -> Iterator[Done]:
 def _joined(plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> tuple[Path, frozenset[PacketPlace]]:
     observer(PhaseStarted("join", 0))
     _is_unchanged(plan)
+    work.check_room(sum(one.byte_count for one in done) + plan.padding)
     segments = [EncodedSegment(work.segment_path(one.index), one.times) for one in done if one.times]
     path = joined_path(work, plan)
     joining = Joining(

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -16,8 +16,9 @@ from tests.support import tiny_models
 from tests.support.clip_spec import BT709, Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.cramped import Cramped
+from upscale_server import disk
 from upscale_server.checkpoint import Done, WorkDir
-from upscale_server.errors import AuditFailed, OutOfMemory, UpscaleError
+from upscale_server.errors import AuditFailed, DiskFull, OutOfMemory, UpscaleError
 from upscale_server.events import Event, FrameRedone, FramesDone, Observer, SegmentDone, SegmentReused, SteppedDown
 from upscale_server.media.types import Frame, Segment
 from upscale_server.models.base import Pixels, Upscaled, Working
@@ -161,6 +162,52 @@ def test_x264_cuts_no_picture_into_slices(plan: Plan, tmp_path: Path, observer: 
 
     assert b" threads=4 " in said
     assert b" sliced_threads=0 " in said
+
+
+class Usage(NamedTuple):
+    """What `shutil.disk_usage` says."""
+
+    free: int
+
+
+def test_a_segment_is_not_begun_without_the_reserve(
+    plan: Plan, tmp_path: Path, observer: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The jobs' database lies on that disk."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(disk.SPARE_BYTES - 1))
+
+    with pytest.raises(DiskFull, match=f"; {disk.SPARE_BYTES - 1} are free"):
+        _run(plan, tmp_path, observer, Spoiling("error", 0))
+
+
+def test_a_segment_that_takes_the_reserve_is_given_up(
+    plan: Plan, tmp_path: Path, observer: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a whole film in one piece: the disk is looked at while it grows, and its part goes."""
+    free = iter([disk.SPARE_BYTES, *[disk.SPARE_BYTES - 1] * FRAMES])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(next(free)))
+
+    with pytest.raises(DiskFull, match="are free"):
+        _run(plan, tmp_path, observer)
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_join_that_does_not_fit_is_not_begun(
+    plan: Plan, tmp_path: Path, observer: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs as much again as the segments have."""
+    done = _run(plan, tmp_path, Recorder()).done
+    (tmp_path / "joined.mp4").unlink()
+    needed = sum(one.byte_count for one in done) + disk.SPARE_BYTES
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(needed - 1))
+
+    with pytest.raises(DiskFull, match=f"needs {needed} bytes"):
+        _run(plan, tmp_path, observer)
+    assert not (tmp_path / "joined.mp4").exists()
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(needed))
+    assert done == _run(plan, tmp_path, observer).done
 
 
 def test_an_error_names_its_frames_and_leaves_no_part(plan: Plan, tmp_path: Path, observer: Recorder) -> None:

@@ -15,7 +15,7 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from upscale_server.disk import naming_write_faults
+from upscale_server.disk import check_room, naming_write_faults
 from upscale_server.errors import SourceCorrupt
 from upscale_server.events import FramesDone, Observer, PhaseStarted, ignore
 from upscale_server.media.convert import converted
@@ -67,6 +67,7 @@ def write_excerpt(excerpt: Excerpt, path: Path, observer: Observer = ignore) -> 
         start = 0
         with closing(decode_segment(excerpt.info, excerpt.segment, Tally())) as frames:
             for frame in _made(frames, excerpt, colour):
+                check_room(path.parent)
                 if stream is None:
                     stream, start = _opened(out, excerpt, colour), frame.pts
                 out.mux(stream.encode(_picture(frame, excerpt, start)))

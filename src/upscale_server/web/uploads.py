@@ -19,14 +19,12 @@ from anyio import CancelScope
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from upscale_server.disk import naming_write_faults
+from upscale_server.disk import SPARE_BYTES, naming_write_faults
 from upscale_server.errors import BadRequest, DiskFull, SourceTooLarge
 from upscale_server.web.form import MOST_FIELDS, Form, boundary_of, frame_bytes, read_form
 
 _WRITE_BYTES = 1 << 20
 """Bytes that are gathered before a thread writes them."""
-SPARE_BYTES = 64 << 20
-"""Left free on the disk: uploads side by side each write a MiB past their look at it, and jobs need room, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,10 @@ _MEASURES = Bounds(file_bytes=64 << 20, programs=True)
 """What the program that computes VMAF says goes through a file."""
 
 _WRITES = Bounds(file_bytes=1 << 40)
-"""A whole output; how large it may be is the plan's and the disk's business."""
+"""An excerpt without loss; how large it may be is the disk's business."""
+
+_JOINED_TIMES, _JOINED_MORE_BYTES = 4, 256 << 20
+"""An output has the segments' packets and the source's other tracks; muxers add tens of bytes to each one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _do_observed(
     """Do one of the orders that take longer, and tell how far they are."""
     match order:
         case FinishVideo(plan, done, work):
-            bounds = replace(_WRITES, memory_bytes=_memory_of(plan), reads=_source(plan), writes=(work,))
+            bounds = Bounds(_memory_of(plan), _most_joined(plan, done), reads=_source(plan), writes=(work,))
             finished = cage.call(_finish, plan, done, work, kind=Finished, observer=observer, bounds=bounds)
             return _in_its_place(cast("Finished", finished), plan, work)
         case WriteExcerpt(excerpt, path):
@@ -124,6 +127,12 @@ def _do_observed(
                 memory = room_for(Limits().max_pixels, Limits().max_pixels)
                 bounds = replace(_MEASURES, memory_bytes=memory, writes=(room,))
                 return cage.call(_compare, reference, distorted, kind=Quality, observer=observer, bounds=bounds)
+
+
+def _most_joined(plan: Plan, done: tuple[Done, ...]) -> int:
+    """Return the bytes that a joined file cannot have."""
+    copied = sum(one.byte_count for one in done) + plan.source.byte_count
+    return _JOINED_TIMES * copied + plan.padding + _JOINED_MORE_BYTES
 
 
 def _memory_of(plan: Plan) -> int:

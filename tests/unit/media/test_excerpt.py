@@ -14,7 +14,8 @@ from tests.support.clip_spec import BT709, BT709_FULL, BT2020_PQ, Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.inspect_media import contents_of
 from tests.support.kernels import resampled
-from upscale_server.errors import SourceCorrupt
+from upscale_server import disk
+from upscale_server.errors import DiskFull, SourceCorrupt
 from upscale_server.media.excerpt import Area, Excerpt, write_excerpt
 from upscale_server.media.probe import probe
 from upscale_server.media.types import Segment, Size
@@ -80,6 +81,16 @@ def test_made_smaller_by_the_textbook_and_in_limited_range(tmp_path: Path) -> No
         # A sum that ends near a half is rounded to either side.
         assert np.abs(expected.astype(int) - small).max() <= 1
         assert np.mean(expected != small) < 0.01
+
+
+def test_an_excerpt_leaves_the_disk_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room is looked at for each frame: without loss they are large."""
+    info = probe(write_clip(Clip(pictures=(Picture(colour=BT709),)), tmp_path / "clip.mp4"))
+    excerpt = Excerpt(info, Segment(0, None, None, None), Area(0, 0, info.size), "yuv420p")
+    monkeypatch.setattr(disk, "SPARE_BYTES", 1 << 60)
+
+    with pytest.raises(DiskFull, match="are free"):
+        write_excerpt(excerpt, tmp_path / "excerpt.mp4")
 
 
 def test_a_segment_without_frames_is_said_and_leaves_no_file(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from upscale_server.audit import Audit
 from upscale_server.cage import Cage, InmateDied
+from upscale_server.checkpoint import Done
 from upscale_server.errors import SourceTooLarge
 from upscale_server.events import ignore
 from upscale_server.media.look import look_at
@@ -113,6 +115,22 @@ def test_result_at_another_place_is_refused(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InmateDied, match=r"told of .*server\.env"):
         do_caged(order, _saying(_finished(secret)), ignore)
     assert _finished(tmp_path / "joined.mp4") == do_caged(order, _saying(_finished(tmp_path / "joined.mp4")), ignore)
+
+
+def test_what_a_join_may_write_follows_from_what_is_joined(clip: Path, tmp_path: Path) -> None:
+    """An inmate that was taken over writes no file that fills the disk."""
+    plan, given = make_plan(clip, Wish(scale=2, model="lanczos")), list[Any]()
+    (tmp_path / "joined.mp4").write_bytes(b"a video")
+
+    def call(*_arguments: object, **more: object) -> Finished:
+        given.append(more["bounds"])
+        return _finished(tmp_path / "joined.mp4")
+
+    done = Done(0, (), 10 << 20, "")
+    do_caged(FinishVideo(plan, (done,), tmp_path), cast("Cage", SimpleNamespace(call=call)), ignore)
+
+    assert 40 << 20 < given[0].file_bytes < 1 << 30
+    assert (tmp_path,) == given[0].writes
 
 
 def _finished(path: Path) -> Finished:
