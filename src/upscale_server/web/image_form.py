@@ -5,24 +5,24 @@ What a picture is comes out when it is read; nothing here looks into it.
 
 from __future__ import annotations
 
-import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from anyio import CancelScope
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from upscale_server.disk import naming_write_faults
-from upscale_server.errors import BadRequest, SourceTooLarge
+from upscale_server.errors import BadRequest, RequestTooSlow, SourceTooLarge
 from upscale_server.image_settings import ImageSettings
 from upscale_server.web.form import MOST_FIELDS, Form, boundary_of, frame_bytes, read_form
+from upscale_server.web.spool import MEMORY_BYTES, Spool
+from upscale_server.web.uploads import check_room
 
-_WRITE_BYTES = 1 << 20
-"""Bytes that are kept in memory; a larger picture goes to the disk, so that those who wait cost no memory."""
+BODY_SECONDS = 1800.0
+"""Longest time that a body may take, for it holds a place: a GiB, the most of a batch, comes at 5 Mbit/s in that."""
 _LONGEST_NAME = 200
 
 
@@ -47,16 +47,15 @@ class Bounds:
 
 
 class Arrived:
-    """A picture's file; small ones stay in memory. One that is too large is named, and its bytes are let go."""
+    """A picture's file among the others of its form. One that is too large is named, and the rest of it let go."""
 
-    def __init__(self, name: str, folder: Path, most_bytes: int) -> None:
+    def __init__(self, name: str, spool: Spool, most_bytes: int) -> None:
         self.name = shown(name)
         self.file_name = name
         self.byte_count = 0
         self._most_bytes = most_bytes
-        self._folder = folder
-        self._waiting = bytearray()
-        self._file: IO[bytes] | None = None
+        self._spool = spool
+        self._start = spool.byte_count
 
     @property
     def is_too_large(self) -> bool:
@@ -66,29 +65,8 @@ class Arrived:
     def take(self, content: bytes) -> None:
         """Keep bytes for the next write."""
         self.byte_count += len(content)
-        if self.is_too_large:
-            self.close()
-        else:
-            self._waiting += content
-
-    @property
-    def is_full(self) -> bool:
-        """Tell whether so much has gathered that it should go to the disk."""
-        return len(self._waiting) >= _WRITE_BYTES
-
-    def write(self) -> None:
-        """Write what has gathered.
-
-        Raises:
-            DiskFull, StorageError: it cannot be written.
-        """
-        with naming_write_faults(self._folder):
-            if self._file is None:
-                # It has no name from the start (O_TMPFILE): a killed process leaves nothing of it.
-                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by `close`
-            content, self._waiting = self._waiting, bytearray()
-            while content:
-                del content[: self._file.write(content)]
+        if not self.is_too_large:
+            self._spool.take(content)
 
     def read(self) -> bytes:
         """Return all of it.
@@ -100,17 +78,10 @@ class Arrived:
             raise SourceTooLarge(
                 f"source {self.name} has more than {self._most_bytes} bytes; see UPSCALE_IMAGE__MAX_BYTES"
             )
-        if self._file is None:
-            return bytes(self._waiting)
-        self._file.seek(0)
-        return self._file.read() + bytes(self._waiting)
+        return self._spool.read(self._start, self.byte_count)
 
     def close(self) -> None:
-        """Let it go; safe to call twice."""
-        self._waiting = bytearray()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Do nothing: all files of a form are let go at once, with the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +107,22 @@ async def pictures_in(
     Raises:
         BadRequest: the request is no form, or a malformed one, or has no picture or too many.
         SourceTooLarge: there is more than allowed.
+        RequestTooSlow: it takes too long to come.
         DiskFull, StorageError: a picture cannot be written.
     """
-    _check_announced(request, bounds)
-    files: list[Arrived] = []
-    form = Form(lambda field, name: _next(files, field, name, (folder, bounds)), MOST_FIELDS + bounds.most_files)
+    announced = _announced(request, bounds)
+    if announced > MEMORY_BYTES:
+        await run_in_threadpool(check_room, folder, announced)
+    files, spool, until = list[Arrived](), Spool(folder), time.monotonic() + BODY_SECONDS
+    form = Form(lambda field, name: _next(files, field, name, (spool, bounds)), MOST_FIELDS + bounds.most_files)
 
     async def write() -> None:
         if form.file_bytes > bounds.most_bytes:
             raise _too_much(form.file_bytes, bounds)
-        for one in files[-1:]:
-            if one.is_full:
-                await run_in_threadpool(one.write)
+        if time.monotonic() > until:
+            raise RequestTooSlow(f"the request's body took more than {BODY_SECONDS:.0f} s; send less at once")
+        if spool.is_full:
+            await run_in_threadpool(spool.write)
 
     try:
         if not boundary_of(request):
@@ -164,8 +139,8 @@ async def pictures_in(
             raise BadRequest(f"field {bounds.field} is missing: send the picture there, as a file")
         yield Pictures(tuple(files), form.fields)
     finally:
-        for one in files:
-            one.close()
+        with CancelScope(shield=True):  # gigabytes are not let go in an instant
+            await run_in_threadpool(spool.close)
 
 
 def shown(name: str) -> str:
@@ -175,22 +150,25 @@ def shown(name: str) -> str:
     return kept or "(without a name)"
 
 
-def _next(files: list[Arrived], field: str, name: str, where: tuple[Path, Bounds]) -> Arrived:
-    folder, bounds = where
+def _next(files: list[Arrived], field: str, name: str, where: tuple[Spool, Bounds]) -> Arrived:
+    spool, bounds = where
     if field != bounds.field or len(files) >= bounds.most_files:
         many = "one" if bounds.most_files == 1 else f"at most {bounds.most_files} (UPSCALE_IMAGE__BATCH_FILES)"
         raise BadRequest(
             f"the form's file {len(files) + 1} is in field {field[:64]!r}; expected {many}, in `{bounds.field}`"
         )
-    files.append(Arrived(name, folder, bounds.most_bytes_each))
+    files.append(Arrived(name, spool, bounds.most_bytes_each))
     return files[-1]
 
 
-def _check_announced(request: Request, bounds: Bounds) -> None:
+def _announced(request: Request, bounds: Bounds) -> int:
+    """Return how much is said to come, 0 where nothing is said; what is too large is refused."""
     announced = request.headers.get("content-length", "")
-    most = bounds.most_bytes + frame_bytes(MOST_FIELDS + bounds.most_files)
-    if announced.isdigit() and int(announced) > most:
+    if not announced.isdigit():
+        return 0
+    if int(announced) > bounds.most_bytes + frame_bytes(MOST_FIELDS + bounds.most_files):
         raise _too_much(int(announced), bounds)
+    return int(announced)
 
 
 def _too_much(byte_count: int, bounds: Bounds) -> SourceTooLarge:

@@ -17,6 +17,7 @@ from upscale_server.web.bodies import MAX_JSON_BYTES
 from upscale_server.web.doorway import MOST_HEADERS
 from upscale_server.web.form import MOST_FIELDS
 from upscale_server.web.guard import HEAD_BYTES, Bounds
+from upscale_server.web.image_form import BODY_SECONDS
 from upscale_server.web.image_routes import Service
 from upscale_server.wire_image import ImageLimitsView
 
@@ -31,7 +32,9 @@ router = APIRouter(tags=["server"])
 @router.get("/limits", response_model=ImageLimitsView)
 async def limits(service: Service) -> ImageLimitsView:
     """Give what is refused: each bound by the setting that changes it, and those that none changes."""
-    return ImageLimitsView(in_force=in_force(service.settings, IMAGE_GROUPS), fixed=fixed())
+    return ImageLimitsView(
+        in_force=in_force(service.settings, IMAGE_GROUPS), fixed=fixed() | {"body_seconds": BODY_SECONDS}
+    )
 
 
 def in_force(settings: Settings, groups: tuple[str, ...]) -> dict[str, Bound]:

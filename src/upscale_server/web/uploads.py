@@ -68,21 +68,8 @@ class _Sink:
             content, self._waiting = bytes(self._waiting), bytearray()
             await run_in_threadpool(self._write, content)
 
-    def check_room(self, byte_count: int) -> None:
-        """Refuse before the disk is full, not when it is: the jobs' database lies on it, too.
-
-        Raises:
-            DiskFull: with what is needed and what is free.
-        """
-        needed, free = byte_count + SPARE_BYTES, _free(self.path.parent)
-        if free < needed:
-            raise DiskFull(
-                f"the upload needs {needed} bytes; {free} are free",
-                hint="free some space, or set UPSCALE_TEMP_DIR to a folder on a larger disk",
-            )
-
     def _write(self, content: bytes) -> None:
-        self.check_room(len(content))
+        check_room(self.path.parent, len(content))
         with naming_write_faults(self.path):
             if self._file is None:
                 self._file = self.path.open("xb")
@@ -131,7 +118,7 @@ async def received(
     """
     announced = _announced(request, max_bytes)
     sink = _Sink(folder / secrets.token_hex(16), max_bytes)
-    await run_in_threadpool(sink.check_room, announced)
+    await run_in_threadpool(check_room, folder, announced)
     try:
         file_name, fields = await (_form(request, sink) if boundary_of(request) else _whole(request, sink))
         digest = await _settled(sink)
@@ -144,6 +131,20 @@ async def received(
         sink.close()
         with CancelScope(shield=True):
             await run_in_threadpool(count, sink.byte_count)
+
+
+def check_room(folder: Path, byte_count: int) -> None:
+    """Refuse before the disk is full, not when it is: the jobs' database lies on it, too.
+
+    Raises:
+        DiskFull: with what is needed and what is free.
+    """
+    needed, free = byte_count + SPARE_BYTES, _free(folder)
+    if free < needed:
+        raise DiskFull(
+            f"the upload needs {needed} bytes; {free} are free",
+            hint="free some space, or set UPSCALE_TEMP_DIR to a folder on a larger disk",
+        )
 
 
 def _free(folder: Path) -> int:

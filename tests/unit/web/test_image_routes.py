@@ -30,6 +30,8 @@ from upscale_server.service import image
 from upscale_server.service.picture_models import PictureModels, open_models
 from upscale_server.service.picture_results import PictureResults
 from upscale_server.settings import Limits, Settings
+from upscale_server.web import image_form, uploads
+from upscale_server.web.spool import MEMORY_BYTES, Spool
 
 WHOLE = picture_file(300, 300)
 CUT = WHOLE[: len(WHOLE) // 2]
@@ -311,6 +313,53 @@ def test_many_requests_leave_no_file(tmp_path: Path) -> None:
 
         kept = {one["results"][0]["temp_path"] for one in answers}
         assert kept == {str(path) for path in everything_under(tmp_path)}
+
+
+def test_small_files_of_a_batch_wait_on_the_disk_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty of 100 kB cost no more memory than one of 3 MB, and each is the one that was sent."""
+    most, take = [0], Spool.take
+
+    def watched(spool: Spool, content: bytes) -> None:
+        take(spool, content)
+        most[0] = max(most[0], len(spool._waiting))
+
+    monkeypatch.setattr(Spool, "take", watched)
+    small = [picture_file(20 + number, 30) + bytes(100_000) for number in range(30)]  # readers stop at a PNG's end
+    with serving_images(image_settings(tmp_path)) as images:
+        files = [("files", (f"{number}.png", content)) for number, content in enumerate(small)]
+        results = images.client.post("/upscale_batch", files=files).json()["results"]
+
+    assert [f"{2 * (20 + number)}x60" for number in range(30)] == [one.get("output_size") for one in results]
+    assert most[0] < MEMORY_BYTES + 500_000  # one piece from the network more
+
+
+@pytest.mark.parametrize("is_announced", [True, False], ids=["announced", "in chunks"])
+def test_pictures_never_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_announced: bool) -> None:
+    """507 where 64 MiB would not stay free; what needs no disk is still served, and nothing stays."""
+    monkeypatch.setattr(uploads, "_free", lambda _folder: uploads.SPARE_BYTES + 1_000_000)
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    large = head + picture_file(1200, 1200, "BMP") + b"\r\n--b--\r\n"
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    with serving_images(image_settings(tmp_path)) as images:
+        reply = images.client.post("/upscale", content=large if is_announced else iter([large]), headers=form)
+        small = images.upscale(picture_file())
+
+    assert (507, "disk_full") == (reply.status_code, reply.json()["code"])
+    assert 200 == small.status_code
+    assert [] == everything_under(tmp_path)
+
+
+def test_a_picture_that_takes_too_long_to_come_gives_its_place_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """408 although it comes steadily; the only place is free again."""
+    with serving_images(image_settings(tmp_path, image={"room": 1})) as images:
+        monkeypatch.setattr(image_form, "BODY_SECONDS", -1.0)
+        late = images.upscale(picture_file())
+        monkeypatch.undo()
+
+        assert (408, "request_too_slow") == (late.status_code, late.json()["code"])
+        assert 200 == images.upscale(picture_file()).status_code
 
 
 def gated(opened_with: list[Gate]) -> Any:  # noqa: ANN401 - an opener
