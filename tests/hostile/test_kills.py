@@ -9,9 +9,11 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import pytest
 
 from tests.support.anatomy import KINDS, anatomy, leftovers
 from tests.support.hostile import Amount
-from tests.support.killing import wait_until
+from tests.support.killing import AT_LEISURE, wait_until
 from tests.support.many_jobs import (
     QUICK,
     Caller,
@@ -76,9 +78,9 @@ class Rampage:
         self._kinds: list[str] = []
 
     def feed(self, server: Server) -> None:
-        """Keep some jobs unfinished, and as many in all as there were blows; note where the results lie."""
+        """Keep some jobs unfinished, and more in all than there were blows; note where the results lie."""
         over, given = self.note_published(), len(self._caller.ids)
-        for _ in range(max(AT_ONCE - (given - len(over)), self.killed.total() - given)):
+        for _ in range(max(AT_ONCE - (given - len(over)), self.killed.total() + 1 - given)):
             self._caller.submit(server.url)
 
     def note_published(self) -> frozenset[str]:
@@ -99,7 +101,7 @@ class Rampage:
         self._kinds = self._kinds or self._chance.sample(KINDS, len(KINDS))  # each as often as the others
         kind, looks, seen = self._kinds.pop(), count(), self._chance.randrange(MOST_LOOKS)
         if kind != "server":
-            wait_until(lambda: wounded(server) <= finished(self._database))
+            wait_until(lambda: wounded(server) <= finished(self._database), AT_LEISURE)
         victims: list[int] = []
 
         def there() -> bool:
@@ -116,6 +118,25 @@ class Rampage:
         self.killed[kind] += 1
         wait_until(lambda: not any(is_alive(pid) for pid in (victim, *with_it)))
 
+    def strike_until(self, kills: int, server: Server) -> None:
+        """Strike until so many are killed in all or the server is; it is dead afterwards."""
+        while self.killed.total() < kills and server.process.poll() is None:
+            self.strike(server)
+        server.process.kill()
+        server.process.wait()
+
+    def figures(self) -> dict[str, object]:
+        """Return what is counted of all that was killed, and of what lies in the state folder."""
+        places = {job_id: self.result_of(job_id).stat() for job_id in self.published}
+        moved = [one for one, facts in places.items() if self.published[one] != (facts.st_ino, facts.st_mtime_ns)]
+        ended = times_ended(self._state / "server.log")
+        return {
+            "kills": self.killed.total(), "killed": dict(self.killed), "jobs": len(self._caller.ids),
+            "states": dict(states(self._database)), "integrity": check_integrity(self._database),
+            "published_twice": len(moved) + sum(times > 1 for times in ended.values()),
+            "files_left": leftovers(self._state, frozenset(self._caller.ids)),
+        }  # fmt: skip
+
 
 def test_whatever_is_killed_every_job_ends_once_with_the_same_bytes(
     caller: Caller, amount: Amount, report: Report, tmp_path: Path
@@ -125,52 +146,41 @@ def test_whatever_is_killed_every_job_ends_once_with_the_same_bytes(
     scratch.mkdir()
     rampage, began = Rampage(caller, state, seed=12), time.monotonic()
     environment = {**QUICK, **PATIENT, "TMPDIR": str(scratch)}
-    digests: set[str] = set()
 
+    with running(state, environment=environment) as server:  # the undisturbed run
+        job_id = caller.submit(server.url)
+        wait_until(lambda: job_id in finished(state / "video" / "jobs.db"), AT_LEISURE)
+        digests = {caller.digest(server.url, job_id)}
+        rampage.strike_until(kills, server)
     while rampage.killed.total() < kills:
         with running(state, environment=environment) as server:
-            if not digests:  # the undisturbed run
-                job_id = caller.submit(server.url)
-                wait_until(lambda: set(caller.ids) <= finished(state / "video" / "jobs.db"))
-                digests.add(caller.digest(server.url, job_id))
-            while rampage.killed.total() < kills and server.process.poll() is None:
-                rampage.strike(server)
-            if server.process.poll() is None:
-                server.process.kill()
-                server.process.wait()
+            rampage.strike_until(kills, server)
     with running(state, environment=environment) as server:
-        wait_until(lambda: rampage.note_published() >= set(caller.ids))
+        wait_until(lambda: rampage.note_published() >= set(caller.ids), AT_LEISURE)
         jobs = caller.jobs(server.url)
         digests |= {caller.digest(server.url, job_id) for job_id in caller.ids}
         everyone = descendants(server.process.pid)
         code = server.stop()
 
-    ended = times_ended(state / "server.log")
-    moved = [
-        job_id
-        for job_id, place in rampage.published.items()
-        if place != ((facts := rampage.result_of(job_id).stat()).st_ino, facts.st_mtime_ns)
-    ]
     figures: dict[str, object] = {
-        "kills": rampage.killed.total(), "killed": dict(rampage.killed), "jobs": len(caller.ids),
-        "lost": len(set(caller.ids) - jobs.keys()), "states": dict(states(state / "video" / "jobs.db")),
-        "published_twice": len(moved) + sum(times > 1 for times in ended.values()),
-        "different_results": len(digests) - 1, "files_left": leftovers(state, frozenset(caller.ids)),
+        **rampage.figures(), "lost": len(set(caller.ids) - jobs.keys()), "different_results": len(digests) - 1,
         "scratch_left": [path.name for path in scratch.iterdir()],
-        "processes_left": sum(is_alive(pid) for pid in everyone),
-        "integrity": check_integrity(state / "video" / "jobs.db"),
-        "seconds": round(time.monotonic() - began, 1),
+        "processes_left": sum(is_alive(pid) for pid in everyone), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
     report("kills", figures)
 
     assert 0 == code
+    assert kills <= len(caller.ids), "fewer jobs than blows"
     assert {"succeeded": len(caller.ids)} == figures["states"], [job["fault"] for job in jobs.values()]
     assert (0, 0, 0) == (figures["lost"], figures["published_twice"], figures["different_results"]), figures
     assert ([], [], 0) == (figures["files_left"], figures["scratch_left"], figures["processes_left"]), figures
     assert "ok" == figures["integrity"]
 
 
-IMPATIENT = {"UPSCALE_WORKERS__SILENT_SECONDS": "12", "UPSCALE_WORKERS__SOURCE_SILENT_SECONDS": "3"}
+IMPATIENT = {
+    "UPSCALE_WORKERS__SILENT_SECONDS": "12", "UPSCALE_WORKERS__SOURCE_SILENT_SECONDS": "3",
+    "UPSCALE_JOBS__LEASE_SECONDS": "3",
+}  # fmt: skip
 """Low limits; a worker's start counts for the first, and takes seconds on a busy machine."""
 
 
@@ -182,25 +192,44 @@ def is_stopped(pid: int) -> bool:
         return False
 
 
-def stop_one(server: Server, kind: str) -> int:
-    """Stop a process of a kind in the middle of its work and return it."""
-    while True:
-        found: list[int] = []
+@contextmanager
+def stopped(server: Server, kind: str) -> Iterator[int]:
+    """Stop a process of a kind in the middle of its work and give it; it stands still no longer than the block."""
+    pid = 0
+    try:
+        while not is_stopped(pid):
+            wait_until(lambda: bool(anatomy(server.process.pid)["inmate"]))
+            for pid in anatomy(server.process.pid)[kind][:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                wait_until(lambda pid=pid: is_stopped(pid) or not is_alive(pid))
+        yield pid
+    finally:
+        if is_stopped(pid):
+            kill(pid)
 
-        def at_work(found: list[int] = found) -> bool:
-            parts = anatomy(server.process.pid)
-            found[:] = parts[kind] if parts["inmate"] else []
-            return bool(found)
 
-        wait_until(at_work)
-        for pid in found:
-            try:
-                os.kill(pid, signal.SIGSTOP)
-            except ProcessLookupError:
-                continue
-            wait_until(lambda pid=pid: is_stopped(pid) or not is_alive(pid))
-            if is_alive(pid):
-                return pid
+def has_lost_its_lease(database: Path) -> bool:
+    """Tell whether some job runs under a lease that is over."""
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        until = connection.execute("SELECT max(lease_until) FROM upscale_jobs WHERE state = 'running'").fetchone()[0]
+    return until is not None and until < time.time()
+
+
+def check_all_ended_well(server: Server, caller: Caller) -> None:
+    """Wait until all jobs are over: they succeeded with the same bytes, the server stops, and nothing is left."""
+    wait_until(lambda: set(caller.ids) <= finished(server.state / "video" / "jobs.db"), AT_LEISURE)
+    ended = caller.jobs(server.url)
+    digests = {caller.digest(server.url, job_id) for job_id in caller.ids}
+    everyone = descendants(server.process.pid)
+    code = server.stop()
+
+    assert ["succeeded"] * len(caller.ids) == [ended[job_id]["state"] for job_id in caller.ids]
+    assert {1} == set(times_ended(server.state / "server.log").values())
+    assert 1 == len(digests)
+    assert 0 == code
+    assert not any(is_alive(one) for one in everyone)
+    assert [] == leftovers(server.state, frozenset(caller.ids))
 
 
 @pytest.mark.parametrize("kind", ["inmate", "lane", "desk", "door"])
@@ -212,18 +241,29 @@ def test_what_stops_for_ever_is_replaced_and_the_job_ends(
         pytest.skip("runs with HOSTILE=full")
     began = time.monotonic()
     with running(tmp_path / "state", environment={**QUICK, **IMPATIENT}) as server:
-        jobs = [caller.submit(server.url) for _ in range(4)]
-        pid = stop_one(server, kind)
-        wait_until(lambda: not is_alive(pid))
-        wait_until(lambda: set(jobs) <= finished(tmp_path / "state" / "video" / "jobs.db"))
-        ended = caller.jobs(server.url)
-        digests = {caller.digest(server.url, job_id) for job_id in jobs}
-        everyone = descendants(server.process.pid)
-        code = server.stop()
-    report(f"stopped_{kind}", {"kind": kind, "jobs": len(jobs), "seconds": round(time.monotonic() - began, 1)})
+        for _ in range(4):
+            caller.submit(server.url)
+        with stopped(server, kind) as pid:
+            wait_until(lambda: not is_alive(pid), AT_LEISURE)
+        check_all_ended_well(server, caller)
+    report(f"stopped_{kind}", {"kind": kind, "jobs": 4, "seconds": round(time.monotonic() - began, 1)})
 
-    assert ["succeeded"] * 4 == [ended[job_id]["state"] for job_id in jobs]
-    assert 1 == len(digests)
-    assert 0 == code
-    assert not any(is_alive(one) for one in everyone)
-    assert [] == leftovers(tmp_path / "state", frozenset(jobs))
+
+def test_a_server_that_stands_still_beyond_its_lease_goes_on(
+    length: str, caller: Caller, report: Report, tmp_path: Path
+) -> None:
+    """SIGSTOP in the middle of a job until its lease has run out, then SIGCONT: every job is done once."""
+    if length == "short":
+        pytest.skip("runs with HOSTILE=full")
+    began = time.monotonic()
+    with running(tmp_path / "state", environment={**QUICK, **IMPATIENT}) as server:
+        for _ in range(4):
+            caller.submit(server.url)
+        with stopped(server, "server") as pid:
+            wait_until(lambda: has_lost_its_lease(tmp_path / "state" / "video" / "jobs.db"), AT_LEISURE)
+            still = is_stopped(pid)
+            os.kill(pid, signal.SIGCONT)
+        check_all_ended_well(server, caller)
+    report("stopped_server", {"kind": "server", "jobs": 4, "seconds": round(time.monotonic() - began, 1)})
+
+    assert still

@@ -19,6 +19,8 @@ from tests.support.cli_runner import COMMAND, environment_for
 
 POLL_SECONDS = 0.004
 """How often the folder is looked at: far finer than the work of one segment."""
+AT_LEISURE = 0.1
+"""Seconds between two looks where only the fact matters and not its moment: looking takes the server's cores."""
 LIMIT_SECONDS = 240
 
 
@@ -86,10 +88,10 @@ def kill_when(arguments: list[str], condition: Callable[[], bool], how: int = si
             process.wait()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a fact; fail loudly when it does not come."""
+def wait_until(condition: Callable[[], bool], pause_seconds: float = POLL_SECONDS) -> None:
+    """Wait for a fact, looking so often; fail loudly when it does not come."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"the awaited state did not come within {LIMIT_SECONDS} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause_seconds)
