@@ -124,6 +124,11 @@ class Workers(BaseModel):
     source_silent_seconds: float = Field(
         60.0, gt=0, description="longest time without a packet or a frame before who reads a source is killed"
     )
+    source_look_seconds: float = Field(
+        120.0, gt=0,
+        description="longest look at a source, whatever it shows, and a second more for each MB of it; an excerpt for "
+        "a preview may take thirty times as long, and a second more for each 20 kB",
+    )  # fmt: skip
 
 
 class Subnet(BaseModel):

@@ -104,6 +104,7 @@ class Cage:
         Raises:
             UpscaleError: the function raised it.
             InmateDied: the process died, was silent for too long, or said something that cannot be.
+            SourceCorrupt: its time was over.
         """
         given = bounds or self._bounds
         reads = tuple(one for one in arguments if isinstance(one, Path))

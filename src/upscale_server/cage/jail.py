@@ -6,6 +6,7 @@ It locks the calling process and cannot be undone; whether a request was harmles
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -37,7 +38,8 @@ class Bounds:
     """What an inmate may take.
 
     `memory_bytes` is its address space, `file_bytes` the largest file it writes (0: none). It may read the files
-    `reads`, change what is in the folders `writes`, start `programs`, and use graphics cards as `devices`.
+    `reads`, change what is in the folders `writes`, start `programs`, and use graphics cards as `devices`. After
+    `seconds` it is ended from outside, whatever it shows of its work.
     """
 
     memory_bytes: int = 8 << 30
@@ -46,6 +48,7 @@ class Bounds:
     writes: tuple[Path, ...] = ()
     programs: bool = False
     devices: bool = False
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

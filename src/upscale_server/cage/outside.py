@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from upscale_server.cage.door_keeper import Door
 from upscale_server.cage.inmate import Request
 from upscale_server.cage.talk import MOST_BYTES, Inbox, fault_from, words_from
-from upscale_server.errors import UpscaleError
+from upscale_server.errors import SourceCorrupt, UpscaleError
 from upscale_server.records import UNREADABLE
 
 _LOOK_SECONDS = 0.1
@@ -55,7 +55,9 @@ class Inmate:
         body = pickle.dumps(request)  # before the door is told: it answers once for each inmate, and must be heard
         self._door = door
         self._hearing = hearing
+        self._seconds = request.bounds.seconds
         self._looked = time.monotonic()
+        self._ends = self._looked + self._seconds
         self._pipe, theirs = socket.socketpair()
         self._inbox = Inbox(self._pipe, hearing.most_bytes)
         self._ended = False
@@ -67,7 +69,13 @@ class Inmate:
         self._pipe.settimeout(0)
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Yield what the inmate says of its request; raise what it ended with."""
+        """Yield what the inmate says of its request; raise what it ended with.
+
+        Raises:
+            InmateDied: it died, was silent for too long, or said what cannot be.
+            SourceCorrupt: its time was over; nothing is gained by a second try.
+            UpscaleError: what it said that it failed with.
+        """
         until = time.monotonic() + self._hearing.silent_seconds
         while True:
             message = self._next(until)
@@ -99,10 +107,16 @@ class Inmate:
         self._pipe.close()
 
     def _next(self, until: float) -> dict[str, Any]:
-        """Return the next message; it must have come whole by then."""
+        """Return the next message; it must have come whole by then, and before the request's own time is over."""
         while True:
             message = read(lambda inbox: inbox.message(), self._inbox)
             self._look()
+            if time.monotonic() > self._ends:
+                self._end()
+                raise SourceCorrupt(
+                    f"reading the source took more than the {self._seconds:.0f} s that its length allows; it was ended",
+                    hint="it may be made to keep a decoder busy; else see UPSCALE_WORKERS__SOURCE_LOOK_SECONDS",
+                )
             if message is not None:
                 return message
             if time.monotonic() > until:

@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +48,15 @@ MODULES = ("upscale_server.workers.caged",)
 _MEASURES = Bounds(file_bytes=64 << 20, programs=True)
 """What the program that computes VMAF says goes through a file."""
 
+LOOK_SECONDS = 120.0
+"""For a look at a source of no length: a few frames, by processes that share the cores with all lanes."""
+
+_LOOK_BYTES_A_SECOND = 1_000_000
+"""Beside them: a look reads a file up to three times, and the slowest disk gives several times as much."""
+
+_EXCERPT_TIMES, _EXCERPT_BYTES_A_SECOND = 30, 20_000
+"""An excerpt has an hour, for 600 frames of 8K, and longer where an hour of 720p lies before it without a keyframe."""
+
 _WRITES = Bounds(file_bytes=1 << 40)
 """An excerpt without loss; how large it may be is the disk's business."""
 
@@ -60,32 +69,39 @@ class CagedOpener:
     """Opens a source that is planned for in a cage; the rest of planning asks engines, and is done outside."""
 
     cage: Cage
+    look_seconds: float = LOOK_SECONDS
 
     def probe(self, source: Path, most_pixels: int) -> Probed:
         """Return the file's facts and time table."""
-        bounds = Bounds(room_for(most_pixels))
+        bounds = Bounds(room_for(most_pixels), seconds=_time_for(source, self.look_seconds))
         probed = cast("Probed", self.cage.call(probe_with_index, source, most_pixels, kind=Probed, bounds=bounds))
         _is_of(source, probed.info)
         return probed
 
     def kept(self, probed: Probed, wish: Wish) -> Kept:
         """Return what is kept of its time and tracks."""
-        bounds = Bounds(room_for(probed.info.size.pixels), reads=(Path(probed.info.path),))
+        bounds = self._bounds(probed.info)
         return cast("Kept", self.cage.call(kept_of, probed, wish, kind=Kept, bounds=bounds))
 
     def decoder(self, info: VideoInfo, asked: str) -> Decoder:
         """Return the device that really decodes it."""
         if asked == CPU:
             return CPU, ()
-        bounds = Bounds(room_for(info.size.pixels), reads=(Path(info.path),), devices=True)
+        bounds = replace(self._bounds(info), devices=True)
         device, said = cast("Decoder", self.cage.call(choose_decoder, info, asked, kind=Decoder, bounds=bounds))
         if device not in (asked, CPU):
             raise InmateDied(f"the process that opened the source chose the device {device!r:.40}")
         return device, said
 
+    def _bounds(self, info: VideoInfo) -> Bounds:
+        path = Path(info.path)
+        return Bounds(room_for(info.size.pixels), reads=(path,), seconds=_time_for(path, self.look_seconds))
 
-def do_caged(order: Caged, cage: Cage, observer: Observer) -> Any:  # noqa: ANN401 - see each order
+
+def do_caged(order: Caged, cage: Cage, observer: Observer, look_seconds: float = LOOK_SECONDS) -> Any:  # noqa: ANN401 - see each order
     """Do one order in a cage and return what it is answered with.
+
+    A look and an excerpt have a time that grows with the source; the rest takes as long as the job is.
 
     Raises:
         Canceled: the order was stopped.
@@ -94,30 +110,37 @@ def do_caged(order: Caged, cage: Cage, observer: Observer) -> Any:  # noqa: ANN4
     """
     match order:
         case ProbeSource(source, limits):
-            bounds = Bounds(room_for(limits.max_pixels))
+            bounds = Bounds(room_for(limits.max_pixels), seconds=_time_for(source, look_seconds))
             looked = cast("Looked", cage.call(look_at, source, limits.max_pixels, kind=Looked, bounds=bounds))
             _is_of(source, looked.info)
             check_length(looked.info, limits)
             return looked
         case MakePoster(source, most_pixels):
-            return cage.call(poster_of, source, most_pixels, kind=bytes, bounds=Bounds(room_for(most_pixels)))
+            bounds = Bounds(room_for(most_pixels), seconds=_time_for(source, look_seconds))
+            return cage.call(poster_of, source, most_pixels, kind=bytes, bounds=bounds)
+        case WriteExcerpt(excerpt, path):
+            memory, source = room_for(excerpt.info.size.pixels), Path(excerpt.info.path)
+            seconds = _time_for(source, _EXCERPT_TIMES * look_seconds, _EXCERPT_BYTES_A_SECOND)
+            bounds = replace(_WRITES, memory_bytes=memory, reads=(source,), writes=(path.parent,), seconds=seconds)
+            return cage.call(write_excerpt, excerpt, path, kind=None, observer=observer, bounds=bounds)
         case _:
-            return _do_observed(order, cage, observer)
+            return _do_for_a_job(order, cage, observer)
 
 
-def _do_observed(
-    order: FinishVideo | WriteExcerpt | MeasureQuality | CompareVideos, cage: Cage, observer: Observer
-) -> Any:  # noqa: ANN401 - see each order
+def _time_for(source: Path, least_seconds: float, bytes_a_second: int = _LOOK_BYTES_A_SECOND) -> float:
+    """Return how long a source may be looked at; what is not there is told by who opens it."""
+    with suppress(OSError):
+        return least_seconds + source.stat().st_size / bytes_a_second
+    return least_seconds
+
+
+def _do_for_a_job(order: FinishVideo | MeasureQuality | CompareVideos, cage: Cage, observer: Observer) -> Any:  # noqa: ANN401 - see each order
     """Do one of the orders that take longer, and tell how far they are."""
     match order:
         case FinishVideo(plan, done, work):
             bounds = Bounds(_memory_of(plan), _most_joined(plan, done), reads=_source(plan), writes=(work,))
             finished = cage.call(_finish, plan, done, work, kind=Finished, observer=observer, bounds=bounds)
             return _in_its_place(cast("Finished", finished), plan, work)
-        case WriteExcerpt(excerpt, path):
-            memory, reads = room_for(excerpt.info.size.pixels), (Path(excerpt.info.path),)
-            bounds = replace(_WRITES, memory_bytes=memory, reads=reads, writes=(path.parent,))
-            return cage.call(write_excerpt, excerpt, path, kind=None, observer=observer, bounds=bounds)
         case MeasureQuality(plan, path):
             with _room() as room:
                 bounds = replace(_MEASURES, memory_bytes=_memory_of(plan), reads=_source(plan), writes=(room,))

@@ -28,7 +28,7 @@ class Setup:
 
     `threads` are the cores that a network may use; beside `choices` the working points are remembered, None forgets.
     `log_file` is the server's log, None for stderr alone. A source that gives no packet for `source_silent_seconds` is
-    given up.
+    given up, and so is one that is looked at for longer than `source_look_seconds` and what its bytes take.
     """
 
     role: str
@@ -39,6 +39,7 @@ class Setup:
     choices: Path | None = None
     log_file: Path | None = None
     source_silent_seconds: float = 60.0
+    source_look_seconds: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

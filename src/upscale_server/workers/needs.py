@@ -55,6 +55,7 @@ class PoolNeeds:
     choices: Path | None = None
     patience: Patience = _PATIENCE
     source_silent_seconds: float = 60.0
+    source_look_seconds: float = 120.0
     log_level: str = "warning"
     log_style: str = "console"
     log_file: Path | None = None
@@ -72,6 +73,7 @@ def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
         choices=settings.state_dir / "choices.json",
         patience=Patience(settings.workers.release_seconds, settings.workers.silent_seconds),
         source_silent_seconds=settings.workers.source_silent_seconds,
+        source_look_seconds=settings.workers.source_look_seconds,
         log_level=settings.log_level,
         log_style=settings.log_style,
         log_file=settings.state_dir / "server.log",

@@ -248,7 +248,7 @@ class Pool:
     def _setups(self, role: str, count: int, threads: int) -> tuple[Setup, ...]:
         needs = self._needs
         log = (needs.log_level, needs.log_style, needs.choices, needs.log_file)
-        said = (threads, *log, needs.source_silent_seconds)
+        said = (threads, *log, needs.source_silent_seconds, needs.source_look_seconds)
         return tuple(Setup(role, index, *said) for index in range(count))
 
     def _status_of(self, seat: Seat) -> LaneStatus:

@@ -39,7 +39,7 @@ from upscale_server.opening import Tools
 from upscale_server.pipeline import upscale_segment
 from upscale_server.plan import Pass, Plan, make_plan
 from upscale_server.settings import LogLevel, LogStyle
-from upscale_server.workers.caged import MODULES, CagedOpener, do_caged
+from upscale_server.workers.caged import LOOK_SECONDS, MODULES, CagedOpener, do_caged
 from upscale_server.workers.held_pipe import HeldPipe, Telling
 from upscale_server.workers.memory import give_memory_back, keep_blocks
 from upscale_server.workers.messages import (
@@ -82,7 +82,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
     modules = () if setup.role == LANE else MODULES
     cage = Cage(modules, silent_seconds=setup.source_silent_seconds, check=held.check)
     cage.open()
-    bench = Bench(held, setup.threads, setup.choices, cage)
+    bench = Bench(held, setup.threads, setup.choices, cage, setup.source_look_seconds)
     for numbered in held.orders():
         about.clear()
         about.update(numbered.about)
@@ -115,9 +115,12 @@ def _log(setup: Setup, order: Order, answer: Answer, seconds: float) -> None:
 class Bench:
     """What a worker process holds between orders: its loaded networks, and the engines that it has begun to build."""
 
-    def __init__(self, held: HeldPipe, threads: int, choices: Path | None, cage: Cage) -> None:
+    def __init__(
+        self, held: HeldPipe, threads: int, choices: Path | None, cage: Cage, look_seconds: float = LOOK_SECONDS
+    ) -> None:
         self._held = held
         self._cage = cage
+        self._look_seconds = look_seconds
         self._threads = threads
         self._builds = None if choices is None else builds_beside(choices)
         self._points = Points() if choices is None else Choices(choices).points
@@ -132,7 +135,7 @@ class Bench:
                 return self._run(order, observer)
             case MakePlan(source, wish, limits, choices):
                 remembered = Choices(choices, self._builds) if choices else None
-                return make_plan(source, wish, limits, remembered, CagedOpener(self._cage))
+                return make_plan(source, wish, limits, remembered, CagedOpener(self._cage, self._look_seconds))
             case LoadModels(settled):
                 return self._load_all(settled, observer)
             case FindPace(settled, threads, choices):
@@ -140,7 +143,7 @@ class Bench:
             case SettleModel(model, choices):
                 return settle(model, Choices(choices) if choices else None)
             case _:
-                return None if isinstance(order, Greet) else do_caged(order, self._cage, observer)
+                return None if isinstance(order, Greet) else do_caged(order, self._cage, observer, self._look_seconds)
 
     def _load_all(self, settled: Settled, observer: Observer) -> Working:
         self._settled = settled

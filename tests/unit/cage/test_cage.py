@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from tests.support.clip_writer import write_clip
 from tests.support.killing import wait_until
 from tests.support.processes import is_alive
 from upscale_server.cage import Bounds, Cage, InmateDied
-from upscale_server.errors import Canceled, OutputTooLarge, SourceNotFound, SourceTooLarge, UpscaleError
-from upscale_server.events import FramesDone
+from upscale_server.errors import Canceled, OutputTooLarge, SourceCorrupt, SourceNotFound, SourceTooLarge, UpscaleError
+from upscale_server.events import FramesDone, ignore
 from upscale_server.media.decode import decode_segment
 from upscale_server.media.look import Looked, look_at
 from upscale_server.media.probe import probe
@@ -215,6 +215,17 @@ def test_inmate_that_goes_no_packet_further_is_ended(how: str) -> None:
     with pytest.raises(InmateDied, match="no packet further for 1 s"):
         cage.call(inmates.hangs, how, kind=None)
     cage.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "count"), [(inmates.goes_on, 600.0), (inmates.tells, 10**9)], ids=["works", "talks"]
+)
+def test_inmate_whose_time_is_over_is_ended(cage: Cage, function: Callable[..., object], count: float) -> None:
+    """However much it shows: a file whose every frame takes as long as it may would keep a process for days."""
+    observer = ignore if function is inmates.tells else None
+
+    with pytest.raises(SourceCorrupt, match="more than the 0 s that its length allows"):
+        cage.call(function, count, kind=str, observer=observer, bounds=Bounds(seconds=0.3))
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,17 +15,19 @@ import pytest
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from upscale_server.audit import Audit
-from upscale_server.cage import Cage, InmateDied
+from upscale_server.cage import Bounds, Cage, InmateDied
 from upscale_server.checkpoint import Done
 from upscale_server.errors import SourceTooLarge
 from upscale_server.events import ignore
+from upscale_server.media.excerpt import Area, Excerpt
 from upscale_server.media.look import look_at
 from upscale_server.media.probe import probe_with_index
+from upscale_server.media.types import Segment
 from upscale_server.pipeline import Finished
 from upscale_server.plan import make_plan
 from upscale_server.wish import Limits, Wish
-from upscale_server.workers.caged import CagedOpener, do_caged
-from upscale_server.workers.messages import FinishVideo, ProbeSource
+from upscale_server.workers.caged import Caged, CagedOpener, do_caged
+from upscale_server.workers.messages import FinishVideo, MakePoster, ProbeSource, WriteExcerpt
 
 
 @dataclass(slots=True)
@@ -115,6 +119,57 @@ def test_result_at_another_place_is_refused(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InmateDied, match=r"told of .*server\.env"):
         do_caged(order, _saying(_finished(secret)), ignore)
     assert _finished(tmp_path / "joined.mp4") == do_caged(order, _saying(_finished(tmp_path / "joined.mp4")), ignore)
+
+
+@dataclass(slots=True)
+class Notes:
+    """A cage that only notes what an inmate would be bound to."""
+
+    given: list[Bounds] = field(default_factory=list)
+
+    def call(self, *_arguments: object, bounds: Bounds, **_more: object) -> None:
+        """Note it."""
+        self.given.append(bounds)
+
+
+def _bounds_of(order: Caged, look_seconds: float = 120.0) -> Bounds:
+    notes = Notes()
+    with suppress(AttributeError):  # nothing was found
+        do_caged(order, cast("Cage", notes), ignore, look_seconds)
+    return notes.given[0]
+
+
+@pytest.mark.parametrize("order", [ProbeSource, MakePoster])
+def test_a_look_has_a_time_that_grows_with_the_file(order: Callable[[Path], Caged], tmp_path: Path) -> None:
+    """A few KB never keep the desk for long; 2 GiB from a disk that gives 10 MB a second are read three times."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    for path, size in ((small, 4000), (large, 2 << 30)):
+        with path.open("wb") as file:
+            file.truncate(size)
+
+    assert 120.004 == _bounds_of(order(small)).seconds
+    assert 30.004 == _bounds_of(order(small), look_seconds=30.0).seconds
+    assert 3 * (2 << 30) / 10_000_000 < _bounds_of(order(large)).seconds < 3600
+    assert 120 == _bounds_of(order(tmp_path / "missing")).seconds
+
+
+def test_planning_and_excerpts_have_their_time_too(clip: Path, tmp_path: Path) -> None:
+    """Whatever the desk does with a stranger's file, but for a job's own end."""
+    probed, notes = probe_with_index(clip), Notes()
+    info, length = probed.info, clip.stat().st_size
+    opener = CagedOpener(cast("Cage", notes), 50.0)
+    with suppress(AttributeError):
+        opener.probe(clip, 1 << 20)
+    opener.kept(probed, Wish())
+    with suppress(TypeError):
+        opener.decoder(info, "cuda")
+    excerpt = Excerpt(info, Segment(0, None, None, None), Area(0, 0, info.size), "yuv420p")
+    plan = make_plan(clip, Wish(scale=2, model="lanczos"))
+
+    assert [50 + length / 1e6] * 3 == [one.seconds for one in notes.given]
+    assert notes.given[2].devices
+    assert 1500 + length / 2e4 == _bounds_of(WriteExcerpt(excerpt, tmp_path / "a.mp4"), 50.0).seconds
+    assert math.inf == _bounds_of(FinishVideo(plan, (), tmp_path)).seconds
 
 
 def test_what_a_join_may_write_follows_from_what_is_joined(clip: Path, tmp_path: Path) -> None:

@@ -125,6 +125,13 @@ def test_the_patience_with_silent_sources_reaches_every_worker() -> None:
     assert [7.5, 7.5] == [pool._setups(role, 1, 1)[0].source_silent_seconds for role in ("lane", "desk")]
 
 
+def test_the_time_for_a_look_reaches_every_worker() -> None:
+    """The setting is what the desk gives its cages."""
+    pool = Pool(needs_of(Settings(workers=Workers(source_look_seconds=33)), {}))
+
+    assert 33 == pool._setups("desk", 1, 1)[0].source_look_seconds
+
+
 def test_tasks_have_no_lanes_before_there_are_any() -> None:
     """A pool that was not started promises nothing, and closing it twice does nothing."""
     pool = Pool(PoolNeeds())
