@@ -1,14 +1,15 @@
 """Slow clients by the hundred, and heads and bodies that no honest client sends, against both servers.
 
-The server allows half as many connections as there are attackers, so that it is always overloaded.
+Each server allows half as many connections as it has slow clients, so that it is always overloaded.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,39 +18,20 @@ import pytest
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.hostile import Amount
-from tests.support.http_attacks import attacks, said_to
+from tests.support.http_attacks import NEVER, Attack, attacks, said_to
 from tests.support.image_served import image_settings, picture_file, serving_images
-from tests.support.killing import wait_until
+from tests.support.killing import AT_LEISURE, wait_until
+from tests.support.probes import PATIENCE_SECONDS, Watch
 from tests.support.served import IdlePool, serving, settings_in
 from tests.support.server import running
 from tests.support.server import serving as folder_served
 from tests.support.slow_clients import SlowClients
 from upscale_server.edge_settings import Http
 from upscale_server.service import VideoService
-from upscale_server.web.guard import GuardedProtocol
+from upscale_server.web.guard import Bounds, GuardedProtocol, guarded_by
 
-CONTROL = ("/livez", "/health")
-PATIENCE_SECONDS = 20.0
-"""Longest wait for a control route: the machine may be busy with other tests. Unguarded it would be for ever."""
 JOB_SECONDS = 300.0
-
-
-@dataclass
-class Watch:
-    """Asks control routes again and again, each time on a new connection, as a probe does."""
-
-    url: str
-    answered: int = 0
-    slowest_seconds: float = 0.0
-
-    def look(self) -> None:
-        """Ask all once; what is not 200 is a failure."""
-        for path in CONTROL:
-            began = time.monotonic()
-            reply = httpx.get(self.url + path, timeout=PATIENCE_SECONDS, trust_env=False)
-            assert 200 == reply.status_code, reply.text
-            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
-            self.answered += 1
+IMAGE_CLIENTS = {"short": 20, "full": 200, "long": 200}
 
 
 def patiently(ask: Callable[[], httpx.Response], until: float) -> httpx.Response:
@@ -95,9 +77,11 @@ def test_slow_clients_hold_up_neither_control_routes_nor_a_job(
                 state, job_seconds = shown.json()["state"], time.monotonic() - began
             time.sleep(0.1)
         figures = {"clients": count, "connections": count // 2, "opened": attack.opened,
-                   "dropped": dict(attack.dropped)}  # fmt: skip
+                   "least_at_once": attack.least, "counts": attack.looks, "dropped": dict(attack.dropped)}  # fmt: skip
 
     assert "succeeded" == state
+    assert figures["least_at_once"] >= count // 2, figures  # those that are dropped come again
+    assert figures["counts"] >= seconds // 2, figures
     assert set(figures["dropped"]) >= {"idle", "head", "body"}, figures
     report("slow_clients_video", {**figures, "seconds": seconds, "control_answers": watch.answered,
                                   "slowest_control_seconds": round(watch.slowest_seconds, 2),
@@ -115,30 +99,43 @@ class Unguarded(GuardedProtocol):
 
 
 def test_without_the_guard_slow_clients_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tooth: by the time a guarded server has dropped all of its slow clients, an unguarded one has none."""
-    quick = Http(head_seconds=1, body_idle_seconds=1, body_bytes_per_second=0)
+    """The tooth: until a guarded server has dropped an idle client, a head and a body, an unguarded one drops none."""
+    quick = replace(Bounds(), head_seconds=1, body_window_seconds=1)
     with ExitStack() as stack:
-        guarded = stack.enter_context(serving(VideoService(settings_in(tmp_path / "a", http=quick), IdlePool())))
+        monkeypatch.setattr("upscale_server.web.serve.guarded_by", lambda _: guarded_by(quick))
+        guarded = stack.enter_context(serving(VideoService(settings_in(tmp_path / "a"), IdlePool())))
         monkeypatch.setattr("upscale_server.web.serve.guarded_by", lambda _: Unguarded)
-        bare = stack.enter_context(serving(VideoService(settings_in(tmp_path / "b", http=quick), IdlePool())))
+        bare = stack.enter_context(serving(VideoService(settings_in(tmp_path / "b"), IdlePool())))
         stayed = stack.enter_context(SlowClients(address_of(bare.url), 8))
         dropped = stack.enter_context(SlowClients(address_of(guarded.url), 8))
-        wait_until(lambda: {"idle", "head"} <= set(dropped.dropped))
+        wait_until(lambda: {"idle", "head", "body"} <= set(dropped.dropped), AT_LEISURE)
         found = sum(stayed.dropped.values())
 
     assert 0 == found
 
 
+def test_a_server_that_says_nothing_fails_every_attack() -> None:
+    """The tooth: one that takes a request and hangs is told from one that drops it, and no attack allows that."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        status, heard = said_to(
+            door.getsockname(), Attack("a head", iter([b"GET / HTTP/1.1\r\n"]), frozenset({0})), 0.2
+        )
+
+    assert (NEVER, b"") == (status, heard)
+    assert not any(NEVER in one.statuses for one in attacks("/", 0))
+
+
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def servers(length: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Give the addresses of both servers."""
+    door = Http(connections=IMAGE_CLIENTS[length] // 2)
     with ExitStack() as stack:
         video = VideoService(settings_in(tmp_path_factory.mktemp("video")), IdlePool())
         few = {"max_bytes": 1 << 20, "batch_bytes": 2 << 20, "batch_files": 8}
         yield {
             "video": stack.enter_context(serving(video)).url,
             "image": stack.enter_context(
-                serving_images(image_settings(tmp_path_factory.mktemp("image"), image=few))
+                serving_images(image_settings(tmp_path_factory.mktemp("image"), image=few, http=door))
             ).url,
         }
 
@@ -162,15 +159,17 @@ def test_no_head_or_body_brings_a_server_down(
     report(f"heads_and_bodies_{server}", {"attacks": len(seen), "statuses": seen})
 
 
-def test_a_picture_is_enlarged_beside_slow_clients(servers: dict[str, str], amount: Amount) -> None:
+def test_a_picture_is_enlarged_beside_slow_clients(servers: dict[str, str], length: str) -> None:
     """The image server's door is the same."""
-    count = amount(20, 200, 200)
+    count = IMAGE_CLIENTS[length]
     with SlowClients(address_of(servers["image"]), count) as attack:
         Watch(servers["image"]).look()
         form_of_one = {"file": ("a.png", picture_file(16, 12), "image/png")}
         until = time.monotonic() + JOB_SECONDS
         url = f"{servers['image']}/upscale?upscale=2"
         reply = patiently(lambda: httpx.post(url, files=form_of_one, timeout=JOB_SECONDS), until)
+        least = attack.least
 
     assert (200, "32x24") == (reply.status_code, reply.headers["X-Output-Size"])
     assert attack.opened >= count
+    assert least >= count // 2

@@ -8,13 +8,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=b"
 ANSWER_SECONDS = 120
 """Longest wait for an answer on a busy machine; a limit and no expectation."""
+NEVER = -1
+"""The status of a server that neither answers to the end nor drops the line in that time; no attack allows it."""
 _PIECE = 65_536
 
 Part = bytes | tuple[bytes, int]
@@ -36,24 +38,39 @@ def attacks(path: str, mebi: int) -> Iterator[Attack]:
         yield Attack(name, pieces, frozenset(statuses))
 
 
-def said_to(address: tuple[str, int], attack: Attack) -> tuple[int, bytes]:
-    """Send an attack; return the status of the answer, 0 without one, and everything that was heard."""
-    heard = bytearray()
-    with socket.create_connection(address, timeout=ANSWER_SECONDS) as line:
-        reader = threading.Thread(target=_read_all, args=(line, heard))
+def said_to(address: tuple[str, int], attack: Attack, seconds: float = ANSWER_SECONDS) -> tuple[int, bytes]:
+    """Send an attack; return the status of the answer, 0 without one, and everything that was heard.
+
+    A line on which nothing moves for so many seconds is `NEVER`, whatever was heard before.
+    """
+    heard, late = bytearray(), threading.Event()
+    with socket.create_connection(address, timeout=seconds) as line:
+        reader = threading.Thread(target=_read_all, args=(line, heard, late))
         reader.start()
-        with suppress(OSError):
+        with _until_dropped(late):
             for piece in attack.pieces:
                 line.sendall(piece)
         reader.join()
     words = bytes(heard).split(b" ", 2)
-    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0, bytes(heard)
+    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    return NEVER if late.is_set() else status, bytes(heard)
 
 
-def _read_all(line: socket.socket, heard: bytearray) -> None:
-    with suppress(OSError):
+def _read_all(line: socket.socket, heard: bytearray, late: threading.Event) -> None:
+    with _until_dropped(late):
         while more := line.recv(_PIECE):
             heard += more
+
+
+@contextmanager
+def _until_dropped(late: threading.Event) -> Iterator[None]:
+    """Take the end of a line as an end, and note where it was ours because the time was over."""
+    try:
+        yield
+    except TimeoutError:
+        late.set()
+    except OSError:
+        return
 
 
 def _head(path: str, kind: str, length: int | None, *more: str) -> bytes:
