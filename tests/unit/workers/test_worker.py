@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -15,10 +16,10 @@ from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.cramped import Cramped
 from tests.support.tiny_models import Form
-from upscale_server.cage import Cage
+from upscale_server.cage import Bounds, Cage
 from upscale_server.checkpoint import Done
-from upscale_server.errors import OutOfMemory
-from upscale_server.events import Event, SteppedDown
+from upscale_server.errors import Canceled, OutOfMemory
+from upscale_server.events import Event, SteppedDown, ignore
 from upscale_server.models import select, ways
 from upscale_server.models.base import EngineOptions, Pixels, Upscaled, Upscaler
 from upscale_server.models.card import ModelCard
@@ -30,7 +31,7 @@ from upscale_server.plan import Plan, make_plan
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers import worker
 from upscale_server.workers.held_pipe import HeldPipe
-from upscale_server.workers.messages import LoadModels, MakePlan, RunSegment, Settled
+from upscale_server.workers.messages import LoadModels, MakePlan, Order, ProbeSource, RunSegment, Settled
 
 FRAMES = 8
 
@@ -251,3 +252,20 @@ class _Named:
     def close(self) -> None:
         """Release what is inside."""
         self._inner.close()
+
+
+@pytest.mark.parametrize("asked", [ProbeSource, lambda path: MakePlan(path, Wish(), Limits(), None)])
+def test_the_time_for_a_look_bounds_what_is_opened(asked: Callable[[Path], Order], tmp_path: Path) -> None:
+    """A desk process gives it to whatever it looks at, for a plan as well."""
+    seconds = list[float]()
+
+    def call(*_arguments: object, bounds: Bounds, **_more: object) -> None:
+        seconds.append(bounds.seconds)
+        raise Canceled("enough")
+
+    cage = cast("Cage", SimpleNamespace(call=call))
+    desk = worker.Bench(cast("HeldPipe", _NobodyStops()), 1, None, cage, look_seconds=7.0)
+
+    with pytest.raises(Canceled):
+        desk.do(asked(tmp_path / "missing"), ignore)
+    assert [7.0] == seconds
