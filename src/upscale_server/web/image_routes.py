@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from upscale_server.service.picture_work import FORMATS, Made, Wish
 from upscale_server.web.doorway import ClientGone
 from upscale_server.web.faults import opaque
 from upscale_server.web.files import file_reply
+from upscale_server.web.held import HeldResponse
 from upscale_server.web.image_asking import WORDS, wish_in
 from upscale_server.web.image_form import Arrived, Bounds, Pictures, pictures_in
 from upscale_server.web.links import joined, relative_or_whole
@@ -84,17 +85,13 @@ async def upscale(request: Request, service: Service) -> Response:
     service.check_ready()
     wish_in(request, {}, service.settings.image)
     await run_in_threadpool(service.quota.check, owner_of(request))
-    with _room(request).one(owner_of(request)):
+    with ExitStack() as held:
+        held.enter_context(_room(request).one(owner_of(request)))
         async with _pictures(request, service, Bounds.of_one(service.settings.image)) as sent:
             wish = wish_in(request, sent.fields, service.settings.image)
             made = await _made(request, service.submit(sent.files[0], wish))
-    await run_in_threadpool(service.quota.add, owner_of(request), pixels=made.size.pixels)
-    steps = zip(("read", "enlarge", "write"), made.seconds, strict=True)
-    timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in steps)
-    headers = {"X-Output-Size": str(made.size), "X-Model": made.model, "Server-Timing": timing}
-    if made.warnings:
-        headers["X-Warnings"] = ", ".join(dict.fromkeys(code for code, _ in made.warnings))
-    return Response(made.content, headers=headers, media_type=wish.media_type)
+        await run_in_threadpool(service.quota.add, owner_of(request), pixels=made.size.pixels)
+        return HeldResponse(made.content, _headers_of(made), wish.media_type).hold(held.pop_all())
 
 
 @router.post(
@@ -132,6 +129,15 @@ async def linked(request: Request, service: Service, key: str) -> Response:
     file = await run_in_threadpool(service.results.linked_file, key, dict(request.query_params))
     kinds = dict(FORMATS.values())
     return await file_reply(request, file, kinds.get(file.path.suffix, "application/octet-stream"))
+
+
+def _headers_of(made: Made) -> dict[str, str]:
+    steps = zip(("read", "enlarge", "write"), made.seconds, strict=True)
+    timing = ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in steps)
+    headers = {"X-Output-Size": str(made.size), "X-Model": made.model, "Server-Timing": timing}
+    if made.warnings:
+        headers["X-Warnings"] = ", ".join(dict.fromkeys(code for code, _ in made.warnings))
+    return headers
 
 
 async def _entry(

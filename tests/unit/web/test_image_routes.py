@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from tests.support.image_served import (
     picture_file,
     serving_images,
 )
+from tests.support.killing import wait_until
 from upscale_server.errors import ModelInvalid
 from upscale_server.service import image
 from upscale_server.service.picture_models import PictureModels, open_models
@@ -427,6 +429,37 @@ def test_one_key_cannot_fill_the_room(tmp_path: Path) -> None:
 
         assert [(429, True)] * 2 == [(one.status_code, "for one key" in one.text) for one in (refused, batch)]
         assert [200, 200] == [one.result(WAIT_SECONDS).status_code for one in (hers, his)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["read", "gone"])
+def test_an_answer_that_nobody_reads_keeps_its_place(tmp_path: Path, end: str) -> None:
+    """The only place is free again when the answer was read to its end, or its reader is gone; the bytes are right."""
+    pixels = np.random.default_rng(1).integers(0, 256, (1200, 1200, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "BMP")  # its enlargement has some 15 MB: more than the kernel keeps of an answer
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + file.getvalue() + b"\r\n--b--\r\n"
+    )
+    head = "POST /upscale HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    with serving_images(image_settings(tmp_path, image={"room": 1})) as images, socket.socket() as reader:
+        host, _, port = images.url.removeprefix("http://").partition(":")
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        reader.settimeout(WAIT_SECONDS)
+        reader.connect((host, int(port)))
+        reader.sendall(head.encode() + f"Content-Length: {len(form)}\r\nConnection: close\r\n\r\n".encode() + form)
+        heard = bytearray(reader.recv(1024))
+        refused = images.upscale(picture_file())
+        if end == "gone":
+            reader.close()
+        else:
+            while piece := reader.recv(1 << 20):
+                heard += piece
+        wait_until(lambda: images.upscale(picture_file()).status_code == 200)
+
+    assert (429, "rate_limited") == (refused.status_code, refused.json()["code"])
+    if end == "read":
+        assert (2400, 2400) == opened(bytes(heard).partition(b"\r\n\r\n")[2]).size
 
 
 @pytest.mark.slow
