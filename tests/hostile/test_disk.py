@@ -14,7 +14,7 @@ import pytest
 from tests.support.anatomy import leftovers
 from tests.support.disk_shim import FullDisk
 from tests.support.hostile import Amount
-from tests.support.killing import wait_until
+from tests.support.killing import AT_LEISURE, wait_until
 from tests.support.many_jobs import QUICK, Caller, check_integrity, finished, small_source
 from tests.support.server import running
 
@@ -65,7 +65,7 @@ def one_job(caller: Caller, url: str, state: Path, sweep: Sweep, number: int) ->
         problem = err.response.json()
         caller.source += "#"  # the key was not used: the next job has another wish, and may not be met with this one's
         return sweep.note(number, f"refused {problem['code']}", is_right=says_full(problem), detail=problem)
-    wait_until(lambda: job_id in finished(state / "video" / "jobs.db"))
+    wait_until(lambda: job_id in finished(state / "video" / "jobs.db"), AT_LEISURE)
     job = caller.jobs(url)[job_id]
     if job["state"] == "succeeded":
         same = caller.digest(url, job_id) == sweep.right
@@ -97,7 +97,7 @@ def test_each_write_of_a_job_may_meet_a_full_disk(
         running(state, environment={**QUICK, **disk.environment}) as server,
     ):
         first = caller.submit(server.url)
-        wait_until(lambda: first in finished(state / "video" / "jobs.db"))
+        wait_until(lambda: first in finished(state / "video" / "jobs.db"), AT_LEISURE)
         sweep = Sweep(disk, caller.digest(server.url, first))
         left_behind(state, caller)
         disk.fail(0)

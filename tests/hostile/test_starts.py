@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.killing import wait_until
+from tests.support.killing import AT_LEISURE, wait_until
 from tests.support.many_jobs import QUICK, Caller, finished, small_source
 from tests.support.refusals import as_nobody, given_to_nobody, open_folder, said, small_disk, start_refused
 from tests.support.server import running
@@ -34,7 +34,7 @@ def test_a_second_server_on_one_state_folder_is_refused(caller: Caller, tmp_path
         caller.submit(server.url)
         before = (state / "video" / "owner.id").read_bytes(), (state / "video" / "lock").read_text()
         refused = start_refused(state, environment=QUICK)
-        wait_until(lambda: set(caller.ids) <= finished(state / "video" / "jobs.db"))
+        wait_until(lambda: set(caller.ids) <= finished(state / "video" / "jobs.db"), AT_LEISURE)
         ended = caller.jobs(server.url)
         after = (state / "video" / "owner.id").read_bytes(), (state / "video" / "lock").read_text()
 
@@ -128,12 +128,12 @@ def test_a_disk_that_may_not_be_written_any_more_costs_no_work(caller: Caller, t
         with running(state, environment={**QUICK, "UPSCALE_OUTPUT_DIR": str(disk.folder)}) as server:
             disk.close_to_writers()
             job_id = caller.submit(server.url)
-            wait_until(lambda: job_id in finished(state / "video" / "jobs.db"))
+            wait_until(lambda: job_id in finished(state / "video" / "jobs.db"), AT_LEISURE)
             failed = caller.jobs(server.url)[job_id]
             alive = httpx.get(f"{server.url}/readyz", trust_env=False, timeout=60).status_code
             disk.open_to_writers()
             httpx.post(f"{server.url}/v1/jobs/{job_id}/retry", trust_env=False, timeout=60).raise_for_status()
-            wait_until(lambda: caller.jobs(server.url)[job_id]["state"] == "succeeded")
+            wait_until(lambda: caller.jobs(server.url)[job_id]["state"] == "succeeded", AT_LEISURE)
             segments = sum("order=RunSegment" in line for line in list(server.lines))
             code = server.stop()
         stored = [path.name for path in disk.folder.rglob("*") if path.is_file()]
