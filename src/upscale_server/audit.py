@@ -45,6 +45,8 @@ _SQUEEZED = 0.6
 """From these CRFs on, who asked for blocks gets them, and the bounds widen (measured at the last CRF: 24 levels,
 26.7 dB); so they do for RGB networks, which have no room for colours outside the RGB cube, and for an output that
 nearly fills the size it was given: there detail is what the limit was paid with, and is told, not judged."""
+_FEW_BLOCKS = 64 * 64
+"""Below so many pixels, a frame of noise keeps its detail at no usual CRF (17x33 of it: 25.5 dB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +200,14 @@ def _content_rules(frames: Findings, promise: Promise) -> list[Rule]:
         _at_most("luma, a part of a frame", MOST_LUMA_CELL * wider, frames.luma_cell),
         _at_most("chroma, mean of a frame", MOST_CHROMA * wider, frames.chroma),
         _at_most("chroma, a part of a frame", MOST_CHROMA_CELL * wider, frames.chroma_cell),
-        Rule("detail", enough, f"at least {least:g} dB", f"{frames.detail_psnr:.1f} dB", hard=not promise.squeezed),
+        Rule("detail", enough, f"at least {least:g} dB", f"{frames.detail_psnr:.1f} dB", hard=_shows_detail(promise)),
     ]
+
+
+def _shows_detail(promise: Promise) -> bool:
+    """Tell whether detail is judged: not where the limit was paid with it, nor in a picture of a few blocks."""
+    small = promise.size is not None and promise.size.pixels < _FEW_BLOCKS
+    return not (promise.squeezed or small)
 
 
 def _at_most(name: str, bound: float, found: float) -> Rule:

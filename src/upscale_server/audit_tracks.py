@@ -5,12 +5,14 @@ The facts are read in `media.track_facts`; the picture is `audit`'s.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sized
 from fractions import Fraction
 
 from upscale_server.media.track_facts import Track, TrackFacts
 
 _CHAPTER_TOLERANCE = Fraction(1, 500)  # QuickTime and Matroska count chapters in milliseconds, rounding each way
+_LANGUAGE = re.compile(r"[a-z]{3}")
 _DEFAULT = 1  # FFmpeg's disposition bit for a default track
 
 Finding = tuple[str, bool, str, str]
@@ -77,7 +79,7 @@ def _compare_packets(track: Track, twin: Track) -> tuple[bool, str, str]:
         return False, expected, f"{twin.packets} packets"
     if track.digest != twin.digest:
         return False, "the same bytes", "other bytes"
-    if track.form != twin.form:
+    if track.form and twin.form and track.form != twin.form:  # a damaged head says nothing of its form
         return False, track.form, twin.form
     named = _compare_names(track, twin)
     if not named[0]:
@@ -91,7 +93,9 @@ def _compare_packets(track: Track, twin: Track) -> tuple[bool, str, str]:
 
 
 def _compare_names(track: Track, twin: Track) -> tuple[bool, str, str]:
-    if track.language != twin.language or track.title != twin.title:
+    # QuickTime holds three letters (ISO 639-2); what is no language says nothing there.
+    spoken = {track.language, track.language if _LANGUAGE.fullmatch(track.language) else ""}
+    if twin.language not in spoken or track.title != twin.title:
         return False, f"{track.language} {track.title}".strip(), f"{twin.language} {twin.title}".strip()
     # Transport streams and AVI know no default track; QuickTime and Matroska then call the first of a kind that.
     if (track.disposition ^ twin.disposition) & ~(0 if track.disposition else _DEFAULT):

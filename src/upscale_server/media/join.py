@@ -46,6 +46,7 @@ _QUICKTIME = ("mp4", "mov")
 _MOST_REFUSED = 100
 """Damaged packets of one track that are passed over; a broadcast has a few, more mean that the track does not fit."""
 _Timed = tuple[Fraction, "Packet[Stream]", PacketPlace | None]
+_Copied = tuple[Fraction, "Packet[Stream]", PacketPlace]
 _LARGEST_TIMESCALE = 2**31 - 1
 
 
@@ -126,8 +127,22 @@ def _write(
             raise UpscaleError(f"stream {joining.picture_index} is not in {joining.source}")
         copy_facts(source, out, joining.window)
         pictures = _picture_packets(segments, spec.time_base, joining, picture)
-        tracks = track_packets(source, copies, joining.window)
+        tracks = lasting(track_packets(source, copies, joining.window))
         return _mux_all(out, heapq.merge(pictures, tracks, key=itemgetter(0)))
+
+
+def lasting(packets: Iterator[_Copied]) -> Iterator[_Copied]:
+    """Yield packets, those of sound that have no duration with the time since the one before.
+
+    Matroska's may have none; QuickTime's last one would then end where it begins, and the edit list cut it off.
+    """
+    before: dict[int, int] = {}
+    for stamp, packet, place in packets:
+        dts = packet.dts or 0
+        if packet.stream.type == "audio" and not packet.duration:
+            packet.duration = max(0, dts - before.get(place[0], dts))
+        before[place[0]] = dts
+        yield stamp, packet, place
 
 
 def _mux_all(out: OutputContainer, packets: Iterator[_Timed]) -> frozenset[PacketPlace]:

@@ -147,7 +147,7 @@ def _form(stream: Stream) -> str:
     context = context_of(stream)
     if isinstance(context, AudioCodecContext):
         return f"{context.sample_rate} Hz, {context.layout.nb_channels} channels"
-    if isinstance(context, VideoCodecContext):
+    if isinstance(context, VideoCodecContext) and context.width:
         return f"{context.width}x{context.height}"
     return ""
 
