@@ -170,6 +170,13 @@ sbom: .venv/.installed .venv-sbom/.made ## list every package that is installed,
 	-o out/sbom.cdx.json $(BIN)/python
 	@echo 'the list is out/sbom.cdx.json'
 
+.PHONY: release
+release: sbom ## put a release into dist: the wheel, the list of what it runs with, and their SHA-256
+	@rm -rf dist && mkdir dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	@cp out/sbom.cdx.json dist/
+	@cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
 .PHONY: constraints
 constraints: .venv/.dev ## renew the resolved part of constraints.txt (needs uv)
 	@mkdir -p out
