@@ -3,8 +3,7 @@
 One thread holds all of them and opens each again when the server has dropped or refused it, at once or, where it could
 not connect, in the next round. How often that happened is counted, and how many there were at the least.
 
-Those that read nothing leave it to the kernel how much it takes in. With 4 KiB for each they held their places for a
-minute, with the slow bodies nearly all there were, and no honest client had one within 300 s.
+Those that read nothing leave it to the kernel how much it takes in.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class GuardedProtocol(H11Protocol):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head_since = self._unsent_since = time.monotonic()
         self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
-        if len(self.connections) <= self.bounds.connections or self._found_room(self._head_since):
+        if self._has_a_place() or self._found_room(self._head_since):
             return
         many = RateLimited(f"{self.bounds.connections} connections are open; that is the most")
         if len(self.connections) > self.bounds.connections + self.bounds.reserve:
@@ -154,6 +154,11 @@ class GuardedProtocol(H11Protocol):
     def _is_between(self) -> bool:
         """Tell whether no request is being answered: the next bytes are, or belong to, a head."""
         return (self._asked is None or self._asked.response_complete) and self.conn.their_state is not h11.SEND_BODY
+
+    def _has_a_place(self) -> bool:
+        """Tell whether those who are not in the reserve are few enough, this one with them."""
+        placed = [one for one in self.connections if not getattr(one, "_is_extra", False)]
+        return len(placed) <= self.bounds.connections
 
     def _found_room(self, now: float) -> bool:
         """Drop a connection on which nothing is asked, the one that has been so for longest."""

@@ -140,6 +140,18 @@ def test_those_who_ask_for_nothing_leave_the_reserve_again() -> None:
         assert 200 == status_of(conversation(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"))
 
 
+def test_a_place_that_is_free_again_is_given_though_others_wait_in_the_reserve() -> None:
+    """Those in the reserve are answered probes alone, and take no place of those who ask for work."""
+    bounds = replace(QUICK, connections=1, reserve=8, quiet_seconds=60.0)
+    with guarded(bounds) as address, ExitStack() as held:
+        placed, _extra = (held.enter_context(socket.create_connection(address, timeout=30)) for _ in range(2))
+        placed.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while placed.recv(65536):
+            pass
+
+        assert 200 == status_of(conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+
+
 def test_nobody_makes_room_who_has_asked_a_moment_ago() -> None:
     """The tooth of the test above: where no place is given up, only a refusal is left."""
     bounds = replace(QUICK, connections=2, reserve=0, quiet_seconds=60.0)
