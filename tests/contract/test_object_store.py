@@ -47,6 +47,7 @@ def file_of(folder: Path, byte_count: int, seed: int = 0) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("byte_count", [0, 1, SMALL, LARGE])
 def test_what_is_put_is_there_in_full(byte_count: int, store: ObjectStore, tmp_path: Path) -> None:
     """Size and key are told alike by put, head and the listing, whatever the size."""
@@ -68,6 +69,7 @@ def test_an_object_that_is_not_there_is_none_and_removing_it_is_nothing(store: O
     assert [] == list(store.listed())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("byte_count", [SMALL, LARGE])
 def test_storing_a_key_again_replaces_it(byte_count: int, store: ObjectStore, tmp_path: Path) -> None:
     """The second file is there, under another ETag."""
@@ -118,6 +120,7 @@ def test_a_key_that_is_not_ours_is_refused(key: str, store: ObjectStore, tmp_pat
     assert not (tmp_path.parent / "evil").exists()
 
 
+@pytest.mark.slow
 def test_a_reader_sees_the_old_or_the_new_and_never_a_half(store: ObjectStore, tmp_path: Path) -> None:
     """Two files take turns under one key while it is looked at."""
     paths = [file_of(tmp_path, LARGE, 1), file_of(tmp_path, SMALL, 2)]

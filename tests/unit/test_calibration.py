@@ -309,6 +309,7 @@ def test_what_is_hard_to_encode_takes_longer(calibration: Calibration, plan: Pla
     assert pytest.approx(1.0 + megapixels * (0.05 + 0.03 * 0.1), rel=1e-4) == unknown.seconds
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0.5, 5.0), st.integers(1, 9)), min_size=1, max_size=12), st.floats(0.1, 20))
 def test_jobs_that_keep_a_rate_are_predicted_by_it(
     tmp_path_factory: pytest.TempPathFactory, plan: Plan, jobs: list[tuple[float, int]], rate: float

@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from upscale_server.log_queue import LogQueue
 
 LINES = 3000
@@ -79,6 +81,7 @@ def test_a_sink_that_refuses_costs_the_others_nothing() -> None:
     assert ["a", "b"] == sink.lines
 
 
+@pytest.mark.slow
 def test_a_stderr_that_nobody_reads_stops_nothing_and_the_file_has_every_line(tmp_path: Path) -> None:
     """More is logged than a pipe holds; the process goes on, ends by itself, and its file is whole."""
     command = [sys.executable, "-c", BUSY_SERVER, str(tmp_path / "server.log")]

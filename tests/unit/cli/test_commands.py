@@ -180,6 +180,7 @@ def test_json_is_one_object_a_result_and_nothing_else_on_stdout(tmp_path: Path, 
     assert ["a_upscaled.png"] == _names(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_warnings_say_what_the_output_cannot_hold(tmp_path: Path, capfd: Captured) -> None:
     """Transparency written as JPEG is a named warning on stderr and in the JSON record."""
     Image.new("RGBA", SIZE, (255, 0, 0, 128)).save(tmp_path / "a.png")
@@ -653,6 +654,7 @@ def test_models_bench_refuses_what_is_not_there(arguments: tuple[str, ...], said
     assert said in err[0]
 
 
+@pytest.mark.slow
 def test_an_added_model_is_listed_and_planned_with_by_name(
     tmp_path: Path, bundled_clip: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -371,6 +371,7 @@ def test_store_that_refuses_is_found(
     assert ("broken", detail, fix) == (found.verdict, found.found, found.fix)
 
 
+@pytest.mark.slow
 def test_store_that_is_away_is_found(tmp_path: Path) -> None:
     """Nobody listens at its address."""
     pytest.importorskip("boto3", reason="the extra [s3] is not installed here")

@@ -588,6 +588,7 @@ def test_a_silent_receiver_has_one_message_on_its_way(desk: Desk, receiver: Rece
     assert (1, 1) == (len(receiver.told), len(other.told))
 
 
+@pytest.mark.slow
 def test_a_server_killed_right_after_a_job_ended_tells_of_it_when_it_is_back(tmp_path: Path) -> None:
     """The message is in the transaction that ends the job: a power cut behind it loses nothing."""
     with Receiver() as receiver:

@@ -67,6 +67,7 @@ def test_everything_comes_from_the_hub_and_is_where_it_says(served: StandInHub, 
     assert not list((tmp_path / "to").rglob(".cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed here")
 def test_the_pins_are_what_sha256sum_checks(served: StandInHub, tmp_path: Path) -> None:
     """SHA256SUMS in the folder holds every file."""

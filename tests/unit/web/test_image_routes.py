@@ -54,6 +54,7 @@ def everything_under(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.name != "links.key"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 37), (37, 1), (17, 23), (64, 48)])
 def test_output_is_exactly_input_times_the_factor(images: ImagesServed, factor: int, width: int, height: int) -> None:

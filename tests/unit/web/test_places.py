@@ -135,6 +135,7 @@ def test_all_that_takes_long_is_bounded_for_each_key(tmp_path: Path, monkeypatch
     assert all("0" in one.json()["detail"] and "for one key" in one.json()["detail"] for one in replies)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["", "anna-key", "anna-key,anna-key"])
 def test_the_only_caller_may_have_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
     """On a server without keys, or of one key, there is nobody to leave places to."""

@@ -198,6 +198,7 @@ def test_bytes_of_a_source_are_counted_once(tmp_path: Path) -> None:
         assert (415, 5) == (refused.status_code, served.service._store.usage.today("").byte_count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -222,6 +223,7 @@ def test_bytes_of_a_picture_that_fails_are_counted(tmp_path: Path, path: str, co
         assert_limited(images.client.post(path, content=in_form("file"), headers=GREEDY | FORM), "BYTES_A_DAY")
 
 
+@pytest.mark.slow
 def test_a_wrong_word_is_refused_before_the_picture_is_read(tmp_path: Path) -> None:
     """The answer is there although not a byte of the body has come."""
     with serving_images(image_settings(tmp_path)) as images:
