@@ -179,7 +179,7 @@ def fill(disk: Path) -> Path:
 def test_a_full_disk_fails_the_job_and_not_the_server(tmp_path: Path, sources: str) -> None:
     """The disk fills while segments are made: the job says so and leaves nothing; with room again, the next is done."""
     with (
-        small_disk(tmp_path / "disk", 80) as disk,
+        small_disk(tmp_path / "disk", 160) as disk,
         running(tmp_path / "state", environment={**LANCZOS, "TEMP_DIR": str(disk)}) as server,
         Client(server.url) as client,
     ):
