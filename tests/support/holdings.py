@@ -24,6 +24,10 @@ _MOST_OF_DATABASE = 45
 """A server's pool of connections takes up to 15, each with the database and its log; SQLite keeps a closed one's handle
 for the next while another connection holds a lock. How many there were at once is chance, more than that are a leak."""
 
+ALLOWED_THREADS = 40
+"""A server's pool of threads (anyio's) grows to 40 and shrinks as requests come; how many wait at a moment is chance.
+A thread that stays with each job, of which there are hundreds, is far more."""
+
 _STILL_SECONDS = 1.0
 """How long nothing may change before it counts as rest: ten looks, each longer than threads take to end."""
 _LOOK_SECONDS = 0.1
@@ -86,9 +90,9 @@ def holdings_of(server: int, folders: Sequence[Path]) -> Holdings:
 
 
 def more_than(before: Holdings, now: Holdings) -> dict[str, int]:
-    """Return by name what is more than before: memory beyond what is allowed, all else by one and up."""
+    """Return by name what is more than before: memory and threads beyond what is allowed, all else by one and up."""
     old, new = asdict(before), asdict(now)
-    allowed = {"memory_bytes": ALLOWED_BYTES}
+    allowed = {"memory_bytes": ALLOWED_BYTES, "threads": ALLOWED_THREADS}
     return {name: new[name] - old[name] for name in old if new[name] - old[name] > allowed.get(name, 0)}
 
 
