@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -35,6 +36,8 @@ from upscale_server.wish import Wish
 from upscale_server.workers import caged as orders
 from upscale_server.workers.messages import FinishVideo, ProbeSource
 
+_ENDED_SECONDS = 3.0
+"""For a signal of the kernel's to end a process: it comes at once, on a busy machine a moment later."""
 _FILES = "import upscale_server.cage.files as f; f.leave = lambda *_, **__: True"
 _PROCESSES = "import upscale_server.cage.jail as j; j.refuse_processes = lambda *_: True"
 _RIGHTS = "import upscale_server.cage.jail as j; j._give_up_capabilities = lambda *_: None"
@@ -140,6 +143,9 @@ def _outlives_the_door(_folder: Path) -> bool:
         inmate = next(iter(set(descendants(os.getpid())) - before))
         kill(parent_of(inmate))
         assert isinstance(told.exception(), InmateDied)
+    until = time.monotonic() + _ENDED_SECONDS
+    while is_alive(inmate) and time.monotonic() < until:
+        time.sleep(0.01)
     stays = is_alive(inmate)
     kill(inmate)
     return stays
