@@ -70,7 +70,7 @@ def _fields(path: Path, stream_index: int, until: str) -> dict[str, int]:
     """Return the named numbers of the first headers, up to the packet in which the field `until` is met."""
     fields: dict[str, int] = {}
     # A stream whose headers cannot be read says nothing, which is an answer.
-    with suppress(av.error.FFmpegError, ValueError), _listening():
+    with suppress(av.error.FFmpegError, ValueError):
         for line in _trace(path, stream_index):
             found = re.search(r"(\w+)\s+[01]+ = (\d+)\s*$", line)
             if found is not None:
@@ -86,7 +86,10 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def _listening() -> Iterator[None]:
-    """Have FFmpeg's log written while this lasts; one thread at a time, or one would restore what another has set."""
+    """Have FFmpeg's log written while this lasts; one thread at a time, or one would restore what another has set.
+
+    For as short as can be: whatever other threads' codecs say meanwhile is listened to, too.
+    """
     with _one_at_a_time:
         level = av.logging.get_level()
         av.logging.set_level(av.logging.INFO)
@@ -103,7 +106,8 @@ def _trace(path: Path, stream_index: int) -> Iterator[str]:
         with av.logging.Capture() as lines:
             reader = BitStreamFilterContext("trace_headers", stream)
             for packet in islice(beating(container.demux(stream)), _PACKETS_LOOKED_AT):
-                reader.filter(packet)
+                with _listening():
+                    reader.filter(packet)
                 yield from (line[2] for line in lines)
                 lines.clear()
                 yield _END_OF_PACKET
