@@ -36,7 +36,7 @@ from tests.support.job_parts import (
     parts_in,
     result_of,
 )
-from tests.support.killing import wait_until
+from tests.support.killing import AT_LEISURE, wait_until
 from upscale_server import quality
 from upscale_server.calibration import Calibration
 from upscale_server.checkpoint import Done, WorkDir
@@ -143,7 +143,9 @@ def submit(parts: Parts, runner: Runner, new: NewJob) -> str:
 
 def ended(parts: Parts, job_id: str) -> Job:
     """Wait until a job is finished and nobody has it in hand."""
-    return became(parts, job_id, "succeeded", "failed", "canceled")
+    # The encoder is in this process: looked at more often, one that is stuck would never seem idle, and not be noticed.
+    wait_until(lambda: parts.store.get(job_id).is_finished, AT_LEISURE)
+    return parts.store.get(job_id)
 
 
 def became(parts: Parts, job_id: str, *states: str) -> Job:

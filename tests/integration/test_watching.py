@@ -13,7 +13,7 @@ import pytest
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.job_parts import LocalLanes, job_of, parts_in
-from tests.support.killing import wait_until
+from tests.support.killing import AT_LEISURE, wait_until
 from upscale_server.events import Event, SegmentDone
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.janitor import Janitor
@@ -75,7 +75,8 @@ def submit(parts: Parts, runner: Runner, new: NewJob) -> str:
 
 def ended(parts: Parts, runner: Runner, job_id: str) -> Job:
     """Wait until a job is finished and nobody has it in hand."""
-    wait_until(lambda: parts.store.get(job_id).is_finished and job_id not in runner.carried())
+    # The encoder is in this process: looked at more often, one that is stuck would never seem idle, and not be noticed.
+    wait_until(lambda: parts.store.get(job_id).is_finished and job_id not in runner.carried(), AT_LEISURE)
     return parts.store.get(job_id)
 
 
