@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.processes import command_line, descendants
+from tests.support.processes import command_line, descendants, parent_of
 
 KINDS = ("server", "lane", "desk", "door", "inmate")
 """The server itself; what holds networks; what opens files for it; the two layers of the cages of both."""
@@ -28,18 +28,11 @@ def anatomy(server: int) -> dict[str, list[int]]:
         inmates = descendants(door)
         found["inmate"] += inmates
         found["door"] += [] if door in found["inmate"] else [door]
-        worker = _parent(door)
+        worker = parent_of(door)
         if worker in everyone and door not in found["inmate"]:
             found["desk" if b"workers.caged" in line else "lane"].append(worker)
     found["door"] = [door for door in found["door"] if door not in found["inmate"]]
     return found
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 def leftovers(state: Path, jobs: frozenset[str]) -> list[str]:
