@@ -96,7 +96,7 @@ test: .venv/.test .venv-swift/.made ## run every test: the fast tier first, then
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) $(HANGS)=900 -m 'integration or slow'
 
 .PHONY: test-fast
-test-fast: .venv/.test ## run the fast tier only (under a minute)
+test-fast: .venv/.test ## run the fast tier only (two minutes on two cores)
 	$(BIN)/python -m pytest -n $(FAST_WORKERS) -m 'not slow' $(FAST_TESTS)
 
 .PHONY: test-hostile
