@@ -12,6 +12,8 @@ CLIP := src/upscale_server/clips/nasa.mp4
 # More workers than cores in the fast tier: its tests often wait for the end of a server or for a limit.
 TEST_WORKERS ?= 2
 FAST_WORKERS ?= 4
+# The attacks wait for outages, leases and slow clients more than they compute; who is free takes the next one.
+HOSTILE_WORKERS ?= 3
 # What the fast tier is chosen from: the other folders' tests open real files or start servers.
 FAST_TESTS = tests/unit tests/contract tests/property
 # A test that holds the interpreter's lock for ever can only be ended from outside; so many seconds after its start.
@@ -101,7 +103,7 @@ test-fast: .venv/.test ## run the fast tier only (two minutes on two cores)
 
 .PHONY: test-hostile
 test-hostile: .venv/.test .venv-swift/.made ## attack the servers for a quarter of an hour
-	HOSTILE=full $(BIN)/python -m pytest -n $(TEST_WORKERS) $(HANGS)=900 tests/hostile
+	HOSTILE=full $(BIN)/python -m pytest -n $(HOSTILE_WORKERS) --maxschedchunk=1 $(HANGS)=900 tests/hostile
 
 .PHONY: test-hostile-long
 test-hostile-long: .venv/.test .venv-swift/.made ## attack them without limit; the figures go to benchmarks/results/hostile

@@ -14,6 +14,25 @@ import pytest
 
 from tests.support.hostile import LENGTHS, Amount, write_result
 
+_LONGEST = (
+    "test_every_video_ends_as_it_should",
+    "test_whatever_is_killed_every_job_ends_once_with_the_same_bytes",
+    "test_every_picture_ends_as_it_should",
+    "test_jobs_leave_nothing_and_planted_leaks_are_found",
+    "test_a_killed_servers_upload_in_parts_is_gone_on_with",
+    "test_slow_clients_hold_up_neither_control_routes_nor_a_job",
+    "test_uploads_outlast_a_minute_without_a_store",
+    "test_each_write_of_a_job_may_meet_a_full_disk",
+    "test_too_many_jobs_are_sent_away_for_a_while_and_the_server_recovers",
+)
+"""A minute and more each, in the full length: they begin first, or one of them would run alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest attacks before all others."""
+    ranks = {name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.name.partition("[")[0], len(ranks)))
+
 
 @pytest.fixture(scope="session")
 def length() -> str:
