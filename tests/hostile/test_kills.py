@@ -116,7 +116,7 @@ class Rampage:
             server.process.wait()
         self.killed[kind] += 1
         wait_until(lambda: not any(is_alive(pid) for pid in (victim, *with_it)))
-        time.sleep(AT_LEISURE)  # whose work it was, stands in the log when the server has noticed
+        time.sleep(0.5)  # whose work it was, stands in the log when the server has noticed
 
     def strike_until(self, kills: int, server: Server) -> None:
         """Strike until so many are killed in all or the server is; it is dead afterwards."""
