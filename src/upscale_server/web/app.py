@@ -52,6 +52,7 @@ def app_of(service: Service, title: str, description: str, routers: Sequence[API
         title=title,
         version=__version__,
         description=description,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,

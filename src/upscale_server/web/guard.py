@@ -9,12 +9,15 @@ answer can still be given, and dropped otherwise. Measured in docs/decisions/001
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import secrets
 import socket
 import struct
 import sys
+import termios
 import time
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +33,8 @@ from upscale_server.web.faults import PROBLEM_TYPE, SAFE_HEADERS, problem, reply
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
+_LOOK_THROUGH_SECONDS = 0.05
+"""Between two looks through all connections for those that could go."""
 HEAD_BYTES = 16_384
 """Largest request head, read in steps of this size: a head is refused between one and two times this."""
 
@@ -66,10 +71,22 @@ class Bounds:
         )
 
 
+@dataclass(slots=True)
+class _Quiet:
+    """The connections of a server on which nothing was asked when they were last looked for, the oldest last."""
+
+    found: list[GuardedProtocol] = field(default_factory=list)
+    looked_at: float = float("-inf")
+
+
 class GuardedProtocol(H11Protocol):
-    """One HTTP/1.1 connection with bounds."""
+    """One HTTP/1.1 connection with bounds; a server has a class of its own, see `guarded_by`."""
 
     bounds = Bounds()
+    _quiet = _Quiet()
+
+    def __init_subclass__(cls) -> None:
+        cls._quiet = _Quiet()
 
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own arguments, passed on
         super().__init__(*given, **named)
@@ -161,15 +178,31 @@ class GuardedProtocol(H11Protocol):
         return len(placed) <= self.bounds.connections
 
     def _found_room(self, now: float) -> bool:
-        """Drop a connection on which nothing is asked, the one that has been so for longest."""
-        others = [one for one in self.connections if isinstance(one, GuardedProtocol) and one is not self]
-        placed = [one for one in others if not (one._is_extra or one.transport.is_closing())]  # noqa: SLF001 - ours
-        quiet = [one for one in placed if one._is_between]  # noqa: SLF001 - as above
-        longest = min(quiet, key=GuardedProtocol._quiet_from, default=None)
-        if longest is None or now - longest._quiet_from() < self.bounds.quiet_seconds:  # noqa: SLF001 - as above
-            return False
-        longest._forget()  # noqa: SLF001 - as above
-        return True
+        """Drop a connection on which nothing is asked, the one that has been so for longest.
+
+        All are looked through at times only: where hundreds come in a moment, each looking at all, nobody is served.
+        """
+        quiet = self._quiet
+        if not quiet.found and now - quiet.looked_at >= _LOOK_THROUGH_SECONDS:
+            others = [one for one in self.connections if isinstance(one, GuardedProtocol) and one is not self]
+            placed = [one for one in others if not one._is_extra and one._is_quiet(now)]  # noqa: SLF001 - ours
+            quiet.found = sorted(placed, key=GuardedProtocol._quiet_from, reverse=True)
+            quiet.looked_at = now
+        while quiet.found:
+            longest = quiet.found.pop()
+            if longest in self.connections and longest._is_quiet(now):  # noqa: SLF001 - as above
+                longest._forget()  # noqa: SLF001 - as above
+                return True
+        return False
+
+    def _is_quiet(self, now: float) -> bool:
+        """Tell whether nothing has been asked for long, though we were not late ourselves: nothing waits to be read."""
+        return (
+            self._is_between
+            and now - self._quiet_from() >= self.bounds.quiet_seconds
+            and not self.transport.is_closing()
+            and not _has_unread(self.transport.get_extra_info("socket"))
+        )
 
     def _quiet_from(self) -> float:
         """Return since when a head has been waited for; an idle connection's last byte, where none has begun."""
@@ -178,7 +211,7 @@ class GuardedProtocol(H11Protocol):
     def _look_at_it(self) -> None:
         self._look = self.loop.call_later(self.bounds.look_seconds, self._look_at_it)
         now = time.monotonic()
-        if self._client_does_not_read(now) or self._only_waits_beyond_the_places(now):
+        if self._client_does_not_read(now) or (self._is_extra and self._is_quiet(now)):
             self._forget()
         elif self.transport.is_closing():
             return
@@ -189,9 +222,6 @@ class GuardedProtocol(H11Protocol):
             self._refuse(RequestTooSlow(f"the request's body comes too slowly; at least {pace} are expected"))
         elif self._body_is_unwanted(now):
             self.transport.abort()
-
-    def _only_waits_beyond_the_places(self, now: float) -> bool:
-        return self._is_extra and self._is_between and now - self._quiet_from() > self.bounds.quiet_seconds
 
     def _head_is_late(self, now: float) -> bool:
         return self._is_between and self._head_since is not None and now - self._head_since > self.bounds.head_seconds
@@ -250,6 +280,15 @@ class GuardedProtocol(H11Protocol):
             return
         self.transport.write(_answer(error))
         self.transport.close()
+
+
+def _has_unread(connection: socket.socket | None) -> bool:
+    """Tell whether the kernel holds bytes of a client that were not read yet."""
+    if connection is None:
+        return False
+    count = array("i", [0])
+    fcntl.ioctl(connection.fileno(), termios.FIONREAD, count)
+    return count[0] > 0
 
 
 def guarded_by(bounds: Bounds) -> type[GuardedProtocol]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from upscale_server.logs import configure
 from upscale_server.web.faults import SAFE_HEADERS
@@ -41,12 +41,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextmanager
-def guarded(bounds: Bounds) -> Iterator[tuple[str, int]]:
-    """Serve the application with these bounds."""
+def guarded(bounds: Bounds, served: ASGIApp = application) -> Iterator[tuple[str, int]]:
+    """Serve an application with these bounds."""
     protocol = type("Quick", (GuardedProtocol,), {"bounds": bounds})
     door = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        application, http=protocol, lifespan="off", log_config=None, log_level="critical",
+        served, http=protocol, lifespan="off", log_config=None, log_level="critical",
         h11_max_incomplete_event_size=HEAD_BYTES, ws="none",
     )  # fmt: skip
     server = uvicorn.Server(config)
@@ -124,6 +124,31 @@ def test_those_who_ask_for_nothing_make_room_for_those_who_ask() -> None:
             slow.sendall(b"GET / HTTP/1.1\r\nHost")
 
         assert 200 == status_of(conversation(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+
+
+def test_whose_request_waits_to_be_read_makes_no_room() -> None:
+    """It has asked; it is the server that was held up, here by a request whose body is still to come."""
+    bounds = replace(QUICK, connections=2, reserve=0, quiet_seconds=0.0)
+    ask = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    held, let_go = threading.Event(), threading.Event()
+
+    async def holding(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/held":
+            held.set()
+            let_go.wait()
+        await application(scope, receive, send)
+
+    with guarded(bounds, holding) as address, ExitStack() as stack:
+        at_work = stack.enter_context(socket.create_connection(address, timeout=30))
+        at_work.sendall(HEAD.replace(b"/up", b"/held"))
+        held.wait()
+        lines = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(2)]
+        for line in lines:
+            line.sendall(ask)
+        let_go.set()
+        heard = [line.recv(65536) for line in lines]
+
+    assert [200, 429] == [status_of(one) for one in heard]
 
 
 def test_those_who_ask_for_nothing_leave_the_reserve_again() -> None:
