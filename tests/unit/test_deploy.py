@@ -36,7 +36,7 @@ def unknown(names: set[str]) -> set[str]:
 
 def test_the_compose_file_has_the_documented_workers() -> None:
     """A worker for each of the ports 8090 to 8094, probed on its own port, with its own GPU and the state of all."""
-    (compose,) = documents(DEPLOY / "compose.yaml")
+    (compose,) = documents(DEPLOY / "compose.images.yaml")
     workers = {name: service for name, service in compose["services"].items() if name.startswith("worker-")}
 
     assert [f"worker-{port}" for port in range(8090, 8095)] == list(workers)
@@ -52,18 +52,18 @@ def test_the_compose_file_has_the_documented_workers() -> None:
 
 def test_the_compose_files_own_variables_are_told_and_are_no_settings() -> None:
     """A name that begins with UPSCALE_ and is no setting would stop every `upscale` of the same shell."""
-    text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+    text = (DEPLOY / "compose.images.yaml").read_text(encoding="utf-8")
     howto = (ROOT / "docs" / "howto" / "several-image-workers.md").read_text(encoding="utf-8")
     names = set(re.findall(r"\$\{(\w+)", text))
 
-    assert {"TSDSR_IMAGE", "TSDSR_MODELS", "UPSCALE_API_KEYS"} == names
+    assert {"API_KEY_FILE", "TSDSR_IMAGE", "TSDSR_MODELS", "UPSCALE_API_KEYS"} == names
     assert set() == unknown(names)
-    assert set() == {name for name in names if f"{name}=" not in howto}
+    assert set() == {name for name in names - {"API_KEY_FILE"} if f"{name}=" not in howto}
 
 
 def test_the_compose_files_door_opens_the_shipped_configuration() -> None:
     """What its sed looks for is there once, so that the second port is really opened."""
-    (compose,) = documents(DEPLOY / "compose.yaml")
+    (compose,) = documents(DEPLOY / "compose.images.yaml")
     command = compose["services"]["door"]["entrypoint"][-1]
     sought = re.search(r"s/(listen [^/]+)/", command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from upscale_server.settings import known_names
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+COMPOSE_FILES = sorted(DEPLOY.glob("compose*.yaml"))
 WORKLOADS = ("tsdsr.yaml", "video.yaml")
 PRIVATE = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 
@@ -56,11 +58,55 @@ def soft_pod(pod: dict[str, Any]) -> set[str]:
     return {name for name, is_so in held.items() if not is_so}
 
 
-def test_every_service_of_the_compose_file_is_hardened() -> None:
-    """Ours, nginx, Prometheus and Grafana alike."""
-    (compose,) = documents(DEPLOY / "compose.yaml")
+@pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)
+def test_every_service_of_a_compose_file_is_hardened(path: Path) -> None:
+    """Ours and what is beside them alike."""
+    (compose,) = documents(path)
 
     assert {} == {name: soft for name, one in compose["services"].items() if (soft := soft_service(one))}
+
+
+@pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)
+def test_secrets_and_configurations_of_a_compose_file_are_files(path: Path) -> None:
+    """Compose mounts a file and copies everything else into the container, which a read-only root does not let it.
+
+    Source: github.com/docker/compose/pull/12531.
+    """
+    (compose,) = documents(path)
+    named = compose.get("secrets", {}) | compose.get("configs", {})
+
+    assert {} == {name: one for name, one in named.items() if set(one) != {"file"}}
+
+
+def test_the_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
+    """One password for both ends of the database, one key for both ends of the store; only two files are for all."""
+    folder = tmp_path / "secrets"
+
+    first = made_secrets(folder)
+    again = made_secrets(folder)
+
+    assert first == again
+    assert {"api_key", "postgres_password", "server.env", "store.env"} == set(first)
+    server, store = settings_of(first["server.env"]), settings_of(first["store.env"])
+    password = first["postgres_password"].strip()
+    assert f"postgresql://upscale:{password}@postgres/upscale" == server["UPSCALE_DATABASE_URL"]
+    assert store["GARAGE_DEFAULT_ACCESS_KEY"] == server["UPSCALE_STORAGE__S3__ACCESS_KEY"]
+    assert store["GARAGE_DEFAULT_SECRET_KEY"] == server["UPSCALE_STORAGE__S3__SECRET_KEY"]
+    assert set() == {name for name in server if name not in known_names()}
+    assert [0o700, 0o644, 0o644, 0o600, 0o600] == [
+        path.stat().st_mode & 0o777 for path in (folder, *(folder / name for name in sorted(first)))
+    ]
+
+
+def made_secrets(folder: Path) -> dict[str, str]:
+    """Have the script make them, and return what is in each file."""
+    subprocess.run([DEPLOY / "make_secrets.sh", folder], capture_output=True, check=True)
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """Return the variables of a file of them."""
+    return dict(line.split("=", 1) for line in text.splitlines())
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -74,7 +120,7 @@ def test_every_pod_is_hardened(name: str) -> None:
 @pytest.mark.parametrize("name", ["read_only", "user", "cap_drop", "security_opt", "mem_limit", "cpus", "pids_limit"])
 def test_a_service_without_one_of_them_is_noticed(name: str) -> None:
     """The teeth of the first test."""
-    (compose,) = documents(DEPLOY / "compose.yaml")
+    (compose,) = documents(DEPLOY / "compose.images.yaml")
     worker = {key: value for key, value in compose["services"]["worker-8090"].items() if key != name}
 
     assert soft_service(worker)

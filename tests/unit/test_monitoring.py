@@ -138,16 +138,16 @@ def test_the_figures_that_matter_are_on_the_dashboard() -> None:
 
 
 def test_prometheus_asks_every_worker_of_the_compose_file_with_the_key() -> None:
-    """The documented ports, the path, the key as a file that compose makes of the workers' own, and the rules."""
-    compose = yaml_of(DEPLOY / "compose.yaml")
+    """The documented ports, the path, the key in a file, and the rules."""
+    compose = yaml_of(DEPLOY / "compose.images.yaml")
     prometheus = yaml_of(DEPLOY / "prometheus" / "prometheus.yml")
     (scrape,) = prometheus["scrape_configs"]
-    (targets,) = yaml_of(DEPLOY / "prometheus" / "targets" / "image.yml")
+    (targets,) = yaml_of(DEPLOY / "prometheus" / "targets.images" / "image.yml")
 
     assert [f"127.0.0.1:{port}" for port in range(8090, 8095)] == targets["targets"]
     assert "/metrics" == scrape["metrics_path"]
     assert "/run/secrets/upscale_key" == scrape["authorization"]["credentials_file"]
-    assert {"upscale_key": {"environment": "UPSCALE_API_KEYS"}} == compose["secrets"]
+    assert {"upscale_key": {"file": "${API_KEY_FILE:-./secrets/api_key}"}} == compose["secrets"]
     assert ["upscale_key"] == compose["services"]["prometheus"]["secrets"]
     assert "service:door" == compose["services"]["prometheus"]["network_mode"]
     assert ["/etc/prometheus/alerts.yml"] == prometheus["rule_files"]
@@ -156,7 +156,7 @@ def test_prometheus_asks_every_worker_of_the_compose_file_with_the_key() -> None
 
 def test_monitoring_is_on_request_and_grafana_is_for_this_machine_alone() -> None:
     """Nobody gets two more containers by an update; who may look without a login can change nothing."""
-    services = yaml_of(DEPLOY / "compose.yaml")["services"]
+    services = yaml_of(DEPLOY / "compose.images.yaml")["services"]
     grafana = services["grafana"]
 
     assert {"prometheus", "grafana"} == {
@@ -170,7 +170,8 @@ def test_monitoring_is_on_request_and_grafana_is_for_this_machine_alone() -> Non
     provided = yaml_of(DEPLOY / "grafana" / "provisioning" / "dashboards" / "upscale-server.yml")
     assert any(f":{provided['providers'][0]['options']['path']}:" in volume for volume in grafana["volumes"])
     (source,) = yaml_of(DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml")["datasources"]
-    assert ("prometheus", "http://door:9090") == (source["type"], source["url"])
+    assert ("prometheus", "http://prometheus:9090") == (source["type"], source["url"])
+    assert ["prometheus"] == services["door"]["networks"]["default"]["aliases"]  # whose network Prometheus lives in
 
 
 def test_the_howto_names_settings_that_exist_and_the_fields_of_a_line() -> None:
