@@ -10,28 +10,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import pytest
-
+from tests.support.deployed import DEPLOY, documents, unknown
 from tests.support.image_server import StandIn, standing_in
-from upscale_server.settings import RESERVED_GROUPS, known_names
 
 ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
-
-
-def documents(path: Path) -> list[Any]:
-    """Return the YAML documents of a file."""
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed here; it comes with the extra [tsdsr]")
-    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-
-
-def unknown(names: set[str]) -> set[str]:
-    """Return the settings that do not exist; a part that is not there yet has its names reserved."""
-    ours = {name for name in names if name.startswith("UPSCALE_")}
-    reserved = {name for name in ours if name.removeprefix("UPSCALE_").startswith(RESERVED_GROUPS)}
-    return ours - set(known_names()) - reserved
 
 
 def test_the_compose_file_has_the_documented_workers() -> None:

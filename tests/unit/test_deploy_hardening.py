@@ -4,58 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.deployed import COMPOSE_FILES, DEPLOY, documents, has_key, soft_pod, soft_service, variables_of
 from upscale_server.settings import known_names
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-COMPOSE_FILES = sorted(DEPLOY.glob("compose*.yaml"))
 WORKLOADS = ("tsdsr.yaml", "video.yaml")
 PRIVATE = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
-
-
-def documents(path: Path) -> list[Any]:
-    """Return the YAML documents of a file."""
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed here; it comes with the extra [tsdsr]")
-    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-
-
-def soft_service(service: dict[str, Any]) -> set[str]:
-    """Return what a service of a compose file is not held to."""
-    user = str(service.get("user", "0")).partition(":")[0]
-    held = {
-        "non-root": user not in ("", "0", "root"),
-        "read-only root": service.get("read_only") is True,
-        "no capabilities": service.get("cap_drop") == ["ALL"] and not service.get("cap_add"),
-        "no new privileges": "no-new-privileges:true" in service.get("security_opt", []),
-        "memory": "mem_limit" in service,
-        "cpus": "cpus" in service,
-        "processes": "pids_limit" in service,
-        "not privileged": not service.get("privileged"),
-    }
-    return {name for name, is_so in held.items() if not is_so}
-
-
-def soft_pod(pod: dict[str, Any]) -> set[str]:
-    """Return what a pod is not held to."""
-    (container,) = pod["containers"]
-    both, own, limits = pod["securityContext"], container["securityContext"], container["resources"]["limits"]
-    held = {
-        "non-root": both.get("runAsNonRoot") is True and both.get("runAsUser", 0) > 0 and both.get("runAsGroup", 0) > 0,
-        "seccomp": both.get("seccompProfile") == {"type": "RuntimeDefault"},
-        "no token": pod.get("automountServiceAccountToken") is False,
-        "read-only root": own.get("readOnlyRootFilesystem") is True,
-        "no capabilities": own.get("capabilities") == {"drop": ["ALL"]},
-        "no new privileges": own.get("allowPrivilegeEscalation") is False,
-        "not privileged": not own.get("privileged"),
-        "limits": {"cpu", "memory", "ephemeral-storage"} <= set(limits),
-        "bounded folders": all("sizeLimit" in one["emptyDir"] for one in pod["volumes"] if "emptyDir" in one),
-        "own namespaces": not {"hostNetwork", "hostPID", "hostIPC"} & set(pod),
-        "a key": any(one["name"] == "UPSCALE_API_KEYS" and "valueFrom" in one for one in container["env"]),
-    }
-    return {name for name, is_so in held.items() if not is_so}
 
 
 @pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)
@@ -87,7 +43,7 @@ def test_the_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
 
     assert first == again
     assert {"api_key", "postgres_password", "server.env", "store.env"} == set(first)
-    server, store = settings_of(first["server.env"]), settings_of(first["store.env"])
+    server, store = variables_of(first["server.env"]), variables_of(first["store.env"])
     password = first["postgres_password"].strip()
     assert f"postgresql://upscale:{password}@postgres/upscale" == server["UPSCALE_DATABASE_URL"]
     assert store["GARAGE_DEFAULT_ACCESS_KEY"] == server["UPSCALE_STORAGE__S3__ACCESS_KEY"]
@@ -104,17 +60,13 @@ def made_secrets(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
-def settings_of(text: str) -> dict[str, str]:
-    """Return the variables of a file of them."""
-    return dict(line.split("=", 1) for line in text.splitlines())
-
-
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_every_pod_is_hardened(name: str) -> None:
     """Non-root, a root nobody writes, no capability, no token, and limits for all that can run out."""
-    workload = documents(DEPLOY / "k8s" / name)[0]
+    pod = documents(DEPLOY / "k8s" / name)[0]["spec"]["template"]["spec"]
 
-    assert set() == soft_pod(workload["spec"]["template"]["spec"])
+    assert set() == soft_pod(pod)
+    assert has_key(pod["containers"][0])
 
 
 @pytest.mark.parametrize("name", ["read_only", "user", "cap_drop", "security_opt", "mem_limit", "cpus", "pids_limit"])

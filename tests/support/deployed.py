@@ -1,0 +1,74 @@
+"""Reads what is shipped in `deploy/`, and says what a service or a pod of it is not held to.
+
+It runs no tool; that is tests/integration/test_deploy_tools.py's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from upscale_server.settings import RESERVED_GROUPS, known_names
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+COMPOSE_FILES = (DEPLOY / "compose.images.yaml",)
+
+
+def documents(path: Path) -> list[Any]:
+    """Return the YAML documents of a file."""
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def unknown(names: set[str]) -> set[str]:
+    """Return the settings that do not exist; a part that is not there yet has its names reserved."""
+    ours = {name for name in names if name.startswith("UPSCALE_")}
+    reserved = {name for name in ours if name.removeprefix("UPSCALE_").startswith(RESERVED_GROUPS)}
+    return ours - set(known_names()) - reserved
+
+
+def variables_of(text: str) -> dict[str, str]:
+    """Return what a file of variables sets."""
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def soft_service(service: dict[str, Any]) -> set[str]:
+    """Return what a service of a compose file is not held to."""
+    user = str(service.get("user", "0")).partition(":")[0]
+    held = {
+        "non-root": user not in ("", "0", "root"),
+        "read-only root": service.get("read_only") is True,
+        "no capabilities": service.get("cap_drop") == ["ALL"] and not service.get("cap_add"),
+        "no new privileges": "no-new-privileges:true" in service.get("security_opt", []),
+        "memory": "mem_limit" in service,
+        "cpus": "cpus" in service,
+        "processes": "pids_limit" in service,
+        "not privileged": not service.get("privileged"),
+    }
+    return {name for name, is_so in held.items() if not is_so}
+
+
+def soft_pod(pod: dict[str, Any]) -> set[str]:
+    """Return what a pod is not held to."""
+    (container,) = pod["containers"]
+    both, own, limits = pod["securityContext"], container["securityContext"], container["resources"]["limits"]
+    held = {
+        "non-root": both.get("runAsNonRoot") is True and both.get("runAsUser", 0) > 0 and both.get("runAsGroup", 0) > 0,
+        "seccomp": both.get("seccompProfile") == {"type": "RuntimeDefault"},
+        "no token": pod.get("automountServiceAccountToken") is False,
+        "no service links": pod.get("enableServiceLinks") is False,
+        "read-only root": own.get("readOnlyRootFilesystem") is True,
+        "no capabilities": own.get("capabilities") == {"drop": ["ALL"]},
+        "no new privileges": own.get("allowPrivilegeEscalation") is False,
+        "not privileged": not own.get("privileged"),
+        "limits": {"cpu", "memory", "ephemeral-storage"} <= set(limits),
+        "bounded folders": all("sizeLimit" in one["emptyDir"] for one in pod["volumes"] if "emptyDir" in one),
+        "own namespaces": not {"hostNetwork", "hostPID", "hostIPC"} & set(pod),
+    }
+    return {name for name, is_so in held.items() if not is_so}
+
+
+def has_key(container: dict[str, Any]) -> bool:
+    """Tell whether a container gets the callers' keys, and not from the manifest."""
+    return any(one["name"] == "UPSCALE_API_KEYS" and "valueFrom" in one for one in container["env"])
