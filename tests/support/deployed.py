@@ -13,7 +13,8 @@ import yaml
 from upscale_server.settings import RESERVED_GROUPS, known_names
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-COMPOSE_FILES = (DEPLOY / "compose.images.yaml",)
+COMPOSE_FILES = (DEPLOY / "compose.yaml", DEPLOY / "compose.images.yaml")
+"""Each stands alone; `compose.gpu.yaml` is laid over the first."""
 
 
 def documents(path: Path) -> list[Any]:
