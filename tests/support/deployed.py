@@ -52,22 +52,51 @@ def soft_service(service: dict[str, Any]) -> set[str]:
 
 def soft_pod(pod: dict[str, Any]) -> set[str]:
     """Return what a pod is not held to."""
-    (container,) = pod["containers"]
-    both, own, limits = pod["securityContext"], container["securityContext"], container["resources"]["limits"]
+    both = pod["securityContext"]
     held = {
         "non-root": both.get("runAsNonRoot") is True and both.get("runAsUser", 0) > 0 and both.get("runAsGroup", 0) > 0,
         "seccomp": both.get("seccompProfile") == {"type": "RuntimeDefault"},
         "no token": pod.get("automountServiceAccountToken") is False,
         "no service links": pod.get("enableServiceLinks") is False,
+        "bounded folders": all("sizeLimit" in one["emptyDir"] for one in pod["volumes"] if "emptyDir" in one),
+        "own namespaces": not {"hostNetwork", "hostPID", "hostIPC"} & set(pod),
+    }
+    soft = {name for name, is_so in held.items() if not is_so}
+    return soft.union(*(soft_container(container) for container in pod["containers"]))
+
+
+def soft_container(container: dict[str, Any]) -> set[str]:
+    """Return what a container of a pod is not held to."""
+    own, limits = container["securityContext"], container["resources"]["limits"]
+    held = {
         "read-only root": own.get("readOnlyRootFilesystem") is True,
         "no capabilities": own.get("capabilities") == {"drop": ["ALL"]},
         "no new privileges": own.get("allowPrivilegeEscalation") is False,
         "not privileged": not own.get("privileged"),
         "limits": {"cpu", "memory", "ephemeral-storage"} <= set(limits),
-        "bounded folders": all("sizeLimit" in one["emptyDir"] for one in pod["volumes"] if "emptyDir" in one),
-        "own namespaces": not {"hostNetwork", "hostPID", "hostIPC"} & set(pod),
+        "a live check": "livenessProbe" in container,
     }
     return {name for name, is_so in held.items() if not is_so}
+
+
+def pods_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the pods that an object makes, each as a Pod that Kubernetes knows, by name."""
+    name, spec = found["metadata"]["name"], found.get("spec", {})
+    if found["kind"] == "Pod":
+        return {name: found}
+    if found["kind"] in ("Deployment", "StatefulSet"):
+        return {name: _pod(name, spec["template"])}
+    if found["kind"] == "RayCluster":
+        groups = {one["groupName"]: one for one in spec["workerGroupSpecs"]} | {"head": spec["headGroupSpec"]}
+        return {f"{name}-{group}": _pod(f"{name}-{group}", one["template"]) for group, one in groups.items()}
+    return {}
+
+
+def _pod(name: str, template: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, **template["metadata"]}, "spec": template["spec"],
+    }  # fmt: skip
 
 
 def has_key(container: dict[str, Any]) -> bool:

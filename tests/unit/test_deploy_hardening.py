@@ -7,10 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployed import COMPOSE_FILES, DEPLOY, documents, has_key, soft_pod, soft_service, variables_of
+from tests.support.deployed import (
+    COMPOSE_FILES,
+    DEPLOY,
+    documents,
+    has_key,
+    pods_of,
+    soft_pod,
+    soft_service,
+    variables_of,
+)
 from upscale_server.settings import known_names
 
 WORKLOADS = ("tsdsr.yaml", "video.yaml")
+PODS = {
+    f"{path.parent.name}/{name}": pod
+    for path in sorted((DEPLOY / "k8s").rglob("*.yaml"))
+    if path.parent.name in ("k8s", "base") or path.name == "ray-cluster.yaml"
+    for found in documents(path)
+    if found["kind"] != "Kustomization"
+    for name, pod in pods_of(found).items()
+}
+"""What the files make; patches are held to it as a whole, once kustomize has laid them over (test_deploy_tools)."""
 PRIVATE = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 
 
@@ -60,13 +78,18 @@ def made_secrets(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", PODS)
 def test_every_pod_is_hardened(name: str) -> None:
     """Non-root, a root nobody writes, no capability, no token, and limits for all that can run out."""
-    pod = documents(DEPLOY / "k8s" / name)[0]["spec"]["template"]["spec"]
+    assert set() == soft_pod(PODS[name]["spec"])
 
-    assert set() == soft_pod(pod)
-    assert has_key(pod["containers"][0])
+
+def test_every_server_has_a_key_and_no_other_pod_has() -> None:
+    """The nodes of a Ray cluster answer no caller."""
+    servers = {name for name, pod in PODS.items() if "serve" in pod["spec"]["containers"][0].get("command", [])}
+
+    assert servers == {name for name, pod in PODS.items() if has_key(pod["spec"]["containers"][0])}
+    assert {"base/upscale-video", "base/upscale-image", "k8s/tsdsr-worker", "k8s/upscale-video"} <= servers < set(PODS)
 
 
 @pytest.mark.parametrize("name", ["read_only", "user", "cap_drop", "security_opt", "mem_limit", "cpus", "pids_limit"])
