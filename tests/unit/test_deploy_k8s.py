@@ -185,7 +185,8 @@ def test_the_ray_cluster_is_what_the_servers_are_told_to_ask() -> None:
         (worker,) = group["template"]["spec"]["containers"]
         (base,) = in_base("Deployment")["upscale-video"]["spec"]["template"]["spec"]["containers"]
         assert base["envFrom"] == worker["envFrom"]
-        assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= 120
+        drain = int(variables(worker)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+        assert 60 <= drain < group["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
 def test_neither_the_head_nor_a_driver_gets_work() -> None:
