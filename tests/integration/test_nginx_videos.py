@@ -1,13 +1,15 @@
 """The nginx configuration that is shipped for several video servers, in a real nginx before two real servers.
 
-The two share nothing here, so that it shows which of them has answered.
+The two share nothing here, so that it shows which of them has answered. A stand-in takes the place of the object store.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -25,12 +27,47 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed he
 
 
 @dataclass(slots=True)
+class Store:
+    """An object store that gives the same for everything, and what it was asked: method, line and Host."""
+
+    port: int
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@contextmanager
+def storing() -> Iterator[Store]:
+    """Run a store's stand-in."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            store.asked.append((self.command, self.path, self.headers["Host"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "8")
+            self.end_headers()
+            self.wfile.write(b"a result")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's own name
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        store = Store(server.server_port)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield store
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@dataclass(slots=True)
 class Fleet:
-    """An nginx, the two servers behind it, and how to end one of them."""
+    """An nginx, the two servers and the store behind it, and how to end one of the servers."""
 
     url: str
     servers: list[Served]
     ends: list[ExitStack]
+    store: Store
 
     def asked_from(self, address: str) -> httpx.Client:
         """Return a client that calls from an address."""
@@ -50,15 +87,19 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
             end.enter_context(serving(VideoService(settings_in(tmp_path / f"state-{number}"), IdlePool())))  # type: ignore[arg-type]
             for number, end in enumerate(ends)
         ]
+        store = all_ends.enter_context(storing())
+        links = (DEPLOY / "nginx" / "store.conf").read_text()
+        assert 1 == links.count("http://store:3900;")
+        (tmp_path / "nginx" / "store.conf").write_text(links.replace("store:3900;", f"127.0.0.1:{store.port};"))
         for text, real in (
             ("127.0.0.1:29115", servers[0].url.removeprefix("http://")),
             ("127.0.0.1:29116", servers[1].url.removeprefix("http://")),
-            ("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{own};"),
+            ("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{own}; include {tmp_path}/nginx/store.conf;"),
         ):
             assert 1 == shipped.count(text)
             shipped = shipped.replace(text, real)
         all_ends.enter_context(nginx_running(configuration(tmp_path / "nginx", shipped), own))
-        yield Fleet(f"http://127.0.0.1:{own}", servers, ends)
+        yield Fleet(f"http://127.0.0.1:{own}", servers, ends, store)
 
 
 def visited(fleet: Fleet, address: str) -> int:
@@ -93,6 +134,29 @@ def test_a_server_that_is_gone_is_passed_over(fleet: Fleet) -> None:
     with fleet.asked_from(address) as client:
         assert 200 == client.get("/livez").status_code
         assert 202 == client.post("/v1/jobs", content=b"a video", headers={"Content-Type": "video/mp4"}).status_code
+
+
+def test_a_signed_link_reaches_the_store_as_it_was_signed(fleet: Fleet) -> None:
+    """Path, query and the name that the caller used are under the signature: none of them is changed."""
+    link = "/upscaled/results/00%2F1.mp4?X-Amz-Credential=GK%2F1%2Fs3&X-Amz-SignedHeaders=host&X-Amz-Signature=a+b"
+
+    with fleet.asked_from("127.0.0.1") as client:
+        reply = client.get(link, headers={"Host": "media.example.com:8080"})
+
+    assert (200, b"a result") == (reply.status_code, reply.content)
+    assert [("GET", link, "media.example.com:8080")] == fleet.store.asked
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+def test_nothing_is_written_into_the_store_from_outside(fleet: Fleet, method: str) -> None:
+    """Whatever is signed; other folders of the bucket, and other buckets, are the servers' and not the store's."""
+    with fleet.asked_from("127.0.0.1") as client:
+        refused = client.request(method, "/upscaled/results/1.mp4", content=b"x")
+        others = [client.get(path).status_code for path in ("/upscaled/", "/upscaled/work/1", "/other/results/1.mp4")]
+
+    assert 403 == refused.status_code
+    assert [404, 404, 404] == others
+    assert [] == fleet.store.asked
 
 
 def test_it_differs_from_the_one_for_a_single_server_only_where_it_must() -> None:
