@@ -130,6 +130,21 @@ def test_everything_that_is_mounted_is_there(path: Path) -> None:
                 assert source in found["volumes"], f"{name} mounts {source}"
 
 
+@pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)
+def test_every_name_that_a_service_uses_is_made_there(path: Path) -> None:
+    """Services, networks and secrets: the schema does not look whether they exist."""
+    (found,) = documents(path)
+    services, networks, secrets = found["services"], found.get("networks", {}), found.get("secrets", {})
+    for name, service in services.items():
+        shared = service.get("network_mode", "none").removeprefix("service:")
+        wanted = {one["source"] if isinstance(one, dict) else one for one in service.get("secrets", [])}
+
+        assert shared in services or shared == "none", name
+        assert set() == set(service.get("depends_on", [])) - set(services), name
+        assert set() == set(service.get("networks", [])) - {*networks, "default"}, name
+        assert set() == wanted - set(secrets), name
+
+
 def test_the_file_for_gpus_changes_the_image_and_gives_each_server_one_gpu(compose: dict[str, Any]) -> None:
     """It is laid over the other and takes no hardening away."""
     (over,) = documents(DEPLOY / "compose.gpu.yaml")
