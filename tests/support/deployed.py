@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from upscale_server.settings import RESERVED_GROUPS, known_names
+from upscale_server.errors import BadRequest
+from upscale_server.settings import load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE_FILES = (DEPLOY / "compose.yaml", DEPLOY / "compose.images.yaml")
@@ -23,10 +24,16 @@ def documents(path: Path) -> list[Any]:
 
 
 def unknown(names: set[str]) -> set[str]:
-    """Return the settings that do not exist; a part that is not there yet has its names reserved."""
-    ours = {name for name in names if name.startswith("UPSCALE_")}
-    reserved = {name for name in ours if name.removeprefix("UPSCALE_").startswith(RESERVED_GROUPS)}
-    return ours - set(known_names()) - reserved
+    """Return the settings among some variables that would stop a start, because they do not exist."""
+    return {name for name in names if name.startswith("UPSCALE_") and not _is_known(name)}
+
+
+def _is_known(name: str) -> bool:
+    try:
+        load_settings({name: ""})
+    except BadRequest:
+        return False
+    return True
 
 
 def variables_of(text: str) -> dict[str, str]:
