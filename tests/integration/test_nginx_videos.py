@@ -68,6 +68,7 @@ class Fleet:
     servers: list[Served]
     ends: list[ExitStack]
     store: Store
+    log: Path
 
     def asked_from(self, address: str) -> httpx.Client:
         """Return a client that calls from an address."""
@@ -99,7 +100,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
             assert 1 == shipped.count(text)
             shipped = shipped.replace(text, real)
         all_ends.enter_context(nginx_running(configuration(tmp_path / "nginx", shipped), own))
-        yield Fleet(f"http://127.0.0.1:{own}", servers, ends, store)
+        yield Fleet(f"http://127.0.0.1:{own}", servers, ends, store, tmp_path / "nginx" / "access.log")
 
 
 def visited(fleet: Fleet, address: str) -> int:
@@ -137,7 +138,7 @@ def test_a_server_that_is_gone_is_passed_over(fleet: Fleet) -> None:
 
 
 def test_a_signed_link_reaches_the_store_as_it_was_signed(fleet: Fleet) -> None:
-    """Path, query and the name that the caller used are under the signature: none of them is changed."""
+    """Path, query and the name that the caller used are under the signature: none is changed, and none is logged."""
     link = "/upscaled/results/00%2F1.mp4?X-Amz-Credential=GK%2F1%2Fs3&X-Amz-SignedHeaders=host&X-Amz-Signature=a+b"
 
     with fleet.asked_from("127.0.0.1") as client:
@@ -145,6 +146,7 @@ def test_a_signed_link_reaches_the_store_as_it_was_signed(fleet: Fleet) -> None:
 
     assert (200, b"a result") == (reply.status_code, reply.content)
     assert [("GET", link, "media.example.com:8080")] == fleet.store.asked
+    assert "" == fleet.log.read_text()
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
