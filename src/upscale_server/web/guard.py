@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import secrets
 import socket
 import struct
 import sys
@@ -18,20 +17,14 @@ import termios
 import time
 from array import array
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from upscale_server.edge_settings import Http
 from upscale_server.errors import BadRequest, HeadTooLarge, RateLimited, RequestTooSlow, UpscaleError
-from upscale_server.logs import get_logger
-from upscale_server.web.auth import OPEN_PATHS
-from upscale_server.web.faults import PROBLEM_TYPE, SAFE_HEADERS, problem, reply_to, retry_after
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
+from upscale_server.web.refusals import answer_of, probes_alone
 
 _LOOK_THROUGH_SECONDS = 0.05
 """Between two looks through all connections for those that could go."""
@@ -115,7 +108,7 @@ class GuardedProtocol(H11Protocol):
         if len(self.connections) > self.bounds.connections + self.bounds.reserve:
             self._refuse(many)
         else:
-            self._is_extra, self.app = True, _probes_alone(self.app, many)
+            self._is_extra, self.app = True, probes_alone(self.app, many)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching."""
@@ -278,7 +271,7 @@ class GuardedProtocol(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()
             return
-        self.transport.write(_answer(error))
+        self.transport.write(answer_of(error))
         self.transport.close()
 
 
@@ -294,45 +287,3 @@ def _has_unread(connection: socket.socket | None) -> bool:
 def guarded_by(bounds: Bounds) -> type[GuardedProtocol]:
     """Return the protocol with other bounds."""
     return type("Guarded", (GuardedProtocol,), {"bounds": bounds})
-
-
-def _probes_alone(app: ASGI3Application, refusal: UpscaleError) -> ASGI3Application:
-    """Return an application that answers probes and nothing else, and lets no connection stay."""
-
-    async def narrow(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - uvicorn's own, passed on
-
-        async def send_last(message: Any) -> None:  # noqa: ANN401 - as above
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        if scope["path"] in OPEN_PATHS:
-            await app(scope, receive, send_last)
-            return
-        request_id = _noted(refusal)
-        headers = {**SAFE_HEADERS, "Connection": "close", "X-Request-ID": request_id}
-        reply = reply_to(refusal, request_id, headers)
-        await reply(scope, receive, send)
-
-    return narrow
-
-
-def _answer(error: UpscaleError) -> bytes:
-    request_id = _noted(error)
-    body = problem(error, request_id)
-    seconds = retry_after(error)
-    retry = "" if seconds is None else f"Retry-After: {seconds}\r\n"
-    safe = "".join(f"{name}: {value}\r\n" for name, value in SAFE_HEADERS.items())
-    head = (
-        f"HTTP/1.1 {error.http_status} {HTTPStatus(error.http_status).phrase}\r\n"
-        f"Content-Type: {PROBLEM_TYPE}\r\nContent-Length: {len(body)}\r\n{retry}X-Request-ID: {request_id}\r\n"
-        f"{safe}Connection: close\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def _noted(error: UpscaleError) -> str:
-    """Log a refusal that no route sees, and return the id that its sender is told."""
-    request_id = secrets.token_hex(8)
-    get_logger().info("request_refused", status=error.http_status, detail=error.detail, request_id=request_id)
-    return request_id
