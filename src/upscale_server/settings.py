@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from upscale_server.cluster_settings import RaySettings
 from upscale_server.edge_settings import Http, Quotas
 from upscale_server.errors import BadRequest
 from upscale_server.image_settings import ImageSettings, Tsdsr
@@ -114,7 +115,10 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr(""), description="SQLAlchemy address of the jobs' database; empty means SQLite in the state folder"
     )
-    executor: Literal["local"] = Field("local", description="where segments run: in processes of this machine")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="where segments run: in processes of this machine, or on the machines of a Ray cluster"
+    )
+    ray: RaySettings = Field(default_factory=RaySettings, description="the Ray cluster")
     http: Http = Field(default_factory=Http, description="what one connection may take")
     quotas: Quotas = Field(default_factory=Quotas, description="what one API key may ask for")
     fetch: Fetch = Field(default_factory=Fetch, description="how sources are downloaded")
@@ -135,10 +139,6 @@ class Settings(BaseSettings):
         if given != "":
             return given
         return default_state_dir() if field.field_name == "state_dir" else None
-
-
-RESERVED_GROUPS = ("RAY__",)
-"""Documented names of parts that are not there yet; an environment may hold them already."""
 
 
 def known_names() -> tuple[str, ...]:
@@ -206,14 +206,10 @@ def _variable(place: tuple[int | str, ...]) -> str:
     return name if name in os.environ else name.removeprefix(PREFIX)
 
 
-def _is_reserved(name: str) -> bool:
-    return name.upper().removeprefix(PREFIX).startswith(RESERVED_GROUPS)
-
-
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = known_names()
     for name in sorted(environment):
-        if not name.upper().startswith(PREFIX) or name.upper() in known or _is_reserved(name):
+        if not name.upper().startswith(PREFIX) or name.upper() in known:
             continue
         nearest = difflib.get_close_matches(name.upper(), known, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"the settings are {', '.join(known)}"

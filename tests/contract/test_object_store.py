@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.s3_server import Swift, running_swift
-from upscale_server.errors import BadRequest
+from upscale_server.errors import BadRequest, Canceled, StorageError
 from upscale_server.storage.base import About, ObjectStore, UploadMemory
 from upscale_server.storage.local import LocalStore
 from upscale_server.storage.s3 import S3Store
@@ -89,6 +89,43 @@ def test_a_removed_object_is_gone(store: ObjectStore, tmp_path: Path) -> None:
 
     assert store.head(KEY) is None
     assert [] == list(store.listed())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("byte_count", [0, SMALL, LARGE])
+def test_what_is_got_is_what_was_put(byte_count: int, store: ObjectStore, tmp_path: Path) -> None:
+    """Byte for byte, in a file of its own: what is done to it is not done to the object."""
+    path, got = file_of(tmp_path, byte_count), tmp_path / "got"
+    stored = store.put(path, KEY, About(), FORGET)
+
+    store.get(KEY, got)
+    assert path.read_bytes() == got.read_bytes()
+
+    got.write_bytes(b"changed")
+    assert stored == store.head(KEY)
+    assert {path.name, "got"} <= {one.name for one in tmp_path.iterdir()}
+    assert [] == [one.name for one in tmp_path.iterdir() if one.suffix == ".part"]
+
+
+def test_what_is_not_there_cannot_be_got(store: ObjectStore, tmp_path: Path) -> None:
+    """It is an error at once, and no file."""
+    with pytest.raises(StorageError, match=KEY):
+        store.get(KEY, tmp_path / "got")
+
+    assert [] == [one.name for one in tmp_path.iterdir() if one.name.startswith("got")]
+
+
+def test_who_waits_for_an_object_may_give_up(store: ObjectStore, tmp_path: Path) -> None:
+    """What the look raises comes out, and nothing is left."""
+    store.put(file_of(tmp_path, SMALL), KEY, About(), FORGET)
+
+    def give_up() -> None:
+        raise Canceled("enough")
+
+    with pytest.raises(Canceled, match="enough"):
+        store.get(KEY, tmp_path / "got", give_up)
+
+    assert [] == [one.name for one in tmp_path.iterdir() if one.name.startswith("got")]
 
 
 def test_the_listing_keeps_to_its_prefix(store: ObjectStore, tmp_path: Path) -> None:

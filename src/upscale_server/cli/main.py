@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 
 from upscale_server import __version__
-from upscale_server.cli import bench, client, doctor, image, look, models, preview, serve, talk, video
+from upscale_server.cli import bench, client, doctor, image, look, models, preview, serve, talk, video, work
 from upscale_server.cli.session import Session, unexpected
 from upscale_server.errors import BadRequest, Interrupted, UpscaleError
 from upscale_server.logs import configure
@@ -39,6 +39,7 @@ app.command("verify")(look.verify)
 app.add_typer(models.app, name="models")
 app.add_typer(serve.app, name="serve")
 app.add_typer(client.app, name="client")
+app.command("work")(work.work)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 

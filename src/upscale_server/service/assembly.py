@@ -5,10 +5,15 @@ It starts nothing; that is `video`'s.
 
 from __future__ import annotations
 
+import os
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from upscale_server.cluster.fleet import Fleet
+from upscale_server.cluster.opening import transport_of
+from upscale_server.cluster.pool import FleetPool
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import NotFound, StorageError
 from upscale_server.jobs.database import as_url
@@ -29,6 +34,7 @@ from upscale_server.storage.fetch import FetchRules, fetch
 from upscale_server.storage.links import load_or_make_secret
 from upscale_server.storage.opening import open_store
 from upscale_server.storage.posting import PostRules
+from upscale_server.workers.needs import needs_of
 from upscale_server.workers.pool import Pool
 
 
@@ -48,6 +54,8 @@ def check_settings(settings: Settings) -> None:
         BadRequest: a network or a database's address is none.
     """
     FetchRules.of(settings.fetch)
+    if settings.executor == "ray":
+        transport_of(settings)
     as_url(settings.database_url.get_secret_value() or "sqlite://")
 
 
@@ -79,6 +87,22 @@ def assembled(settings: Settings, pool: Pool, rules: FetchRules, metrics: Metric
         watcher=lambda plan: metrics.working(work_of(plan)),
         quota=DayQuota(settings.quotas, store.usage),
     )
+
+
+def pool_of(settings: Settings) -> Pool:
+    """Return the workers: processes of this machine, or the nodes of a cluster and the processes that open files here.
+
+    Raises:
+        BadRequest: a cluster's machines have no way to pass pictures on.
+        MissingExtra: Ray is not installed.
+    """
+    needs = needs_of(settings, os.environ)
+    if settings.executor == "local":
+        return Pool(needs)
+    from upscale_server.cluster.ray import RayCluster  # noqa: PLC0415 - an extra, imported on use
+
+    owner = f"{socket.gethostname()}\0{settings.state_dir.absolute()}"
+    return FleetPool(needs, Fleet(RayCluster(settings.ray), transport_of(settings), owner))
 
 
 def telling(parts: Parts, results: Results, rules: FetchRules) -> Webhooks:

@@ -5,7 +5,6 @@ It knows no HTTP; `web` asks it, and what the parts do stands in their own rooms
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from upscale_server.jobs.rows import check_each
 from upscale_server.jobs.runner import Runner
 from upscale_server.logs import bound_facts, get_logger
 from upscale_server.models.catalogue import CLASSICAL, MODEL_SUFFIXES, available
-from upscale_server.service.assembly import assembled, previews_of, telling
+from upscale_server.service.assembly import assembled, pool_of, previews_of, telling
 from upscale_server.service.counts import Counts, loading
 from upscale_server.service.door import check_asked
 from upscale_server.service.figures import video_metrics
@@ -31,7 +30,6 @@ from upscale_server.service.watching import Watching
 from upscale_server.settings import Settings
 from upscale_server.storage.fetch import FetchRules, check_url
 from upscale_server.workers.memory import keep_memory_flat
-from upscale_server.workers.needs import needs_of
 from upscale_server.workers.pool import Pool
 from upscale_server.workers.status import PoolStatus
 
@@ -52,7 +50,7 @@ class VideoService:
 
     def __init__(self, settings: Settings, pool: Pool | None = None) -> None:
         self.settings = settings
-        self._pool = pool or Pool(needs_of(settings, os.environ))
+        self._pool = pool or pool_of(settings)
         self._rules = FetchRules.of(settings.fetch)
         self.metrics = video_metrics(self, lambda: (self._store.counts(), self.deliveries.counts()))
         parts = assembled(settings, self._pool, self._rules, self.metrics)

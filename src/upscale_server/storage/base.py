@@ -29,7 +29,7 @@ class Stored:
     etag: str
 
 
-def _go_on() -> None:
+def go_on() -> None:
     """Find no reason to stop."""
 
 
@@ -44,7 +44,7 @@ class UploadMemory:
 
     upload_id: str | None
     remember: Callable[[str | None], None]
-    check: Callable[[], None] = _go_on
+    check: Callable[[], None] = go_on
 
 
 class ObjectStore(Protocol):
@@ -60,6 +60,16 @@ class ObjectStore(Protocol):
 
     def head(self, key: str) -> Stored | None:
         """Return what is known of an object, or None where there is none."""
+
+    def get(self, key: str, path: Path, check: Callable[[], None] = go_on) -> None:
+        """Write an object to a file, which is there only when it is whole; a broken transfer goes on where it was.
+
+        `check` is called often, also while a store that is away is waited for; what it raises ends that.
+
+        Raises:
+            StorageError: there is no such object, or the store did not give it in `retry_seconds`.
+            DiskFull: the file's disk is full.
+        """
 
     def link(self, key: str, about: About, seconds: int) -> str:
         """Return an address that gives the object to anyone for `seconds` (60 to 604 800, else clamped).

@@ -10,13 +10,13 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import BadRequest, DiskFull, StorageError, UpscaleError
-from upscale_server.storage.base import About, Stored, UploadMemory
+from upscale_server.storage.base import About, Stored, UploadMemory, go_on
 from upscale_server.storage.links import Signer, load_or_make_secret
 
 SPARE_BYTES = 16 << 20
@@ -75,6 +75,20 @@ class LocalStore:
         path = self._path(key)
         inside = path.is_file() and path.resolve() == self.root.resolve() / key
         return path if inside else None
+
+    def get(self, key: str, path: Path, check: Callable[[], None] = go_on) -> None:
+        """Write a copy of an object to a file."""
+        check()
+        found = self.path_of(key)
+        if found is None:
+            raise StorageError(f"there is no object {key} in {self.root}")
+        part = path.with_name(f"{path.name}.part")
+        with naming_write_faults(path):
+            try:
+                shutil.copyfile(found, part)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
     def link(self, key: str, about: About, seconds: int) -> str:  # noqa: ARG002 - whoever serves the file names it
         """Return `/files/KEY?expires=…&signature=…`, good for `seconds`, clamped."""

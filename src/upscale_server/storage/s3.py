@@ -2,7 +2,7 @@
 
 boto3 is an extra and is imported when a store is opened. A finished file is streamed from the disk; nothing here
 holds more of it than a read buffer. Uploads of other programs in the same bucket are never touched: only keys under
-`results/` are ours.
+`results/` and `work/` are ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from upscale_server.errors import Canceled, Conflict, MissingExtra, StorageError
 from upscale_server.server_settings import S3, Storage
-from upscale_server.storage.base import About, Stored, UploadMemory
+from upscale_server.storage.base import About, Stored, UploadMemory, go_on
+from upscale_server.storage.coming import Coming
 from upscale_server.storage.links import clamp
 from upscale_server.storage.local import check_key
 from upscale_server.storage.multipart import Client, Multipart, Target
@@ -29,7 +30,7 @@ from upscale_server.storage.windows import Window
 
 T = TypeVar("T")
 
-OWN_PREFIX = "results/"
+OWN_PREFIXES = ("results/", "work/")
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 """A store that is silent for so long in the middle of a request is away; parts are tried again, and links are not."""
@@ -70,6 +71,12 @@ class S3Store:
         """Return what is known of an object, or None where there is none."""
         return self._do(f"asking for {key}", partial(self._head, check_key(key)), self._quick)
 
+    def get(self, key: str, path: Path, check: Callable[[], None] = go_on) -> None:
+        """Write an object to a file; an outage is sat out for `retry_seconds`, a refusal comes out at once."""
+        coming = Coming(self._client, {"Bucket": self._bucket, "Key": check_key(key)}, path)
+        with coming:
+            self._do(f"reading {key}", partial(coming.go_on, check), self._patience, check)
+
     def link(self, key: str, about: About, seconds: int) -> str:
         """Return a presigned address, good for `seconds`, clamped; nothing is asked of the store."""
         parameters = {
@@ -108,12 +115,12 @@ class S3Store:
     def sweep(self, older_than_seconds: float) -> int:
         """Abort uploads of ours that were begun so long ago; return how many."""
         before = time.time() - older_than_seconds
-        asked = {"Bucket": self._bucket, "Prefix": OWN_PREFIX}
         stale = [
             found
-            for page in self._pages("list_multipart_uploads", asked)
+            for prefix in OWN_PREFIXES
+            for page in self._pages("list_multipart_uploads", {"Bucket": self._bucket, "Prefix": prefix})
             for found in page.get("Uploads", [])
-            if found["Key"].startswith(OWN_PREFIX) and found["Initiated"].timestamp() <= before
+            if found["Key"].startswith(prefix) and found["Initiated"].timestamp() <= before
         ]
         for found in stale:
             abort = partial(self._abort, found["Key"], found["UploadId"])

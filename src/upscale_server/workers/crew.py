@@ -15,12 +15,14 @@ from typing import Any
 
 from upscale_server.cage import InmateDied
 from upscale_server.errors import Canceled, Draining, ModelsNotLoaded, SourceCorrupt, UpscaleError
-from upscale_server.events import Event, FramesDone, Observer, ignore
+from upscale_server.events import Observer, ignore
 from upscale_server.logs import get_logger
+from upscale_server.models.base import Working
 from upscale_server.stopping import Stop as Stopping
+from upscale_server.workers.counted import CountedOnce
 from upscale_server.workers.messages import Order, Setup
 from upscale_server.workers.resident import Died, Patience, Resident
-from upscale_server.workers.status import LaneState
+from upscale_server.workers.status import LaneState, LaneStatus
 
 _LOOK_SECONDS = 0.2
 """How often one who waits for a process is asked whether it should stop; a free process is noticed at once."""
@@ -79,6 +81,20 @@ class Crew:
         """Return why a process could not be started; None where all could, or still may."""
         return next((seat.fault for seat in self.seats if seat.fault), None)
 
+    @property
+    def count(self) -> int:
+        """Return how many processes there are."""
+        return len(self.seats)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Tell whether every process has loaded what it needs; one that died since and comes back does count."""
+        return bool(self.seats) and all(seat.loaded_once for seat in self.seats)
+
+    def statuses(self, model: str) -> tuple[LaneStatus, ...]:
+        """Return how each process is now; `model` is the name of what they hold."""
+        return tuple(_status_of(seat, model) for seat in self.seats)
+
     def do(self, order: Order, job: Hashable, observer: Observer, stop: Stopping) -> Any:  # noqa: ANN401 - see Order
         """Have an order done by the next free process; jobs that wait take turns.
 
@@ -90,7 +106,7 @@ class Crew:
             UpscaleError: the order failed.
             DiedTwice: two of our processes died of it.
         """
-        counted = _CountedOnce(observer)
+        counted = CountedOnce(observer)
         first = self._try(order, job, counted, stop)
         if not isinstance(first, _DEATHS):
             return first
@@ -248,28 +264,13 @@ class Crew:
             self._changed.notify_all()
 
 
-class _CountedOnce:
-    """An observer for work that may be done twice: frames are counted once."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._told = 0
-        self._again = 0
-
-    def begin_again(self) -> None:
-        """Take the next events for those of a second try."""
-        self._again, self._told = self._told, 0
-
-    def __call__(self, event: Event) -> None:
-        """Pass on an event, without the frames that the first try already told of."""
-        if isinstance(event, FramesDone):
-            known = min(event.count, max(0, self._again - self._told))
-            self._told += event.count
-            event = FramesDone(event.count - known)
-            if not event.count:
-                return
-        self._observer(event)
-
-
 def _name(seat: Seat) -> dict[str, object]:
     return {"role": seat.setup.role, "lane": seat.setup.index}
+
+
+def _status_of(seat: Seat, model: str) -> LaneStatus:
+    pid = seat.resident.pid if seat.resident else None
+    if not isinstance(seat.facts, Working):
+        return LaneStatus(seat.setup.index, pid, seat.state)
+    ran = (seat.facts.engine, seat.facts.device, seat.facts.precision, model)
+    return LaneStatus(seat.setup.index, pid, seat.state, *ran, seat.opening_seconds)

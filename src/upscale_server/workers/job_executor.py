@@ -23,9 +23,12 @@ from upscale_server.plan import Plan
 from upscale_server.quality import Quality
 from upscale_server.stopping import Stop, only_parks
 from upscale_server.workers.company import Company, Guest
-from upscale_server.workers.crew import Crew
 from upscale_server.workers.desk import Desk
+from upscale_server.workers.lanes import Lanes
 from upscale_server.workers.messages import FinishVideo, MeasureQuality, RunSegment
+
+_LOOK_SECONDS = 1.0
+"""How often it is asked whether there are more lanes now; what happens to a segment is noticed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,12 @@ class JobExecutor:
     """Runs one job's segments on lanes of the pool; an `Executor`."""
 
     def __init__(
-        self, lanes: Callable[[], Crew], desk: Desk, most: Callable[[], int], stop: Stop, company: Company | None = None
+        self,
+        lanes: Callable[[], Lanes],
+        desk: Desk,
+        most: Callable[[], int],
+        stop: Stop,
+        company: Company | None = None,
     ) -> None:
         self._company = company or Company()
         self._guest = Guest()
@@ -75,15 +83,18 @@ class JobExecutor:
         orders = deque(RunSegment(plan, one, work.path, work.proxies) for one in segments)
         running = _Running(orders, lanes, self, self._stop)
         with self._company.joined(self._guest):
-            running.start(min(self._most(), len(segments)))
             try:
-                for one in running.news(len(segments)):
+                for one in running.news(len(segments), self._in_hand):
                     if isinstance(one, Done):
                         yield one
                     else:
                         observer(one)
             finally:  # also when the observer failed, or nobody wants the rest
                 running.leave()
+
+    def _in_hand(self) -> int:
+        """Return how many segments may be asked for at once."""
+        return self._most()
 
     def finish(self, plan: Plan, done: Sequence[Done], work: WorkDir, observer: Observer) -> Finished:
         """Join and audit at the desk."""
@@ -100,7 +111,7 @@ class JobExecutor:
 class _Running:
     """The threads that wait for lanes and for what they do; one for each lane that the job may have."""
 
-    def __init__(self, orders: deque[RunSegment], lanes: Crew, job: object, stop: Stop) -> None:
+    def __init__(self, orders: deque[RunSegment], lanes: Lanes, job: object, stop: Stop) -> None:
         self._orders = orders
         self._lanes = lanes
         self._job = job
@@ -109,35 +120,41 @@ class _Running:
         self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def start(self, count: int) -> None:
-        """Begin."""
-        # Each with its own copy of whose job it is: the log of what happens to a segment says so, too.
-        self._threads = [
-            threading.Thread(target=copy_context().run, args=(self._work,), name="segments", daemon=True)
-            for _ in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def news(self, segments: int) -> Iterator[Event | Done]:
+    def news(self, segments: int, most: Callable[[], int]) -> Iterator[Event | Done]:
         """Yield events and records until all segments are done, or raise what one failed with.
 
         The wait for the next has no limit of its own: every order ends, by its answer or by its process's death.
+
+        Args:
+            segments: that are to be done.
+            most: how many at once; asked again and again, since lanes may join.
         """
-        at_work, parked = len(self._threads), None
+        left, parked, all_of_them = 0, None, segments
         while segments:
-            one = self._news.get()
+            self._grow_to(min(most(), all_of_them))
+            try:
+                one = self._news.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                continue
             if not isinstance(one, _Left):
                 segments -= isinstance(one, Done)
                 yield one
                 continue
-            at_work -= 1
+            left += 1
             if isinstance(one.error, Canceled) and only_parks(one.error.detail):
                 parked = one.error
             elif one.error is not None:
                 raise one.error
-            if not at_work and parked is not None:
+            if left == len(self._threads) and parked is not None:
                 raise parked
+
+    def _grow_to(self, count: int) -> None:
+        """Begin to wait for so many lanes, where segments are left."""
+        while len(self._threads) < count and self._orders:
+            # Each with its own copy of whose job it is: the log of what happens to a segment says so, too.
+            thread = threading.Thread(target=copy_context().run, args=(self._work,), name="segments", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def leave(self) -> None:
         """Stop what still runs and wait until it has let go."""

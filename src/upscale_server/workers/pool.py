@@ -16,7 +16,6 @@ from upscale_server.events import Observer, ignore
 from upscale_server.logs import get_logger
 from upscale_server.media.excerpt import Excerpt
 from upscale_server.media.look import Looked
-from upscale_server.models.base import Working
 from upscale_server.models.catalogue import CLASSICAL
 from upscale_server.models.device import usable_cores
 from upscale_server.models.load import can_run
@@ -26,9 +25,10 @@ from upscale_server.quality import Quality
 from upscale_server.stopping import Stop as Stopping
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.company import Company, Guest
-from upscale_server.workers.crew import Crew, DiedTwice, Seat
+from upscale_server.workers.crew import Crew, DiedTwice
 from upscale_server.workers.desk import Desk
 from upscale_server.workers.job_executor import JobExecutor
+from upscale_server.workers.lanes import Lanes
 from upscale_server.workers.messages import (
     LANE,
     CompareVideos,
@@ -43,7 +43,7 @@ from upscale_server.workers.messages import (
     WriteExcerpt,
 )
 from upscale_server.workers.needs import DOCUMENTED_LANES, PoolNeeds, lane_count, threads_of_a_lane
-from upscale_server.workers.status import LaneStatus, PoolStatus
+from upscale_server.workers.status import PoolStatus
 from upscale_server.workers.worker import WARM_SIZE
 
 _DESK_PROCESSES = 2
@@ -58,7 +58,7 @@ class Pool:
     def __init__(self, needs: PoolNeeds) -> None:
         self._needs = needs
         self._desk = Desk(self._setups("desk", _DESK_PROCESSES, threads=0), needs.patience)
-        self._lanes: Crew | None = None
+        self._lanes: Lanes | None = None
         self._company = Company()
         self._settled: Settled | None = None
         self._fault: str | None = None
@@ -89,14 +89,18 @@ class Pool:
         """Return what is true now."""
         lanes = self._lanes
         fault = self._fault or self._desk.fault or (lanes.fault if lanes else None)
-        seats = lanes.seats if lanes else ()
-        loaded = bool(seats) and all(seat.loaded_once for seat in seats)
-        ready = loaded and fault is None and not self._closing.is_set()
-        return PoolStatus(ready, fault, tuple(self._status_of(seat) for seat in seats))
+        ready = lanes is not None and lanes.is_loaded and fault is None and not self._closing.is_set()
+        model = self._settled.cards[0].name if self._settled else ""
+        return PoolStatus(ready, fault, lanes.statuses(model) if lanes else ())
+
+    @property
+    def settled(self) -> Settled | None:
+        """Return the networks that the lanes hold and how they are run; None before that is known."""
+        return self._settled
 
     def task_lanes(self) -> dict[str, int]:
         """Return how many lanes each task really gets; zero before the number is known."""
-        count = len(self._lanes.seats) if self._lanes else 0
+        count = self._lanes.count if self._lanes else 0
         return {task: min(documented, count) for task, documented in DOCUMENTED_LANES.items()}
 
     def plan(self, source: Path, wish: Wish, limits: Limits, stop: Stopping) -> Plan:
@@ -110,7 +114,7 @@ class Pool:
             SourceError and its kinds, BadRequest and its kinds, ModelMissing: as `make_plan`.
         """
         lanes, settled = self._ready_for(stop)
-        wish = self._completed(wish, settled, len(lanes.seats))
+        wish = self._completed(wish, settled, lanes.count)
         # Engine and precision are both settled then, so nothing is measured: only what memory allowed is looked up.
         order = MakePlan(source, wish, limits, self._needs.choices if wish.settled else None)
         return at_pace_of(settled, cast("Plan", self._desk.do(order, object(), ignore, stop)))
@@ -173,12 +177,9 @@ class Pool:
         return max(1, most[task] if task in most else max(most.values()))
 
     def _start(self) -> None:
-        """Settle the model, decide the number of lanes, and start them."""
+        """Have lanes that hold the networks, and start them."""
         try:
-            order = SettleModel(self._needs.model, self._needs.choices)
-            settled: Settled = self._desk.do(order, self, ignore, self._closing_reason)
-            count = lane_count(self._needs, settled.way.engine)
-            settled = replace(settled, pace=self._pace_of(settled, threads_of_a_lane(self._needs, count)))
+            lanes, settled = self._hired()
         except (Canceled, Draining):
             return
         except Exception as err:  # noqa: BLE001 - whatever it is, jobs must not wait for lanes that never come
@@ -188,14 +189,21 @@ class Pool:
                 self._fault = fault
                 self._changed.notify_all()
             return
-        setups = self._setups(LANE, count, threads_of_a_lane(self._needs, count))
         with self._changed:
             if self._closing.is_set():
                 return
-            self._settled = settled
-            self._lanes = Crew(setups, self._needs.patience, LoadModels(settled))
+            self._settled, self._lanes = settled, lanes
             self._lanes.start()
             self._changed.notify_all()
+
+    def _hired(self) -> tuple[Lanes, Settled]:
+        """Settle the model and decide the number of lanes; where they are not of this machine, this is another's."""
+        order = SettleModel(self._needs.model, self._needs.choices)
+        settled: Settled = self._desk.do(order, self, ignore, self._closing_reason)
+        count = lane_count(self._needs, settled.way.engine)
+        threads = threads_of_a_lane(self._needs, count)
+        settled = replace(settled, pace=self._pace_of(settled, threads))
+        return Crew(self._setups(LANE, count, threads), self._needs.patience, LoadModels(settled)), settled
 
     def _pace_of(self, settled: Settled, threads: int) -> Pace | None:
         """Have it measured how many calls at once suit a lane's network and cores, while nothing else runs.
@@ -216,14 +224,15 @@ class Pool:
     def _closing_reason(self) -> str:
         return "closing" if self._closing.is_set() else ""
 
-    def _ready_for(self, stop: Stopping) -> tuple[Crew, Settled]:
+    def _ready_for(self, stop: Stopping) -> tuple[Lanes, Settled]:
         """Wait until it is known which lanes there are."""
         while True:
             with self._changed:
                 if self._fault:
                     raise ModelsNotLoaded(f"the workers could not be started: {self._fault}")
-                if self._lanes is not None and self._settled is not None:
-                    return self._lanes, self._settled
+                settled = self.settled
+                if self._lanes is not None and settled is not None:
+                    return self._lanes, settled
                 self._changed.wait(_LOOK_SECONDS)
             if self._closing.is_set():
                 raise Draining("the server is stopping")
@@ -234,7 +243,7 @@ class Pool:
     def _completed(self, wish: Wish, settled: Settled, lanes: int) -> Wish:
         """Fill in what the wish leaves open: model, engine, and the share of the cores where several lanes run."""
         model = wish.model or self._needs.model
-        threads = wish.threads or (0 if lanes == 1 else max(1, usable_cores() // lanes))
+        threads = wish.threads or self._threads_of(lanes)
         wish = replace(wish, model=model, threads=threads)
         if model in CLASSICAL or wish.engine != "auto" or wish.precision != "auto":
             return wish
@@ -245,19 +254,15 @@ class Pool:
         precision = settled.way.precision if ours else "auto"
         return replace(wish, engine=settled.way.engine, precision=precision, settled=precision != "auto")
 
+    def _threads_of(self, lanes: int) -> int:
+        """Return the cores that each of so many lanes may use; 0 for all."""
+        return 0 if lanes == 1 else max(1, usable_cores() // lanes)
+
     def _setups(self, role: str, count: int, threads: int) -> tuple[Setup, ...]:
         needs = self._needs
         log = (needs.log_level, needs.log_style, needs.choices, needs.log_file)
         said = (threads, *log, needs.source_silent_seconds, needs.source_look_seconds)
         return tuple(Setup(role, index, *said) for index in range(count))
-
-    def _status_of(self, seat: Seat) -> LaneStatus:
-        pid = seat.resident.pid if seat.resident else None
-        if not isinstance(seat.facts, Working):
-            return LaneStatus(seat.setup.index, pid, seat.state)
-        facts, model = seat.facts, self._settled.cards[0].name if self._settled else ""
-        ran = (facts.engine, facts.device, facts.precision, model)
-        return LaneStatus(seat.setup.index, pid, seat.state, *ran, seat.opening_seconds)
 
 
 def at_pace_of(settled: Settled, plan: Plan) -> Plan:

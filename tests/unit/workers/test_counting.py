@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from upscale_server.events import Event, FramesDone, SegmentDone
-from upscale_server.workers.crew import _CountedOnce
+from upscale_server.workers.counted import CountedOnce
 
 
 def test_frames_told_before_a_death_are_not_told_again() -> None:
     """Five frames, a death, then all eight: eight are counted, and other events pass."""
     told: list[Event] = []
-    counted = _CountedOnce(told.append)
+    counted = CountedOnce(told.append)
     done = SegmentDone(0, 8, 1, {})
 
     counted(FramesDone(5))

@@ -153,9 +153,9 @@ def test_task_gets_its_documented_lanes_where_there_are_so_many(lanes: int, got:
 
 
 def needs_fake(lanes: int) -> object:
-    """Return a crew of which only the seats are asked for."""
+    """Return lanes of which only the number is asked for."""
 
-    class Seats:
-        seats = (None,) * lanes
+    class Counted:
+        count = lanes
 
-    return Seats()
+    return Counted()

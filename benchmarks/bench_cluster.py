@@ -1,0 +1,180 @@
+"""Asks two things of the Ray executor: what does it cost on the same device, and does a second machine help?
+
+    python -m benchmarks.bench_cluster [--seconds 60] [--rounds 3]
+
+overhead    a job on a cluster of one machine with one core against the resident workers here, kept to one core
+            (start-up apart)   <= 1.10
+efficiency  one machine's seconds against twice those of two, each with a core of its own   >= 0.85
+segments    what a segment without work costs: how many a second one server can give out and take back
+
+Both sides have the same plan, the pairs take turns, and medians count. Every machine is kept to its core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench_memory import repeated, smaller
+from benchmarks.machine import save
+from tests.support.clip_spec import Clip, Picture
+from tests.support.clip_writer import write_clip
+from tests.support.ray_cluster import Machines, running_machines
+from upscale_server.cluster.fleet import Fleet
+from upscale_server.cluster.pool import FleetPool
+from upscale_server.cluster.ray import RayCluster
+from upscale_server.cluster.remote import Cluster, Remote
+from upscale_server.cluster.transport import FolderTransport
+from upscale_server.cluster_settings import RaySettings
+from upscale_server.events import ignore
+from upscale_server.pipeline import upscale_video
+from upscale_server.plan import Plan, make_plan
+from upscale_server.wish import Wish
+from upscale_server.workers.needs import PoolNeeds
+from upscale_server.workers.pool import Pool
+
+ALLOWED_OVERHEAD, LEAST_EFFICIENCY = 1.10, 0.85
+WISH = Wish(scale=2, model="fast", engine="openvino", precision="f32", threads=1, segment_seconds=5.0)
+_LOOK_SECONDS = 0.2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and save; the exit code says whether both bounds held."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=60, help="length of the clip (default: 60)")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        result = measured(Path(name), options.seconds, options.rounds)
+    print(json.dumps(result, indent=2))
+    print(f"written to {save('cluster', result)}", file=sys.stderr)
+    return 0 if result["overhead"]["held"] and result["efficiency"]["held"] else 1
+
+
+def measured(folder: Path, seconds: int, rounds: int) -> dict[str, Any]:
+    """Return all three."""
+    repeated(smaller(folder / "once.mkv"), folder / "clip.mp4", seconds)
+    plan = replace(make_plan(folder / "clip.mp4", WISH), lanes=1)
+    tiny = write_clip(Clip(pictures=(Picture(width=32, height=32, frame_count=400),)), folder / "tiny.mp4")
+    empty = make_plan(tiny, replace(WISH, model="lanczos", engine="auto", precision="auto", segment_seconds=0.1))
+    times: dict[str, list[float]] = {"here": [], "one": [], "two": []}
+    digests = set()
+    with here(folder) as local, clusters(folder) as (one, two):
+        pools = {"here": local, "one": one, "two": two}
+        for number in range(rounds + 1):
+            for name, pool in pools.items():
+                took, digest = timed(plan, pool, folder / f"work-{name}-{number}")
+                digests.add(digest)
+                if number:  # the first loads what a plan needs besides
+                    times[name].append(took)
+        given, _ = timed(empty, one, folder / "empty")
+    one_s, two_s, here_s = (statistics.median(times[name]) for name in ("one", "two", "here"))
+    efficiency = one_s / (2 * two_s)
+    return {
+        "seconds_of_clip": seconds, "frames": plan.frame_count, "segments": len(plan.segments), "rounds": times,
+        "results": len(digests),
+        "overhead": {"ratio": one_s / here_s, "allowed": ALLOWED_OVERHEAD, "held": one_s <= ALLOWED_OVERHEAD * here_s},
+        "efficiency": {"found": efficiency, "least": LEAST_EFFICIENCY, "held": efficiency >= LEAST_EFFICIENCY},
+        "segments_per_second": len(empty.segments) / given, "seconds_per_empty_segment": given / len(empty.segments),
+    }  # fmt: skip
+
+
+def timed(plan: Plan, pool: Pool, work: Path) -> tuple[float, str]:
+    """Return how long the segments of a job take, joined and audited at the desk, and the result's digest."""
+    began = time.monotonic()
+    result = upscale_video(plan, pool.executor(None, lambda: ""), work, ignore)
+    return time.monotonic() - began, hashlib.sha256(result.path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def here(folder: Path) -> Iterator[Pool]:
+    """Give the resident workers of one lane, whose processes are kept to the first core."""
+    with kept_to(0):
+        pool = Pool(PoolNeeds(lanes=1, model="fast", choices=folder / "choices.json"))
+        pool.start()
+        ready(pool, 1)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@dataclass
+class Some:
+    """The first machines of a cluster: a process can belong to one cluster at a time."""
+
+    cluster: Cluster
+    count: int
+
+    def nodes(self) -> dict[str, Remote]:
+        """Return so many of them."""
+        return dict(sorted(self.cluster.nodes().items())[: self.count])
+
+    def close(self) -> None:
+        """Leave it to the others."""
+
+
+@contextmanager
+def clusters(folder: Path) -> Iterator[tuple[Pool, Pool]]:
+    """Give the workers of a server on one machine with a core of its own, and of one on two."""
+    environment = {
+        "UPSCALE_WORKERS__LANES": "1", "UPSCALE_MODEL_PATH": "fast", "UPSCALE_LOG_LEVEL": "warning",
+        "UPSCALE_RAY__FOLDER": str(folder / "shared"), "UPSCALE_STATE_DIR": str(folder / "nodes"),
+    }  # fmt: skip
+    with running_machines(environment) as machines:
+        for core in range(2):
+            add(machines, core)
+        ray = RayCluster(RaySettings(address=machines.address))
+        transport = FolderTransport(folder / "shared")
+        pools = tuple(
+            FleetPool(PoolNeeds(model="fast"), Fleet(Some(ray, count), transport, f"bench-{count}")) for count in (1, 2)
+        )
+        try:
+            for count, pool in enumerate(pools, 1):
+                pool.start()
+                ready(pool, count)
+            yield pools[0], pools[1]
+        finally:
+            for pool in pools:
+                pool.close()
+            ray.close()
+
+
+def add(machines: Machines, core: int) -> None:
+    """Let a machine join that has one core: Ray's processes inherit it, and so do the lanes."""
+    with kept_to(core):
+        machines.add()
+
+
+@contextmanager
+def kept_to(core: int) -> Iterator[None]:
+    """Keep this process, and what it starts meanwhile, to one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[core % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def ready(pool: Pool, count: int) -> None:
+    """Wait until so many lanes are loaded."""
+    while count > sum(lane.state == "ready" for lane in pool.status().lanes):
+        if fault := pool.status().fault:
+            raise SystemExit(fault)
+        time.sleep(_LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
