@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 import structlog
 
+from tests.support.postgres_server import Postgres, running_postgres
 from upscale_server.media.scheduling import ordinary_priority
 
 # The same examples in every run, so that a red build is red again; no deadline, because machines differ.
@@ -87,3 +88,10 @@ def repository() -> Path:
 def bundled_clip() -> Path:
     """Give the clip that is shipped in the package."""
     return REPOSITORY / "src" / "upscale_server" / "clips" / "nasa.mp4"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Give a running Postgres, in which each test makes a database of its own."""
+    with running_postgres() as started:
+        yield started

@@ -1,11 +1,7 @@
-"""What every database behind `JobStore` must do; run on SQLite, and on Postgres where one is given.
-
-`UPSCALE_TEST_POSTGRES` is the address of an empty database that may be written to.
-"""
+"""What every database behind `JobStore` must do; run on SQLite, and on a real Postgres where one can be started."""
 
 from __future__ import annotations
 
-import os
 import stat
 import sys
 import threading
@@ -18,14 +14,14 @@ import pytest
 from sqlalchemy import create_engine, text, update
 from structlog.testing import capture_logs
 
+from tests.support.postgres_server import Postgres
 from upscale_server.errors import BadRequest, Conflict, JobDamaged, MissingExtra, NotFound, QueueFull, StorageError
 from upscale_server.events import Event, JobBegun, JobEnded
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FOLLOWS, Asked, Claim, Job, NewJob, Outcome, Progress, Source, State, Wanted
 from upscale_server.jobs.store import JobStore
-from upscale_server.jobs.tables import jobs, metadata, schema
+from upscale_server.jobs.tables import jobs, schema
 
-POSTGRES = os.environ.get("UPSCALE_TEST_POSTGRES", "")  # read at import: the settings of outside are hidden in tests
 ASKED = Asked(Source("url", "https://example.org/a.mp4"), task="SD2HD", maximum_mb=12.5, file_name="ünïcödé")
 OUTCOME = Outcome("results/x.mp4", 1234, 5.5, audit={"ok": True}, report={"model": "fast"})
 LEASE = 30.0
@@ -50,12 +46,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give the address of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state/jobs.sqlite"
-    if not POSTGRES:
-        pytest.skip("UPSCALE_TEST_POSTGRES is not set; Postgres is not tested here")
-    engine = create_engine(POSTGRES.replace("postgresql:", "postgresql+psycopg:"))
-    metadata.drop_all(engine)
-    engine.dispose()
-    return POSTGRES
+    started: Postgres = request.getfixturevalue("postgres")
+    return started.new_database()
 
 
 @pytest.fixture
