@@ -16,7 +16,7 @@ import pytest
 from upscale_server.cli import doors
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import BadRequest, Conflict, DiskFull, QueueFull, StorageError
-from upscale_server.jobs import database
+from upscale_server.jobs import opening
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.folder import JobFolder, Ready
 from upscale_server.jobs.job import Asked, NewJob, Outcome, Source
@@ -108,7 +108,7 @@ def test_a_damaged_database_is_not_written_to(tmp_path: Path, monkeypatch: pytes
 
     assert f"mv {file}" in str(caught.value.hint)
     assert bytes(content) == file.read_bytes()
-    monkeypatch.setattr(database, "_check_whole", lambda _: None)
+    monkeypatch.setattr(opening, "_check_whole", lambda _: None)
     Database(f"sqlite:///{file}").close()
 
 

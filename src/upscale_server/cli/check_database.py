@@ -58,7 +58,7 @@ def _unusable(file: Path, state: str, reason: str) -> Check:
         advice = "another program has it to itself, a backup for example; nothing is wrong with the file"
         return Check(_NAME, "warning", f"{file}: {reason}", advice, f"fuser -v {quoted(file)}")
     if state == "damaged":
-        from upscale_server.jobs.database import aside_command
+        from upscale_server.jobs.opening import aside_command
 
         advice = "stop the video server, restore a backup, or put the file aside: the queue then begins empty"
         return Check(_NAME, "broken", f"{file}: {reason}", advice, aside_command(file))

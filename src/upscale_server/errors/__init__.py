@@ -47,6 +47,7 @@ It holds names and numbers only; turning an error into a reply or an exit code b
     ├── Draining                      draining            503   4
     ├── ServerUnreachable             server_unreachable  502   4
     ├── StorageError                  storage_error       502   4
+    │   └── DatabaseAway              storage_error       503
     ├── JobDamaged                    job_damaged         500   4
     ├── DiskFull                      disk_full           507   4
     ├── OutOfMemory                   out_of_memory       507   4
@@ -103,6 +104,7 @@ from upscale_server.errors.sources import (
 )
 from upscale_server.errors.work import (
     AuditFailed,
+    DatabaseAway,
     DeviceUnused,
     DiskFull,
     JobDamaged,
@@ -124,6 +126,7 @@ __all__ = [
     "Canceled",
     "CodecNotAllowed",
     "Conflict",
+    "DatabaseAway",
     "DeviceUnused",
     "DiskFull",
     "Draining",

@@ -59,6 +59,12 @@ class StorageError(UpscaleError):
     retryable = True
 
 
+class DatabaseAway(StorageError):
+    """The jobs' database does not answer, or a newer version has taken it over."""
+
+    http_status = 503
+
+
 class JobDamaged(UpscaleError):
     """What is stored of the job cannot be read."""
 

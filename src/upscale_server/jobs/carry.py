@@ -13,7 +13,6 @@ runner's.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,12 +210,12 @@ def _place(one: Carried, ready: Ready) -> Outcome:
         one.parts.objects.put(ready.path, object_key(job.id), about(job), memory)
     else:
         place.put(ready.path)
-    facts, began = dict(ready.facts), job.started_at or job.created_at
+    facts = dict(ready.facts)
     audit = facts.pop("audit")
     return Outcome(
         key="" if output else object_key(job.id),
         byte_count=ready.byte_count,
-        seconds=round(max(0.0, time.time() - began - facts.get("quality_seconds", 0.0)), 3),
+        seconds=round(max(0.0, one.hold.seconds - facts.get("quality_seconds", 0.0)), 3),
         output_path=output,
         audit=audit,
         report={**facts, "attempt": job.attempt},

@@ -9,7 +9,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from upscale_server.errors import AuditFailed, Canceled, Conflict, DiskFull, StorageError, UpscaleError
+from upscale_server.errors import AuditFailed, Canceled, Conflict, DatabaseAway, DiskFull, StorageError, UpscaleError
 from upscale_server.jobs.carry import Carried, carry, object_key
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.folder import JobFolder
@@ -26,7 +26,7 @@ def carry_to_its_end(one: Carried) -> None:
     """Do a job and store how it ended; nothing is raised but what the database does not take.
 
     Raises:
-        StorageError, DiskFull: the database does not answer; the lease runs out and the job is done again.
+        DatabaseAway, DiskFull: the database does not answer; the job is given back when it does.
     """
     try:
         _conclude(one)
@@ -39,7 +39,7 @@ def _conclude(one: Carried) -> None:
     store, claim = one.parts.store, one.hold.claim
     try:
         outcome = carry(one)
-    except Conflict:
+    except (Conflict, DatabaseAway):  # it is nobody's fault but ours, and the job waits again
         raise
     except Canceled as err:
         _stopped(one, one.hold.reason or err.detail)

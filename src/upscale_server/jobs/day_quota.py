@@ -5,7 +5,6 @@ A request is taken as long as something of the day is left: how much it will use
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from upscale_server.edge_settings import Quotas
@@ -63,4 +62,4 @@ def quota_at(path: Path, settings: Quotas) -> DayQuota:
     """
     if not (settings.bytes_a_day or settings.pixels_a_day):
         return NO_QUOTA
-    return DayQuota(settings, Usage(Database(f"sqlite:///{path.absolute()}"), time.time))
+    return DayQuota(settings, Usage(Database(f"sqlite:///{path.absolute()}")))

@@ -78,9 +78,12 @@ class Deliveries:
         StorageError: from every method, when the database does not answer.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self.clock = clock
+
+    def clock(self) -> float:
+        """Return this server's own time."""
+        return self._database.clock()
 
     def of(self, job_ids: Sequence[str]) -> dict[str, Told]:
         """Return how far the newest message of each job is; a job of which nothing was to be told is left out."""
@@ -122,16 +125,17 @@ class Deliveries:
                     fault = row.last_error or "no server that sent it told how it went"
                     self._set(connection, deliveries.c.id == row.id, next_try_at=None, last_error=fault)
                     continue
-                lease = self.clock() + lease_seconds
+                lease = self._database.now(connection) + lease_seconds
                 self._set(connection, deliveries.c.id == row.id, attempts=attempt, next_try_at=lease)
                 return Delivery(row.id, row.job_id, row.url, row.body, attempt)
         return None
 
     def arrived(self, delivery: Delivery) -> None:
         """Note that a message was taken, whoever else sends it by now; where to and what it was is forgotten."""
-        done = {"next_try_at": None, "delivered_at": self.clock(), "last_error": None, "url": "", "body": ""}
+        done = {"next_try_at": None, "last_error": None, "url": "", "body": ""}
         with self._database.writing() as connection:
-            self._set(connection, deliveries.c.id == delivery.id, **done)
+            now = self._database.now(connection)
+            self._set(connection, deliveries.c.id == delivery.id, delivered_at=now, **done)
             row = connection.execute(select(jobs).where(jobs.c.id == delivery.job_id)).first()
             if row is not None and row.state == "succeeded":  # nobody can have it tried, and told of, again
                 told = None
@@ -143,19 +147,21 @@ class Deliveries:
     def failed(self, delivery: Delivery, error: str, pause_seconds: float | None) -> None:
         """Note why a try failed, and when the next one is; None gives up. A try that was replaced says nothing."""
         with self._database.writing() as connection:
-            again = None if pause_seconds is None else self.clock() + pause_seconds
+            again = None if pause_seconds is None else self._database.now(connection) + pause_seconds
             self._set(connection, _still(delivery), next_try_at=again, last_error=error[:_LONGEST_ERROR])
 
     def give_back(self, delivery: Delivery) -> None:
         """Let a message be due now, as if the try had not been begun. A try that was replaced says nothing."""
         with self._database.writing() as connection:
-            self._set(connection, _still(delivery), next_try_at=self.clock(), attempts=delivery.attempt - 1)
+            now = self._database.now(connection)
+            self._set(connection, _still(delivery), next_try_at=now, attempts=delivery.attempt - 1)
 
     def _next(self, connection: Connection, owner: str, may_go: Callable[[str], bool]) -> str | None:
         """Return the name of the message that is due longest among those that may go."""
         ours = or_(jobs.c.home == "", jobs.c.home == owner)
         names = select(deliveries.c.id, deliveries.c.url).join(jobs, jobs.c.id == deliveries.c.job_id)
-        due = names.where(deliveries.c.next_try_at <= self.clock(), ours).order_by(deliveries.c.next_try_at)
+        now = self._database.now(connection)
+        due = names.where(deliveries.c.next_try_at <= now, ours).order_by(deliveries.c.next_try_at)
         return next((row.id for row in connection.execute(due) if may_go(row.url)), None)
 
     def _set(self, connection: Connection, which: ColumnElement[bool], **values: object) -> None:

@@ -1,6 +1,6 @@
 """Looks at the jobs' database from outside, for somebody who wants to know how it is while a server may be using it.
 
-Nothing is changed: no table is made and no schema brought up, which a server does at its start, in `database`. A log of
+Nothing is changed: no table is made and no schema brought up, which a server does at its start, in `opening`. A log of
 writes that was left without its index gets one again; what the log holds stays in it.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 from sqlalchemy import URL, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from upscale_server.jobs.database import as_url, engine_of
+from upscale_server.jobs.opening import as_url, engine_of
 from upscale_server.jobs.tables import OLDEST_VERSION, SCHEMA_VERSION, schema
 
 State = Literal["absent", "empty", "sound", "older", "unknown", "newer", "held", "damaged", "closed"]

@@ -45,11 +45,18 @@ class Hold:
         self._grace_seconds = grace_seconds
         self._reason = ""
         self._asked_at = 0.0
+        self._began = time.monotonic()
         self._ended = threading.Event()
         self._poked = threading.Event()
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
         self._thread = threading.Thread(target=self._beat, name=f"hold-{claim.job.id[:8]}", daemon=True)
+
+    @property
+    def seconds(self) -> float:
+        """Return how long ago the job was first begun, with its time in other hands, whatever their clocks say."""
+        job = self.claim.job
+        return job.updated_at - (job.started_at or job.updated_at) + time.monotonic() - self._began
 
     @property
     def reason(self) -> str:

@@ -122,7 +122,7 @@ class Janitor:
 
     def _forsaken(self) -> int:
         """Cancel jobs that were paused and then forgotten: they keep a place in the queue, and an upload its bytes."""
-        forsaken = self._parts.store.forsaken(time.time() - self._parts.settings.storage.keep_seconds)
+        forsaken = self._parts.store.forsaken(self._parts.store.now() - self._parts.settings.storage.keep_seconds)
         for job in forsaken:
             with suppress(Conflict):  # it was resumed just now
                 clear(self._parts.store.want(job.id, "canceled"), self._parts)
@@ -200,7 +200,7 @@ class Janitor:
                     break
 
     def _old_jobs(self) -> int:
-        expired = self._parts.store.expired(time.time() - self._parts.settings.storage.keep_seconds)
+        expired = self._parts.store.expired(self._parts.store.now() - self._parts.settings.storage.keep_seconds)
         return sum(self._remove_if_old(one.id, one.finished_at or 0) for one in expired)
 
     def _remove_if_old(self, job_id: str, ended_at: float) -> bool:

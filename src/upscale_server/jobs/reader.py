@@ -84,6 +84,16 @@ class JobReader:
         with self._database.reading() as connection:
             return next(iter(self._readable(connection.execute(select(jobs).where(*same)))), None)
 
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether other servers may have the same jobs."""
+        return self._database.is_shared
+
+    def now(self) -> float:
+        """Return the time that all servers of the database agree on."""
+        with self._database.reading() as connection:
+            return self._database.now(connection)
+
     def close(self) -> None:
         """Close the database; safe to call twice."""
         self._database.close()
@@ -138,9 +148,15 @@ class JobReader:
         return self._readable(found[:limit]), None if last is None else cursor_of(last)
 
     def counts(self) -> dict[State, int]:
-        """Return how many jobs are in each state."""
+        """Return how many jobs are in each state.
+
+        Raises:
+            DatabaseAway: as all, and where a newer server has taken the database over: whoever asks whether this one
+                can do jobs is told.
+        """
         query = select(jobs.c.state, func.count().label("amount")).group_by(jobs.c.state)
         with self._database.reading() as connection:
+            self._database.check_version(connection)
             found = {row.state: row.amount for row in connection.execute(query)}
         return {state: found.get(state, 0) for state in FOLLOWS}
 

@@ -5,7 +5,6 @@ Every method is one transaction. It decides which step is legal; when steps are 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,7 +40,7 @@ class JobStore(JobReader):
     Args:
         url: SQLAlchemy's address of the database.
         attempts: times a job is begun without getting further than before its server died.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; None means the time that all servers of the database agree on.
         observer: told of jobs that begin and end by this store's doing, once that is on the disk.
         sealer: hides what may be secret in the addresses that are stored.
 
@@ -53,17 +52,16 @@ class JobStore(JobReader):
         self,
         url: str,
         attempts: int = 3,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         observer: Observer = ignore,
         sealer: Sealer | None = None,
     ) -> None:
-        super().__init__(Database(url))
+        super().__init__(Database(url, clock))
         self.sealer = sealer or NoSealer()
         self._attempts = attempts
-        self._clock = clock
         self._observer = observer
-        self.deliveries = Deliveries(self._database, clock)
-        self.usage = Usage(self._database, clock)
+        self.deliveries = Deliveries(self._database)
+        self.usage = Usage(self._database)
 
     # ------------------------------------------------------------------------------------------------ for callers
 
@@ -135,10 +133,12 @@ class JobStore(JobReader):
         """Take the job that waits longest, or None; jobs whose owner fell silent wait again first.
 
         Jobs of a key that has `each` running, 0 for no bound, are passed over.
-        Own leases never run out: an owner that lives knows what it carries (`take_back` is for one that died).
+        Own leases never run out: an owner that lives knows what it carries (`take_back` is for one that died). After an
+        outage of the database nobody is silent for the length of a lease: nobody could renew one.
         """
         with self._writing() as writer:
-            silent = and_(jobs.c.state == "running", jobs.c.lease_until < writer.now, jobs.c.owner != owner)
+            since = writer.now - (lease_seconds if self._database.was_away(lease_seconds) else 0)
+            silent = and_(jobs.c.state == "running", jobs.c.lease_until < since, jobs.c.owner != owner)
             writer.lose(select(jobs).where(silent), self._attempts)
             ours = or_(jobs.c.home == "", jobs.c.home == owner)  # what lies on another server's disk is done there
             waiting = select(jobs).where(jobs.c.state == "queued", ours).order_by(jobs.c.queued_at, jobs.c.number)
@@ -278,7 +278,7 @@ class JobStore(JobReader):
     @contextmanager
     def _writing(self) -> Iterator[Writer]:
         with self._database.writing() as connection:
-            writer = Writer(connection, self._clock())
+            writer = Writer(connection, self._database.now(connection))
             yield writer
         for event in writer.news:
             self._observer(event)

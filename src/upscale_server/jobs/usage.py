@@ -5,11 +5,10 @@ It counts; what is too much is decided by whoever asks. Days are those of UTC, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.tables import usage
@@ -30,35 +29,35 @@ class Usage:
         StorageError: from every method, when the database does not answer.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
 
     def today(self, key_id: str) -> Used:
         """Return what a key has used today."""
-        asked = select(usage).where(self._of(key_id))
         with self._database.reading() as connection:
-            row = connection.execute(asked).first()
+            row = connection.execute(select(usage).where(_of(key_id, self._day(connection)))).first()
         return Used() if row is None else Used(row.bytes, row.pixels)
 
     def add(self, key_id: str, used: Used) -> None:
         """Count what a key used just now."""
         more = {"bytes": usage.c.bytes + used.byte_count, "pixels": usage.c.pixels + used.pixels}
         with self._database.writing() as connection:
-            if connection.execute(update(usage).where(self._of(key_id)).values(**more)).rowcount:
+            day = self._day(connection)
+            if connection.execute(update(usage).where(_of(key_id, day)).values(**more)).rowcount:
                 return
-            connection.execute(delete(usage).where(usage.c.day < self._day()))
-            first = {"key_id": key_id, "day": self._day(), "bytes": used.byte_count, "pixels": used.pixels}
+            connection.execute(delete(usage).where(usage.c.day < day))
+            first = {"key_id": key_id, "day": day, "bytes": used.byte_count, "pixels": used.pixels}
             connection.execute(insert(usage).values(**first))
 
     def seconds_left(self) -> int:
         """Return the seconds until the next day begins, at least one."""
-        now = datetime.fromtimestamp(self._clock(), UTC)
+        now = datetime.fromtimestamp(self._database.clock(), UTC)
         tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         return max(1, int((tomorrow - now).total_seconds()) + 1)
 
-    def _of(self, key_id: str) -> ColumnElement[bool]:
-        return and_(usage.c.key_id == key_id, usage.c.day == self._day())
+    def _day(self, connection: Connection) -> str:
+        return datetime.fromtimestamp(self._database.now(connection), UTC).date().isoformat()
 
-    def _day(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+
+def _of(key_id: str, day: str) -> ColumnElement[bool]:
+    return and_(usage.c.key_id == key_id, usage.c.day == day)

@@ -33,7 +33,7 @@ LONGEST_PAUSE_SECONDS = 3600.0
 _LEASE_TIMES = 3
 _LEAST_LEASE_SECONDS = 90.0
 """After so many timeouts, and no less, a try that nobody reported on is made again: its server died. Reporting may wait
-for another writer, see `database.BUSY_SECONDS`."""
+for another writer, see `opening.BUSY_SECONDS`."""
 _STOP_SECONDS = 2.0
 """Longest that a stop waits for messages on their way; what is not back by then is due again after its lease."""
 _GONE = 410

@@ -16,9 +16,9 @@ from upscale_server.cluster.opening import transport_of
 from upscale_server.cluster.pool import FleetPool
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import NotFound, StorageError
-from upscale_server.jobs.database import as_url
 from upscale_server.jobs.day_quota import DayQuota
 from upscale_server.jobs.folder import previews_folder, sources_folder, uploads_folder
+from upscale_server.jobs.opening import as_url
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.previews import PreviewParts, Previews
 from upscale_server.jobs.sealing import NoSealer, Sealer

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from upscale_server.errors import Canceled, Conflict, MissingExtra, StorageError
+from upscale_server.errors import Canceled, Conflict, DatabaseAway, MissingExtra, StorageError
 from upscale_server.server_settings import S3, Storage
 from upscale_server.storage.base import About, Stored, UploadMemory, go_on
 from upscale_server.storage.coming import Coming
@@ -53,8 +53,8 @@ class S3Store:
         """Store a file; an outage is sat out for `retry_seconds`, a refusal comes out at once.
 
         `upload.remember` is called before every try, `upload.check` more often; what they raise ends the upload.
-        Nothing of it stays in the store, unless that was a Conflict, then the upload is another owner's, or Canceled,
-        then a later attempt goes on with it; asking the store to forget it could take as long as storing.
+        Nothing of it stays in the store, unless that was a Conflict, then the upload is another owner's, or Canceled or
+        DatabaseAway, then a later attempt goes on with it; asking the store to forget it could take as long as storing.
         """
         headers = {"ContentType": about.content_type, "ContentDisposition": disposition(about.file_name)}
         target = Target(self._bucket, check_key(key), headers)
@@ -205,7 +205,7 @@ class S3Store:
 
         try:
             self._do(f"storing {target.key}", step, self._patience, upload.check)
-        except (Conflict, Canceled):
+        except (Conflict, Canceled, DatabaseAway):
             raise  # another owner has the upload now, or a later attempt will; else `sweep` finds it
         except Exception:
             self._give_up(sending, upload)

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from upscale_server import __version__
-from upscale_server.errors import StorageError, UpscaleError
+from upscale_server.errors import UpscaleError
 from upscale_server.geometry import BOXES, TASKS
 from upscale_server.jobs.job import Job
 from upscale_server.jobs.view import MEBI
@@ -116,14 +116,10 @@ def ready_counts(service: VideoService) -> QueueCounts:
 
     Raises:
         Draining, ModelsNotLoaded: it would not.
-        StorageError: the jobs' database does not answer; its status is 503 here, as for all that keeps us from work.
+        DatabaseAway: the jobs' database does not answer.
     """
     service.check_ready()
-    try:
-        return queue_counts(service)
-    except StorageError as err:
-        err.http_status = 503
-        raise
+    return queue_counts(service)
 
 
 def _folders(settings: Settings) -> LocalFolders:

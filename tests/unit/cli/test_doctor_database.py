@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tests.support.served import settings_in
 from upscale_server.cli.check_database import database_check
 from upscale_server.jobs import glance
-from upscale_server.jobs.database import as_url
+from upscale_server.jobs.opening import as_url
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.tables import OLDEST_VERSION, SCHEMA_VERSION
 from upscale_server.settings import Settings

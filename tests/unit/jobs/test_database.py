@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from upscale_server.errors import DiskFull, StorageError, UpscaleError
+from upscale_server.errors import DatabaseAway, DiskFull, UpscaleError
 from upscale_server.jobs.database import Database
 
 
@@ -19,8 +19,8 @@ from upscale_server.jobs.database import Database
     [
         (sqlite3.SQLITE_IOERR_SHMSIZE, 4096, DiskFull),
         (sqlite3.SQLITE_IOERR_FSYNC, 0, DiskFull),
-        (sqlite3.SQLITE_IOERR_FSYNC, 1 << 30, StorageError),
-        (sqlite3.SQLITE_BUSY, 0, StorageError),
+        (sqlite3.SQLITE_IOERR_FSYNC, 1 << 30, DatabaseAway),
+        (sqlite3.SQLITE_BUSY, 0, DatabaseAway),
     ],
 )
 def test_a_disk_error_on_a_full_disk_is_a_full_disk(

@@ -25,9 +25,9 @@ from structlog.testing import capture_logs
 from tests.support import receiver as receiving
 from tests.support.killing import wait_until
 from tests.support.receiver import Receiver
-from upscale_server.jobs.database import BUSY_SECONDS
 from upscale_server.jobs.deliveries import Delivery
 from upscale_server.jobs.job import Asked, Claim, NewJob, Outcome, Source, Told
+from upscale_server.jobs.opening import BUSY_SECONDS
 from upscale_server.jobs.store import JobStore
 from upscale_server.jobs.tables import deliveries, jobs
 from upscale_server.jobs.webhooks import PAUSE_SECONDS, THREADS, Sending, Webhooks, signature_of

@@ -217,7 +217,7 @@ def test_a_server_whose_database_does_not_answer_is_not_ready(served: Served, mo
     """503 for those who would send work here; the process itself is alive."""
 
     def away() -> None:
-        raise errors.StorageError("jobs' database does not answer")
+        raise errors.DatabaseAway("jobs' database does not answer")
 
     monkeypatch.setattr(served.service._store, "counts", away)
 

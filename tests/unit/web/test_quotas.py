@@ -268,7 +268,7 @@ def test_processes_of_an_image_server_count_together_and_over_restarts(tmp_path:
 
 def test_nothing_is_asked_of_the_database_where_there_is_no_bound() -> None:
     """Who sets no quota pays nothing for it."""
-    broken = Usage(None, lambda: 0.0)  # type: ignore[arg-type]  # whatever it is asked, it fails
+    broken = Usage(None)  # type: ignore[arg-type]  # whatever it is asked, it fails
     quota = DayQuota(Quotas(), broken)
 
     quota.add("key", 1, 1)
