@@ -140,6 +140,11 @@ class Settings(BaseSettings):
             return given
         return default_state_dir() if field.field_name == "state_dir" else None
 
+    @property
+    def shares_jobs(self) -> bool:
+        """Tell whether another server may do what this one takes: they share a queue, and a place for results."""
+        return bool(self.database_url.get_secret_value()) and self.storage.kind != "local"
+
 
 def known_names() -> tuple[str, ...]:
     """Return the environment variables that exist, in alphabetical order."""

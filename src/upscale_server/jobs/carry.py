@@ -13,6 +13,7 @@ runner's.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,18 @@ def carry(one: Carried) -> Outcome:
     return _place(one, with_numbers(one.hold, one.folder, one.parts, ready))
 
 
-def object_key(job_id: str) -> str:
+def object_key(job_id: str, writer: str = "") -> str:
     """Return the name of a job's result in the object store; it does not depend on the attempt."""
-    return f"results/{job_id}.mp4"
+    return f"results/{job_id}{writer and f'-{hashlib.sha256(writer.encode()).hexdigest()[:8]}'}.mp4"
+
+
+def own_key(job_id: str, parts: Parts) -> str:
+    """Return the name under which this server stores a job's result.
+
+    Where others may do the job, it is no other server's: one that was stopped, and goes on when another has done the
+    job, can neither put its file in the place of that one's nor remove that. Which of them counts, the job says.
+    """
+    return object_key(job_id, parts.owner if parts.settings.shares_jobs else "")
 
 
 def about(job: Job) -> About:
@@ -207,13 +217,13 @@ def _place(one: Carried, ready: Ready) -> Outcome:
             one.parts.store.keep_upload(one.hold.claim, upload)
 
         memory = UploadMemory(job.upload_id, remember, one.hold.check_canceled)
-        one.parts.objects.put(ready.path, object_key(job.id), about(job), memory)
+        one.parts.objects.put(ready.path, own_key(job.id, one.parts), about(job), memory)
     else:
         place.put(ready.path)
     facts = dict(ready.facts)
     audit = facts.pop("audit")
     return Outcome(
-        key="" if output else object_key(job.id),
+        key="" if output else own_key(job.id, one.parts),
         byte_count=ready.byte_count,
         seconds=round(max(0.0, one.hold.seconds - facts.get("quality_seconds", 0.0)), 3),
         output_path=output,

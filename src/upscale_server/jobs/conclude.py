@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from upscale_server.errors import AuditFailed, Canceled, Conflict, DatabaseAway, DiskFull, StorageError, UpscaleError
-from upscale_server.jobs.carry import Carried, carry, object_key
+from upscale_server.jobs.carry import Carried, carry, own_key
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.folder import JobFolder
 from upscale_server.jobs.hold import CANCELED, DRAINING, LOST, PAUSED
-from upscale_server.jobs.job import Job, State
+from upscale_server.jobs.job import Job, Outcome, State
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.placing import Place, place_of
 from upscale_server.logs import get_logger
@@ -51,9 +51,19 @@ def _conclude(one: Carried) -> None:
             get_logger().warning("job_failed", code=fault["code"], detail=fault["detail"])
         _clear_all(store.fail(claim, fault), one.parts)
     else:
-        ended = store.finish(claim, outcome)
+        ended = _finish(one, outcome)
         _clear_all(ended, one.parts)
         get_logger().info(f"job_{ended.state}", seconds=outcome.seconds, bytes=outcome.byte_count)
+
+
+def _finish(one: Carried, outcome: Outcome) -> Job:
+    """Let a job have its result; one that another owner has by now gets nothing, and nothing stays in the store."""
+    try:
+        return one.parts.store.finish(one.hold.claim, outcome)
+    except Conflict:
+        if one.parts.settings.shares_jobs and outcome.key:  # else it has the name of the other owner's, too
+            one.parts.objects.delete(outcome.key)
+        raise
 
 
 def _stopped(one: Carried, reason: str) -> None:
@@ -95,10 +105,10 @@ def drop_object(job: Job, parts: Parts) -> None:
     ):
         try:
             if job.upload_id is not None:
-                parts.objects.abort(object_key(job.id), job.upload_id)
-            parts.objects.delete(object_key(job.id))
+                parts.objects.abort(own_key(job.id, parts), job.upload_id)
+            parts.objects.delete(own_key(job.id, parts))
         except StorageError as err:  # the janitor finds it by its age
-            get_logger().warning("object_left_behind", key=object_key(job.id), detail=err.detail)
+            get_logger().warning("object_left_behind", key=own_key(job.id, parts), detail=err.detail)
 
 
 def is_kept(job: Job, folder: JobFolder) -> bool:

@@ -35,7 +35,7 @@ UNTAKEN_UPLOAD_SECONDS = 3600.0
 """Age from which an upload without a job belongs to a request that died; one that is still sent is younger."""
 PROMISED_SECONDS = 21_600.0
 """Age under which no miner's result is removed, whatever the settings say: its link works for six hours."""
-_OUR_RESULT = re.compile(r"results/[0-9a-f]{32}\.mp4")
+_OUR_RESULT = re.compile(r"results/([0-9a-f]{32})(-[0-9a-f]{8})?\.mp4")
 _UNFINISHED: tuple[State, ...] = ("queued", "running", "paused")
 
 
@@ -114,17 +114,23 @@ class Janitor:
         self._forget(job_id, object_key(job_id))
 
     def _forget(self, job_id: str, key: str) -> None:
-        if key:
-            self._parts.objects.delete(key)
+        for one in self._keys_of(job_id, key):
+            self._parts.objects.delete(one)
         self._parts.store.remove(job_id)
         JobFolder(self._parts.temp_dir, job_id).remove()
         Copies(self._parts.proxies_dir, job_id).remove()
+
+    def _keys_of(self, job_id: str, key: str) -> set[str]:
+        """Return where a job's result is, with what servers left that died before they could say so."""
+        if not key or not self._parts.settings.shares_jobs:
+            return {key} - {""}
+        return {key, *(one.key for one in self._parts.objects.listed(f"results/{job_id}"))}
 
     def _forsaken(self) -> int:
         """Cancel jobs that were paused and then forgotten: they keep a place in the queue, and an upload its bytes."""
         forsaken = self._parts.store.forsaken(self._parts.store.now() - self._parts.settings.storage.keep_seconds)
         for job in forsaken:
-            with suppress(Conflict):  # it was resumed just now
+            with suppress(Conflict, NotFound):  # it was resumed just now, or another server removed it
                 clear(self._parts.store.want(job.id, "canceled"), self._parts)
         return len(forsaken)
 
@@ -154,7 +160,7 @@ class Janitor:
             left -= sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
             if left >= 0 or folder.path.name in self._carried():
                 continue
-            with self._tidying:
+            with suppress(NotFound), self._tidying:  # another server may have removed it
                 found = self._parts.store.outline(folder.path.name)
                 if found.finished_at == ended_at:  # nobody has retried it meanwhile
                     folder.remove()
@@ -201,7 +207,11 @@ class Janitor:
 
     def _old_jobs(self) -> int:
         expired = self._parts.store.expired(self._parts.store.now() - self._parts.settings.storage.keep_seconds)
-        return sum(self._remove_if_old(one.id, one.finished_at or 0) for one in expired)
+        removed = 0
+        for one in expired:
+            with suppress(NotFound):  # another server removed it just now
+                removed += self._remove_if_old(one.id, one.finished_at or 0)
+        return removed
 
     def _remove_if_old(self, job_id: str, ended_at: float) -> bool:
         try:
@@ -246,7 +256,7 @@ class Janitor:
         if time.time() - one.modified > PROMISED_SECONDS:
             return False
         try:
-            return _is_promised_still(self._parts.store.get(Path(one.key).stem))
+            return _is_promised_still(self._parts.store.get(Path(one.key).name[:32]))
         except NotFound:
             return False
         except JobDamaged:  # it may be a miner's

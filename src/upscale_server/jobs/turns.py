@@ -119,8 +119,7 @@ def hands(settings: Settings, lanes: int, at_work: int, temp_dir: Path) -> int:
     least = lanes + SPARE
     if at_work >= least and _free_bytes(temp_dir) < (at_work + 1) * settings.fetch.max_bytes:
         return least
-    is_shared = bool(settings.database_url.get_secret_value()) and settings.storage.kind != "local"
-    return least + (AHEAD_OF_OTHERS if is_shared else AHEAD)
+    return least + (AHEAD_OF_OTHERS if settings.shares_jobs else AHEAD)
 
 
 def _free_bytes(folder: Path) -> int:

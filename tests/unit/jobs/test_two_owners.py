@@ -1,0 +1,163 @@
+"""Two servers over one queue and one store: what each may store, remove and forget, and what it leaves to the other.
+
+Their database and their store are files here; what only Postgres can do is tested in `contract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from pydantic import SecretStr
+
+from tests.support.job_parts import Shelf, asked_of, parts_in
+from upscale_server.errors import DatabaseAway
+from upscale_server.jobs import conclude
+from upscale_server.jobs.carry import Carried, own_key
+from upscale_server.jobs.conclude import carry_to_its_end, drop_object
+from upscale_server.jobs.folder import JobFolder
+from upscale_server.jobs.hold import Hold
+from upscale_server.jobs.janitor import Janitor
+from upscale_server.jobs.job import Claim, Job, NewJob, Outcome
+from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.runner import Runner
+from upscale_server.server_settings import S3, Storage
+
+Pair = tuple[Parts, Parts]
+SHARED = Storage(kind="s3", s3=S3(bucket="films"), keep_seconds=86_400)
+LEASE = 1000.0
+
+
+def pair_in(folder: Path, storage: Storage) -> Pair:
+    """Return the parts of two servers with folders of their own."""
+    url = SecretStr(f"sqlite:///{folder}/a/jobs.sqlite")
+    ours = parts_in(folder / "a", database_url=url, storage=storage)
+    theirs = replace(ours, owner="that-server", temp_dir=folder / "b" / "temp", proxies_dir=folder / "b" / "proxies")
+    return ours, theirs
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """Give two servers that share everything."""
+    made = pair_in(tmp_path, SHARED)
+    yield made
+    made[0].store.close()
+
+
+def claimed(parts: Parts) -> Claim:
+    """Let a server take the next job, for as good as ever."""
+    claim = parts.store.claim(parts.owner, LEASE)
+    assert claim is not None
+    return claim
+
+
+def stored(parts: Parts, job_id: str, content: str) -> Path:
+    """Put a server's result into the store."""
+    path = cast("Shelf", parts.objects).root / own_key(job_id, parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def finished(parts: Parts, claim: Claim) -> Job:
+    """Let a server store and finish a job."""
+    stored(parts, claim.job.id, parts.owner)
+    return parts.store.finish(claim, Outcome(own_key(claim.job.id, parts), 10, 1.0))
+
+
+def taken_over(pair: Pair) -> tuple[Claim, Job]:
+    """Return the claim of a server that has lost its job, and the job that the other one has finished."""
+    ours, theirs = pair
+    ours.store.add(NewJob(asked_of(Path("/source"))), 100)
+    lost = claimed(ours)
+    ours.store.take_back(ours.owner)
+    return lost, finished(theirs, claimed(theirs))
+
+
+def test_where_jobs_are_shared_each_server_has_a_name_for_its_results(pair: Pair, tmp_path: Path) -> None:
+    """The same at every attempt, another at another server; who shares nothing needs none."""
+    ours, theirs = pair
+    alone = parts_in(tmp_path / "alone")
+
+    assert own_key("a" * 32, ours) == own_key("a" * 32, ours) != own_key("a" * 32, theirs)
+    assert f"results/{'a' * 32}-" in own_key("a" * 32, ours)
+    assert f"results/{'a' * 32}.mp4" == own_key("a" * 32, alone)
+    alone.store.close()
+
+
+def test_who_comes_too_late_takes_back_what_it_stored(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood still while it stored, and another has finished the job: that one's result stays, its own goes."""
+    ours, theirs = pair
+    lost, done = taken_over(pair)
+    late = stored(ours, done.id, "late")
+    outcome = Outcome(own_key(done.id, ours), 4, 1.0)
+    monkeypatch.setattr(conclude, "carry", lambda _: outcome)
+
+    with Hold(ours.store, lost, 0) as hold:
+        carry_to_its_end(Carried(hold, JobFolder(ours.temp_dir, done.id), ours, Runner(ours).turns, 0))
+
+    assert not late.exists()
+    assert "that-server" == (cast("Shelf", theirs.objects).root / own_key(done.id, theirs)).read_text()
+    assert done == ours.store.get(done.id)
+
+
+def test_who_tidies_up_too_late_removes_nothing_of_the_others(pair: Pair) -> None:
+    """A job is cancelled here and retried elsewhere before its object is removed here."""
+    ours, theirs = pair
+    ours.store.add(NewJob(asked_of(Path("/source"))), 100)
+    claim = claimed(ours)
+    canceled = ours.store.let_go(claim, "canceled")
+    mine = stored(ours, canceled.id, "half")
+    theirs.store.retry(canceled.id, 100)
+    done = finished(theirs, claimed(theirs))
+
+    drop_object(canceled, ours)
+
+    assert not mine.exists()
+    assert done.outcome is not None
+    assert theirs.objects.head(done.outcome.key) is not None
+
+
+def test_a_removed_job_leaves_no_object_whoever_stored_it(pair: Pair) -> None:
+    """A server that died between storing and saying so has left one that no job names."""
+    ours, theirs = pair
+    _, done = taken_over(pair)
+    stored(ours, done.id, "unsaid")
+    other = stored(ours, "b" * 32, "of another job")
+
+    Runner(theirs).remove(done.id)
+
+    assert [other] == [path for path in cast("Shelf", ours.objects).root.rglob("*") if path.is_file()]
+
+
+def test_a_fault_of_the_database_fails_no_job(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes out, so that the job is given back when the database answers again."""
+    ours, _ = pair
+    job = ours.store.add(NewJob(asked_of(Path("/source"))), 100)
+
+    def away(_: Carried) -> Outcome:
+        raise DatabaseAway("jobs' database does not answer")
+
+    monkeypatch.setattr(conclude, "carry", away)
+    with Hold(ours.store, claimed(ours), 0) as hold, pytest.raises(DatabaseAway):
+        carry_to_its_end(Carried(hold, JobFolder(ours.temp_dir, job.id), ours, Runner(ours).turns, 0))
+
+    assert "running" == ours.store.get(job.id).state
+
+
+def test_two_janitors_do_not_trip_over_each_other(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other one removed just now is left out; the rest is removed."""
+    ours, theirs = pair
+    for parts in (ours, theirs, ours):
+        ours.store.add(NewJob(asked_of(Path("/source"))), 100)
+        finished(parts, claimed(parts))
+    listed = ours.store.expired(ours.store.now())
+    monkeypatch.setattr(type(ours.store), "expired", lambda *_: listed)
+    theirs.store.remove(listed[0].id)
+
+    Janitor(ours, frozenset).sweep()
+
+    assert {} == ours.store.owners()
