@@ -138,7 +138,7 @@ class Job:
     Times are in seconds since the epoch; `version` grows with every change; `attempt` counts claims and is the fence:
     only the newest attempt may write. `number` counts all jobs ever accepted. `wanted` is what its owner asked for and
     the runner has not done yet. `plan` is the plan as JSON values once it was made; it is not decided again. `fault` is
-    a problem object.
+    a problem object. `home` is the one server that may do it, empty where any may.
     """
 
     id: str
@@ -159,6 +159,7 @@ class Job:
     wanted: Wanted = ""
     number: int = 0
     request_id: str = ""
+    home: str = ""
 
     @property
     def is_finished(self) -> bool:

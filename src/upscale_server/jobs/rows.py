@@ -241,6 +241,7 @@ def job_of(row: StoredRow) -> Job:
         wanted=row.wanted,
         number=row.number,
         request_id=row.request_id,
+        home=row.home,
     )
 
 

@@ -155,7 +155,8 @@ class Runner:
             hand.thread.join(RELEASE_SECONDS)
         folder = JobFolder(self._parts.temp_dir, job_id)
         with self._tidying:
-            if job.asked.source.kind == "upload" and job.is_finished and not has_upload(job, folder):
+            is_here = job.home in ("", self._parts.owner)  # another server knows of its own
+            if is_here and job.asked.source.kind == "upload" and job.is_finished and not has_upload(job, folder):
                 raise Gone(f"the upload of job {job_id} was removed with it", hint="send it again as a new job")
             room, each = self._parts.settings.jobs.room, self._parts.settings.quotas.queued
             return self._ask_for(job_id, lambda: self._parts.store.retry(job_id, room, each))
@@ -164,7 +165,7 @@ class Runner:
         """Remove a finished job, its result and whatever it left; a damaged one that nobody carries, too.
 
         Raises:
-            NotFound, Conflict: there is none, or it is not finished.
+            NotFound, Conflict: there is none, it is not finished, or its result lies on another server.
             StorageError: the result cannot be removed now; the job stays.
         """
         try:
@@ -176,9 +177,19 @@ class Runner:
             return
         if not job.is_finished:
             raise Conflict(f"job {job_id} is {job.state}; cancel it before it is removed")
+        if self._is_elsewhere(job):
+            hint = "ask that one to remove it; servers share results with UPSCALE_STORAGE__KIND=s3"
+            raise Conflict(f"the result of job {job_id} lies on the server that made it", hint=hint)
         self._janitor.forget(job)
 
     # ------------------------------------------------------------------------------------------------ inside
+
+    def _is_elsewhere(self, job: Job) -> bool:
+        """Tell whether a job's result is on another server's disk: it would stay there, and its links would work."""
+        parts = self._parts
+        if not parts.store.is_shared or job.home in ("", parts.owner) or job.outcome is None or not job.outcome.key:
+            return False
+        return parts.settings.storage.kind == "local" and parts.objects.head(job.outcome.key) is None
 
     def _ask_for(self, job_id: str, change: Callable[[], Job]) -> Job:
         job = change()

@@ -91,7 +91,12 @@ class Results:
             return _file_at(self._root, Path(job.outcome.output_path), job)
         if not isinstance(self._objects, LocalStore):
             return None
-        return self._file_in_store(self._objects, job.outcome.key, about(job).file_name)
+        try:
+            return self._file_in_store(self._objects, job.outcome.key, about(job).file_name)
+        except Gone as err:
+            if self._jobs.is_shared:
+                err.hint = "it may lie on the server that made it; servers share results with UPSCALE_STORAGE__KIND=s3"
+            raise
 
     def linked_file(self, key: str, query: Mapping[str, str]) -> StoredFile:
         """Return the file that a signed link stands for.

@@ -14,17 +14,19 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.job_parts import Shelf, asked_of, parts_in
-from upscale_server.errors import DatabaseAway
+from upscale_server.errors import Conflict, DatabaseAway, Gone
 from upscale_server.jobs import conclude
 from upscale_server.jobs.carry import Carried, own_key
 from upscale_server.jobs.conclude import carry_to_its_end, drop_object
 from upscale_server.jobs.folder import JobFolder
 from upscale_server.jobs.hold import Hold
 from upscale_server.jobs.janitor import Janitor
-from upscale_server.jobs.job import Claim, Job, NewJob, Outcome
+from upscale_server.jobs.job import Claim, Job, NewJob, Outcome, Source
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.runner import Runner
 from upscale_server.server_settings import S3, Storage
+from upscale_server.service.results import Results
+from upscale_server.storage.local import LocalStore
 
 Pair = tuple[Parts, Parts]
 SHARED = Storage(kind="s3", s3=S3(bucket="films"), keep_seconds=86_400)
@@ -161,3 +163,39 @@ def test_two_janitors_do_not_trip_over_each_other(pair: Pair, monkeypatch: pytes
     Janitor(ours, frozenset).sweep()
 
     assert {} == ours.store.owners()
+
+
+def test_an_upload_that_lies_elsewhere_can_be_retried_from_here(pair: Pair) -> None:
+    """Its own server does it again; one whose upload was here, and is gone, is refused."""
+    ours, theirs = pair
+    made = []
+    for home in (ours.owner, theirs.owner):
+        upload = replace(asked_of(Path("/x")), source=Source("upload", "/gone"))
+        made.append(ours.store.add(NewJob(upload, home=home), 100).id)
+        ours.store.want(made[-1], "canceled")
+
+    with pytest.raises(Gone, match="removed with it"):
+        Runner(ours).retry(made[0])
+
+    assert "queued" == Runner(ours).retry(made[1]).state
+    assert ours.store.claim(ours.owner, LEASE) is None
+    assert made[1] == claimed(theirs).job.id
+
+
+def test_a_local_result_is_removed_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere it is refused: the file and its links would stay. Who asks for it there is told where it may be."""
+    ours, theirs = pair_in(tmp_path, Storage(kind="local"))
+    theirs = replace(theirs, objects=LocalStore(tmp_path / "b" / "objects", tmp_path / "b" / "links.key"))
+    monkeypatch.setattr(type(ours.store), "is_shared", True)
+    ours.store.add(NewJob(asked_of(Path("/source")), home=ours.owner), 100)
+    done = finished(ours, claimed(ours))
+
+    with pytest.raises(Conflict, match="lies on the server that made it"):
+        Runner(theirs).remove(done.id)
+    with pytest.raises(Gone) as caught:
+        Results(theirs.objects, theirs.store, theirs.settings).file_of(done)
+    Runner(ours).remove(done.id)
+
+    assert "UPSCALE_STORAGE__KIND=s3" in str(caught.value.hint)
+    assert ours.objects.head(own_key(done.id, ours)) is None
+    ours.store.close()
