@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -15,8 +16,8 @@ from sqlalchemy import update
 from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, fail_next, finish_next, serving, settings_in
 from upscale_server import quality_vmaf
-from upscale_server.errors import NotFound, SourceTruncated, SourceUnreachable
-from upscale_server.jobs.job import Progress
+from upscale_server.errors import DatabaseAway, NotFound, SourceTruncated, SourceUnreachable
+from upscale_server.jobs.job import Job, Progress
 from upscale_server.jobs.tables import jobs
 from upscale_server.server_settings import Jobs
 from upscale_server.service import VideoService
@@ -263,6 +264,26 @@ def test_what_a_busy_source_says_of_its_time_reaches_the_caller(served: Served) 
 
     assert (502, "70", 70) == (reply.status_code, reply.headers["retry-after"], reply.json()["retry_after"])
     assert 70 == served.client.get(f"/v1/jobs/{job_id}").json()["fault"]["retry_after"]
+
+
+def test_a_blocking_call_sits_out_a_database_that_is_away(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job goes on meanwhile; sent away, the caller would hand it in once more."""
+    asked, seen = type(served.service).job, count()
+
+    def away_at_first(service: VideoService, job_id: str, owner: str = "") -> Job:
+        if next(seen) < 3:
+            raise DatabaseAway("jobs' database does not answer")
+        return asked(service, job_id, owner)
+
+    monkeypatch.setattr(type(served.service), "job", away_at_first)
+    with _posting(served, "/upscale-video", VIDEO) as call:
+        _finish_when_there(served, tmp_path)
+        reply = call.result()
+
+    assert 200 == reply.status_code
+    assert next(seen) > 3
 
 
 def test_a_caller_that_hangs_up_cancels_nothing(served: Served) -> None:
