@@ -185,6 +185,7 @@ def test_a_store_outlives_its_database(how: str, stores: tuple[JobStore, JobStor
         with pytest.raises(DatabaseAway) as caught:
             ask()
         assert (503, True) == (caught.value.http_status, caught.value.retryable)
+        assert str(postgres.port) not in caught.value.detail  # where it is, is told to the log alone
     postgres.start()
 
     ours.hold(claim, claim.job.progress)
@@ -226,6 +227,16 @@ def test_a_server_that_a_newer_one_took_over_from_is_not_ready(stores: tuple[Job
     assert job == ours.get(job.id)
     with pytest.raises(DatabaseAway, match="schema 99"):
         ours.counts()
+
+
+def test_writers_see_each_other_whatever_the_databases_default_is(postgres: Postgres, url: str) -> None:
+    """An operator's stricter isolation would fail every writer that has waited for another one."""
+    postgres.ask(f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_isolation = 'serializable'")
+
+    with closing(JobStore(url)) as store, ThreadPoolExecutor(8) as crowd:
+        made = list(crowd.map(lambda number: added(store, f"key {number % 10}").id, range(80)))
+
+    assert 10 == len(set(made))
 
 
 def test_two_servers_with_one_key_make_one_job(stores: tuple[JobStore, JobStore]) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from upscale_server.errors import DatabaseAway, DiskFull
 from upscale_server.jobs.opening import as_url, opened
 from upscale_server.jobs.tables import SCHEMA_VERSION, schema
+from upscale_server.logs import get_logger
 
 _LEAST_BYTES = 1 << 20
 """With less on its disk a transaction cannot be expected to be written."""
@@ -103,13 +104,14 @@ class Database:
     def _refuse_other(self, version: int | None) -> None:
         if version != SCHEMA_VERSION:
             raise DatabaseAway(
-                f"jobs' database {self._shown} has schema {version}; this version reads and writes {SCHEMA_VERSION}",
+                f"{self._called} has schema {version}; this version reads and writes {SCHEMA_VERSION}",
                 hint="run the version that wrote it, move the file away, or give another UPSCALE_DATABASE_URL",
             )
 
     @property
-    def _shown(self) -> str:
-        return self._url.render_as_string(hide_password=True)
+    def _called(self) -> str:
+        """Return what it is called in a fault; which machine it is on is nobody's business outside."""
+        return "jobs' database" if self.is_shared else f"jobs' database {self._url.render_as_string()}"
 
     @contextmanager
     def _naming_faults(self) -> Iterator[None]:
@@ -118,14 +120,17 @@ class Database:
         except DBAPIError as err:
             what = str(err.orig).splitlines()[0]
             if "disk is full" in what or "No space left" in what or self._no_room_explains(err.orig):
-                raise DiskFull(f"no space left for the jobs' database {self._shown}", hint="free some space") from err
+                raise DiskFull(f"no space left for the {self._called}", hint="free some space") from err
             raise self._away(what) from err
         except SQLAlchemyError as err:  # no connection became free in time, for example
             raise self._away(str(err)) from err
 
     def _away(self, why: str) -> DatabaseAway:
         self._away_at = time.monotonic()
-        return DatabaseAway(f"jobs' database {self._shown}: {why}")
+        if not self.is_shared:
+            return DatabaseAway(f"{self._called}: {why}")
+        get_logger().warning("database_away", detail=why)
+        return DatabaseAway(f"{self._called} does not answer", hint="what was accepted is kept; ask again in a moment")
 
     def _no_room_explains(self, error: object) -> bool:
         """Tell whether SQLite failed at the disk, of which it does not say why, and nothing can be written there."""

@@ -98,7 +98,8 @@ def opened(url: URL) -> Engine:
 def _open_postgres(url: URL) -> Engine:
     line = {name: value for name, value in _LINE.items() if name not in url.query}
     pool = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": BUSY_SECONDS, "pool_pre_ping": True}
-    engine = engine_of(url, connect_args=line, **pool)
+    # Said, because a writer that has waited must see what the one before it wrote, whatever the database's default is.
+    engine = engine_of(url, connect_args=line, isolation_level="READ COMMITTED", **pool)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 - a driver's connection
