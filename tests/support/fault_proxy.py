@@ -20,6 +20,7 @@ class FaultProxy:
     `down`: connections are reset. `answers`: the next requests get these statuses and codes instead of the store.
     `reset_after`: the next connection that sends so many bytes is reset, once. `bytes_per_second`: that, upwards.
     `drop_replies_to`: requests whose first line matches reach the store, and their connection is reset, once each.
+    `asked` are the first lines of all requests that were passed on.
     """
 
     def __init__(self, upstream_port: int) -> None:
@@ -28,6 +29,7 @@ class FaultProxy:
         self.reset_after: int | None = None
         self.bytes_per_second: int | None = None
         self.drop_replies_to: list[str] = []
+        self.asked: list[str] = []
         self.refused = 0
         self.passed = 0
         self._upstream_port = upstream_port
@@ -117,6 +119,8 @@ class FaultProxy:
         sent = 0
         while piece := client.recv(16384):
             first = piece.split(b"\r\n", 1)[0].decode("latin-1")
+            if re.fullmatch(r"[A-Z]+ \S+ HTTP/1\.1", first):
+                self.asked.append(first)
             matching = next((one for one in self.drop_replies_to if re.match(one, first)), None)
             if matching is not None:
                 self.drop_replies_to.remove(matching)

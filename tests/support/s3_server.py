@@ -6,6 +6,7 @@ interpreter that they run in. Without it the tests are skipped, and say how to g
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,20 @@ class Swift:
         group |= {name: value for name, value in changes.items() if name in Storage.model_fields}
         s3 |= {name: value for name, value in changes.items() if name in S3.model_fields}
         return Storage.model_validate({**group, "s3": S3.model_validate(s3)})
+
+    def environment(self, port: int | None = None) -> dict[str, str]:
+        """Return a server's variables that say the same, through another port where one is given."""
+        s3 = {
+            "ENDPOINT": f"http://127.0.0.1:{port or self.port}", "BUCKET": BUCKET,
+            "ACCESS_KEY": ACCESS_KEY, "SECRET_KEY": SECRET_KEY,
+        }  # fmt: skip
+        return {"UPSCALE_STORAGE__KIND": "s3", **{f"UPSCALE_STORAGE__S3__{name}": text for name, text in s3.items()}}
+
+    def version(self, key: str) -> tuple[str, float, str]:
+        """Return what tells whether an object was stored again: its ETag, its time, the SHA-256 of its bytes."""
+        found = self.client.get_object(Bucket=BUCKET, Key=key)
+        digest = hashlib.sha256(found["Body"].read()).hexdigest()
+        return found["ETag"], found["LastModified"].timestamp(), digest
 
     def uploads(self) -> list[str]:
         """Return the ids of uploads that are neither finished nor aborted."""
