@@ -997,3 +997,70 @@ def test_jobs_are_found_by_name_and_by_number(store: JobStore) -> None:
     assert [] == store.some([])
     assert [second.id, third.id] == [job.id for job in store.after(first.number)]
     assert {first.id: "anna", second.id: "bert", third.id: "anna"} == store.owners()
+
+
+SOME = Progress("upscale", 60, 600, segments_done=3)
+"""Of a job of which something is finished, on the disk of the server that carries it."""
+
+
+@pytest.mark.parametrize("to", ["queued", "paused"])
+def test_a_job_that_was_begun_is_kept_for_its_server_as_long_as_that_took(
+    to: State, store: JobStore, clock: Clock
+) -> None:
+    """Elsewhere it would begin anew: others leave it alone for as long as it was worked on, then waiting is no use."""
+    job = added(store)
+    claim = claimed(store, "a")
+    clock.now += 100
+    store.hold(claim, SOME)
+    if to == "paused":
+        store.want(job.id, "paused")
+    store.let_go(claim, to)
+    if to == "paused":
+        clock.now += 10_000
+        store.resume(job.id)
+
+    clock.now += 90
+    early = store.claim("b", LEASE)
+    again = store.claim("a", LEASE)
+    assert again is not None
+    store.let_go(again, "queued")  # at once: it has worked on it for no time now
+    clock.now += 1
+    late = store.claim("b", LEASE)
+
+    assert early is None
+    assert late is not None
+    assert (job.id, 3) == (late.job.id, late.job.attempt)
+
+
+def test_a_job_of_which_nothing_is_finished_is_kept_for_nobody(store: JobStore, clock: Clock) -> None:
+    """Whoever is free takes it at once; so is one that was kept and is cancelled and retried, or whose server died."""
+    job = added(store)
+    claim = claimed(store, "a")
+    clock.now += 100
+    store.let_go(claim, "queued")
+    first = claimed(store, "b")
+    store.hold(first, SOME)
+    clock.now += 1000
+    second = claimed(store, "c")  # `b` fell silent
+    store.hold(second, SOME)
+    store.let_go(second, "queued")
+    store.want(job.id, "canceled")
+    store.retry(job.id, 100)
+    third = claimed(store, "d")
+
+    assert [job.id] * 3 == [one.job.id for one in (first, second, third)]
+
+
+def test_nobody_waits_for_ever_for_a_server_that_has_worked_for_hours(store: JobStore, clock: Clock) -> None:
+    """Ten minutes are enough for one that is replaced."""
+    added(store)
+    claim = claimed(store, "a")
+    store.hold(claim, SOME)
+    clock.now += 7 * 3600
+    store.hold(claim, SOME)
+    store.let_go(claim, "queued")
+
+    clock.now += 590
+    assert store.claim("b", LEASE) is None
+    clock.now += 11
+    assert store.claim("b", LEASE) is not None

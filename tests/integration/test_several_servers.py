@@ -107,13 +107,15 @@ def test_either_server_shows_pauses_cancels_and_gives_out_the_others_jobs(pair: 
     """Whoever carries it: the other one sees how far it is, stops it, lets it go on, and leads to its result."""
     ledger = pair.servers.ledger
     job_id, unwanted = pair.long.submit(pair.members[0].url), ""
-    other = pair.other_than(pair.carrier_of(job_id))
+    carrier = pair.carrier_of(job_id)
+    other = pair.other_than(carrier)
 
     seen = ask(other, "GET", f"/v1/jobs/{job_id}").json()
     paused = ask(other, "POST", f"/v1/jobs/{job_id}/pause")
     wait_until(lambda: ledger.job(job_id)["state"] == "paused", AT_LEISURE)
     kept = ledger.job(job_id)["progress"]["segments_done"]
     resumed = ask(other, "POST", f"/v1/jobs/{job_id}/resume")
+    again = pair.carrier_of(job_id)
     unwanted = pair.long.submit(pair.members[1].url)
     wait_until(lambda: ledger.job(unwanted)["state"] == "running", AT_LEISURE)
     for member in pair.members:
@@ -125,6 +127,7 @@ def test_either_server_shows_pauses_cancels_and_gives_out_the_others_jobs(pair: 
     assert ("running", "upscale") == (seen["state"], seen["progress"]["phase"])
     assert (200, 200) == (paused.status_code, resumed.status_code)
     assert kept > 0
+    assert carrier is again  # where that is, and not at the one that was asked
     assert "canceled" == ledger.job(unwanted)["state"]
     assert 1 == len(digests)
     assert listed[0] == listed[1] >= {job_id, unwanted}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import and_, delete, select, update
 
 from upscale_server.errors import BadRequest, Conflict
 from upscale_server.events import JobBegun, Observer, ignore
@@ -28,6 +28,7 @@ from upscale_server.jobs.job import (
     Wanted,
 )
 from upscale_server.jobs.reader import JobReader
+from upscale_server.jobs.reserving import is_for, kept_for, kept_on
 from upscale_server.jobs.rows import StoredRow, Writer, busy_keys, is_whole, whole_job_of
 from upscale_server.jobs.sealing import NoSealer, Sealer
 from upscale_server.jobs.tables import jobs
@@ -140,8 +141,8 @@ class JobStore(JobReader):
             since = writer.now - (lease_seconds if self._database.was_away(lease_seconds) else 0)
             silent = and_(jobs.c.state == "running", jobs.c.lease_until < since, jobs.c.owner != owner)
             writer.lose(select(jobs).where(silent), self._attempts)
-            ours = or_(jobs.c.home == "", jobs.c.home == owner)  # what lies on another server's disk is done there
-            waiting = select(jobs).where(jobs.c.state == "queued", ours).order_by(jobs.c.queued_at, jobs.c.number)
+            ours = select(jobs).where(jobs.c.state == "queued", is_for(owner, writer.now))
+            waiting = ours.order_by(jobs.c.queued_at, jobs.c.number)
             row = writer.next_readable(waiting.where(jobs.c.key_id.not_in(busy_keys(each))) if each else waiting)
             if row is None:
                 return None
@@ -228,7 +229,7 @@ class JobStore(JobReader):
         """Give a job up unfinished: `canceled`, `paused`, or `queued` for the next owner.
 
         What was asked for since the last `hold` is done: a cancel or a pause that was taken is never forgotten, and a
-        pause that was taken back is none.
+        pause that was taken back is none. What is finished of it is here, so it is kept for this owner for a while.
 
         Raises:
             Conflict: as `hold`; or what is stored of it cannot be read any more, and it has failed.
@@ -239,7 +240,8 @@ class JobStore(JobReader):
                 if to == "paused" and not row.wanted:
                     to = "queued"
                 is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
-                return writer.step(row, row.wanted if is_overruled else to)
+                after = row.wanted if is_overruled else to
+                return writer.step(row, after, **({} if after == "canceled" else kept_for(claim, row, writer.now)))
         raise Conflict(f"what is stored of job {claim.job.id} is damaged; it has failed")
 
     # ------------------------------------------------------------------------------------------------ for the janitor
@@ -292,6 +294,6 @@ class JobStore(JobReader):
             writer.check_room(room)
         fresh = {
             "progress": to_record(Progress()), "fault": None, "started_at": started_at, "finished_at": None,
-            "deaths": 0, "reached": 0,
+            "deaths": 0, "reached": 0, **kept_on(row, writer.now),
         }  # fmt: skip
         return writer.step(row, "queued", queued_at=writer.now, **fresh)
