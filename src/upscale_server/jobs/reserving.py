@@ -12,6 +12,8 @@ from upscale_server.jobs.job import Claim
 from upscale_server.jobs.rows import StoredRow
 from upscale_server.jobs.tables import jobs
 
+LEAST_SECONDS = 5.0
+"""A server looks for work every second; a busy one may be late."""
 LONGEST_SECONDS = 600.0
 """A server that is replaced is back by then; one that is not is not waited for."""
 
@@ -30,7 +32,8 @@ def kept_for(claim: Claim, row: StoredRow, now: float) -> dict[str, object]:
     """
     if not progress_from(row.progress).segments_done:
         return {}
-    return {"owner": claim.owner, "lease_until": now + min(now - claim.job.updated_at, LONGEST_SECONDS)}
+    seconds = min(max(now - claim.job.updated_at, LEAST_SECONDS), LONGEST_SECONDS)
+    return {"owner": claim.owner, "lease_until": now + seconds}
 
 
 def kept_on(row: StoredRow, now: float) -> dict[str, object]:
