@@ -44,10 +44,14 @@ def small_source(folder: Path, seconds: int = 24) -> Iterator[str]:
 
 
 class Caller:
-    """Somebody who hands in jobs, and asks again where the server is away; a context manager."""
+    """Somebody who hands in jobs, and asks again where the server is away; a context manager.
 
-    def __init__(self, source: str) -> None:
+    Several who hand in at one server need names of their own.
+    """
+
+    def __init__(self, source: str, name: str = "job") -> None:
         self.source = source
+        self.name = name
         self.ids: list[str] = []
         self._http = httpx.Client(timeout=60, trust_env=False)
 
@@ -60,7 +64,7 @@ class Caller:
     def submit(self, url: str, **more: object) -> str:
         """Hand in the next job; a repeated call after an answer that was lost meets the same job."""
         asked = {"payload_url": self.source, "scale": 2, "model": "lanczos", **more}
-        headers = {"Idempotency-Key": f"job-{len(self.ids)}"}
+        headers = {"Idempotency-Key": f"{self.name}-{len(self.ids)}"}
         reply = self._http.post(f"{url}/v1/jobs", json=asked, headers=headers)
         reply.raise_for_status()
         self.ids.append(str(reply.json()["id"]))

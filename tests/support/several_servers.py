@@ -33,7 +33,8 @@ class Ledger:
     """What stands in the jobs' database, whether a server runs or not."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+        address = url.replace("postgresql:", "postgresql+psycopg:")
+        self._engine = create_engine(address, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
 
     def rows(self, statement: str, **values: object) -> list[tuple[Any, ...]]:  # values of many types
         """Return what a question finds."""

@@ -14,7 +14,7 @@ from upscale_server.jobs.carry import Carried, carry, own_key
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.folder import JobFolder
 from upscale_server.jobs.hold import CANCELED, DRAINING, LOST, PAUSED
-from upscale_server.jobs.job import Job, Outcome, State
+from upscale_server.jobs.job import Job, State
 from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.placing import Place, place_of
 from upscale_server.logs import get_logger
@@ -33,6 +33,7 @@ def carry_to_its_end(one: Carried) -> None:
     except Conflict as err:
         # Another attempt holds the job: it owns the folder now, where it is this machine's.
         get_logger().warning("job_lost", detail=err.detail)
+        _withdraw(one)
 
 
 def _conclude(one: Carried) -> None:
@@ -51,19 +52,24 @@ def _conclude(one: Carried) -> None:
             get_logger().warning("job_failed", code=fault["code"], detail=fault["detail"])
         _clear_all(store.fail(claim, fault), one.parts)
     else:
-        ended = _finish(one, outcome)
+        ended = store.finish(claim, outcome)
         _clear_all(ended, one.parts)
         get_logger().info(f"job_{ended.state}", seconds=outcome.seconds, bytes=outcome.byte_count)
 
 
-def _finish(one: Carried, outcome: Outcome) -> Job:
-    """Let a job have its result; one that another owner has by now gets nothing, and nothing stays in the store."""
+def _withdraw(one: Carried) -> None:
+    """Leave nothing in the store of a job that another server has now; without others its object has our name, too."""
+    if one.parts.settings.shares_jobs and one.hold.gauge.phase == "store":
+        _drop(own_key(one.job.id, one.parts), None, one.parts)
+
+
+def _drop(key: str, upload_id: str | None, parts: Parts) -> None:
     try:
-        return one.parts.store.finish(one.hold.claim, outcome)
-    except Conflict:
-        if one.parts.settings.shares_jobs and outcome.key:  # else it has the name of the other owner's, too
-            one.parts.objects.delete(outcome.key)
-        raise
+        if upload_id is not None:
+            parts.objects.abort(key, upload_id)
+        parts.objects.delete(key)
+    except StorageError as err:  # the janitor finds it by its age
+        get_logger().warning("object_left_behind", key=key, detail=err.detail)
 
 
 def _stopped(one: Carried, reason: str) -> None:
@@ -103,12 +109,7 @@ def drop_object(job: Job, parts: Parts) -> None:
         and job.attempt
         and not is_kept(job, folder)
     ):
-        try:
-            if job.upload_id is not None:
-                parts.objects.abort(own_key(job.id, parts), job.upload_id)
-            parts.objects.delete(own_key(job.id, parts))
-        except StorageError as err:  # the janitor finds it by its age
-            get_logger().warning("object_left_behind", key=own_key(job.id, parts), detail=err.detail)
+        _drop(own_key(job.id, parts), job.upload_id, parts)
 
 
 def is_kept(job: Job, folder: JobFolder) -> bool:

@@ -95,9 +95,12 @@ def test_who_comes_too_late_takes_back_what_it_stored(pair: Pair, monkeypatch: p
     ours, theirs = pair
     lost, done = taken_over(pair)
     late = stored(ours, done.id, "late")
-    outcome = Outcome(own_key(done.id, ours), 4, 1.0)
-    monkeypatch.setattr(conclude, "carry", lambda _: outcome)
 
+    def store_late(one: Carried) -> Outcome:
+        one.hold.enter("store")
+        return Outcome(own_key(done.id, ours), 4, 1.0)
+
+    monkeypatch.setattr(conclude, "carry", store_late)
     with Hold(ours.store, lost, 0) as hold:
         carry_to_its_end(Carried(hold, JobFolder(ours.temp_dir, done.id), ours, Runner(ours).turns, 0))
 
