@@ -42,8 +42,10 @@ class Database:
         self._url = as_url(url)
         self.is_shared = self._url.get_backend_name() != "sqlite"
         self._clock = clock
-        self._away_at = float("-inf")
+        self._passing = clock or time.monotonic
         self._engine = opened(self._url)
+        # A server that begins cannot know whether there was an outage until now.
+        self._away_at = self._passing() if self.is_shared else float("-inf")
         # Several questions of one reader see one state; SQLite knows nothing else.
         self._reader = self._engine.execution_options(**_ONE_STATE) if self.is_shared else self._engine
         try:
@@ -94,8 +96,8 @@ class Database:
         return time.time() if self._clock is None else self._clock()
 
     def was_away(self, seconds: float) -> bool:
-        """Tell whether something failed here within so many seconds, so that others may have had no answer either."""
-        return time.monotonic() - self._away_at < seconds
+        """Tell whether it gave no answer within so many seconds, or none was asked for yet: others may have had none."""
+        return self._passing() - self._away_at < seconds
 
     def close(self) -> None:
         """Close every connection; safe to call twice."""
@@ -126,7 +128,7 @@ class Database:
             raise self._away(str(err)) from err
 
     def _away(self, why: str) -> DatabaseAway:
-        self._away_at = time.monotonic()
+        self._away_at = self._passing()
         if not self.is_shared:
             return DatabaseAway(f"{self._called}: {why}")
         get_logger().warning("database_away", detail=why)

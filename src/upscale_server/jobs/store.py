@@ -134,13 +134,13 @@ class JobStore(JobReader):
         """Take the job that waits longest, or None; jobs whose owner fell silent wait again first.
 
         Jobs of a key that has `each` running, 0 for no bound, are passed over.
-        Own leases never run out: an owner that lives knows what it carries (`take_back` is for one that died). After an
-        outage of the database nobody is silent for the length of a lease: nobody could renew one.
+        Own leases never run out: an owner that lives knows what it carries (`take_back` is for one that died). For the
+        length of a lease after an outage of the database, or our start, nobody is silent: nobody could renew one.
         """
         with self._writing() as writer:
-            since = writer.now - (lease_seconds if self._database.was_away(lease_seconds) else 0)
-            silent = and_(jobs.c.state == "running", jobs.c.lease_until < since, jobs.c.owner != owner)
-            writer.lose(select(jobs).where(silent), self._attempts)
+            if not self._database.was_away(lease_seconds):
+                silent = and_(jobs.c.state == "running", jobs.c.lease_until < writer.now, jobs.c.owner != owner)
+                writer.lose(select(jobs).where(silent), self._attempts)
             ours = select(jobs).where(jobs.c.state == "queued", is_for(owner, writer.now))
             waiting = ours.order_by(jobs.c.queued_at, jobs.c.number)
             row = writer.next_readable(waiting.where(jobs.c.key_id.not_in(busy_keys(each))) if each else waiting)
