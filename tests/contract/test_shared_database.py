@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from tests.support.killing import AT_LEISURE, wait_until
 from tests.support.postgres_server import Postgres
-from upscale_server.errors import Conflict, DatabaseAway, NotFound
+from upscale_server.errors import Conflict, DatabaseAway, NotFound, StorageError
 from upscale_server.jobs import opening
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.deliveries import Delivery
@@ -218,6 +218,17 @@ def test_an_outage_makes_nobody_silent_however_long_it_was(
 
     assert (None, None) == (back, begun)
     assert claim.job.id == later.job.id
+
+
+def test_what_fails_for_ever_is_no_outage(url: str) -> None:
+    """A missing table is not waited for: a job that meets it would be done again for ever."""
+    database = Database(url)
+
+    with pytest.raises(StorageError, match="none_of_ours") as caught, database.writing() as connection:
+        connection.exec_driver_sql("SELECT * FROM none_of_ours")
+    database.close()
+
+    assert (StorageError, 502) == (type(caught.value), caught.value.http_status)
 
 
 def test_a_server_that_a_newer_one_took_over_from_is_not_ready(stores: tuple[JobStore, JobStore], url: str) -> None:

@@ -26,7 +26,7 @@ def carry_to_its_end(one: Carried) -> None:
     """Do a job and store how it ended; nothing is raised but what the database does not take.
 
     Raises:
-        DatabaseAway, DiskFull: the database does not answer; the job is given back when it does.
+        DatabaseAway, StorageError, DiskFull: the database takes nothing; the job is given back when it does.
     """
     try:
         _conclude(one)

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, extract, func, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoneFree
 
-from upscale_server.errors import DatabaseAway, DiskFull
+from upscale_server.errors import DatabaseAway, DiskFull, StorageError
 from upscale_server.jobs.opening import as_url, opened
 from upscale_server.jobs.tables import SCHEMA_VERSION, schema
 from upscale_server.logs import get_logger
@@ -24,6 +25,9 @@ _LEAST_BYTES = 1 << 20
 """With less on its disk a transaction cannot be expected to be written."""
 
 _ONE_STATE = {"isolation_level": "REPEATABLE READ"}
+_PASSING = (OperationalError, InterfaceError, InternalError)
+"""What Postgres's driver says where nobody answers, a server ends or only reads, a lock or a connection is not had."""
+_HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class Database:
@@ -123,9 +127,19 @@ class Database:
             what = str(err.orig).splitlines()[0]
             if "disk is full" in what or "No space left" in what or self._no_room_explains(err.orig):
                 raise DiskFull(f"no space left for the {self._called}", hint="free some space") from err
-            raise self._away(what) from err
-        except SQLAlchemyError as err:  # no connection became free in time, for example
+            if self._may_pass(err):
+                raise self._away(what) from err
+            raise StorageError(f"{self._called}: {what}") from err
+        except NoneFree as err:  # no connection in time
             raise self._away(str(err)) from err
+        except SQLAlchemyError as err:
+            raise StorageError(f"{self._called}: {err}") from err
+
+    def _may_pass(self, error: DBAPIError) -> bool:
+        """Tell whether the same may be answered in a moment; what may not fails a job, or it is done again for ever."""
+        if self.is_shared:
+            return error.connection_invalidated or isinstance(error, _PASSING)
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _HELD
 
     def _away(self, why: str) -> DatabaseAway:
         self._away_at = self._passing()

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from upscale_server import __version__
-from upscale_server.errors import UpscaleError
+from upscale_server.errors import StorageError, UpscaleError
 from upscale_server.geometry import BOXES, TASKS
 from upscale_server.jobs.job import Job
 from upscale_server.jobs.view import MEBI
@@ -116,10 +116,14 @@ def ready_counts(service: VideoService) -> QueueCounts:
 
     Raises:
         Draining, ModelsNotLoaded: it would not.
-        DatabaseAway: the jobs' database does not answer.
+        StorageError: the jobs' database cannot be read; its status is 503 here, as for all that keeps us from work.
     """
     service.check_ready()
-    return queue_counts(service)
+    try:
+        return queue_counts(service)
+    except StorageError as err:
+        err.http_status = 503
+        raise
 
 
 def _folders(settings: Settings) -> LocalFolders:

@@ -1,4 +1,4 @@
-"""What the database says of a disk that fails it."""
+"""What the database says of what fails it: a full disk, somebody who holds it, anything else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from upscale_server.errors import DatabaseAway, DiskFull, UpscaleError
+from upscale_server.errors import DatabaseAway, DiskFull, StorageError, UpscaleError
 from upscale_server.jobs.database import Database
 
 
@@ -19,14 +19,17 @@ from upscale_server.jobs.database import Database
     [
         (sqlite3.SQLITE_IOERR_SHMSIZE, 4096, DiskFull),
         (sqlite3.SQLITE_IOERR_FSYNC, 0, DiskFull),
-        (sqlite3.SQLITE_IOERR_FSYNC, 1 << 30, DatabaseAway),
+        (sqlite3.SQLITE_IOERR_FSYNC, 1 << 30, StorageError),
         (sqlite3.SQLITE_BUSY, 0, DatabaseAway),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, 0, DatabaseAway),
+        (sqlite3.SQLITE_LOCKED, 0, DatabaseAway),
+        (sqlite3.SQLITE_ERROR, 0, StorageError),
     ],
 )
-def test_a_disk_error_on_a_full_disk_is_a_full_disk(
+def test_a_fault_is_named_by_what_can_be_done_about_it(
     code: int, free_bytes: int, expected: type[UpscaleError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite says the same of a broken disk and of some writes to a full one; what room is left tells them apart."""
+    """One that holds it lets it go; of a broken disk and of some writes to a full one SQLite says the same."""
     database = Database(f"sqlite:///{tmp_path / 'jobs.db'}")
     fault = sqlite3.OperationalError("disk I/O error")
     fault.sqlite_errorcode = code

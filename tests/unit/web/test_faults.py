@@ -213,11 +213,14 @@ def test_a_draining_server_still_answers_whoever_comes(tmp_path: Path) -> None:
     assert (200, 200) == (asked.status_code, alive.status_code)
 
 
-def test_a_server_whose_database_does_not_answer_is_not_ready(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 for those who would send work here; the process itself is alive."""
+@pytest.mark.parametrize("kind", [errors.DatabaseAway, errors.StorageError])
+def test_a_server_whose_database_does_not_answer_is_not_ready(
+    kind: type[errors.StorageError], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 for those who would send work here, for a moment or for good; the process itself is alive."""
 
     def away() -> None:
-        raise errors.DatabaseAway("jobs' database does not answer")
+        raise kind("jobs' database does not answer")
 
     monkeypatch.setattr(served.service._store, "counts", away)
 
