@@ -8,22 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from upscale_server.errors import JobDamaged
+from upscale_server.errors import BadRequest, JobDamaged
 from upscale_server.jobs.codec import UNREADABLE
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.job import FINISHED, FOLLOWS, JOB_ID, Job, State
-from upscale_server.jobs.rows import (
-    StoredRow,
-    cursor_of,
-    job_of,
-    none_of,
-    older_than,
-    row_of,
-    waiting_of,
-    whole_job_of,
-)
+from upscale_server.jobs.rows import StoredRow, job_of, none_of, row_of, waiting_of, whole_job_of
 from upscale_server.jobs.tables import jobs, schema
 from upscale_server.logs import get_logger
 
@@ -141,11 +132,11 @@ class JobReader:
         if key_id is not None:
             query = query.where(jobs.c.key_id == key_id)
         if after is not None:
-            query = query.where(older_than(after))
+            query = query.where(_older_than(after))
         with self._database.reading() as connection:
             found = connection.execute(query).all()
         last = found[limit - 1] if len(found) > limit else None
-        return self._readable(found[:limit]), None if last is None else cursor_of(last)
+        return self._readable(found[:limit]), None if last is None else _cursor_of(last)
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state.
@@ -230,3 +221,28 @@ class JobReader:
         if job_id not in self._unreadable:
             self._unreadable.add(job_id)
             get_logger().error("job_unreadable", job_id=job_id, failure=type(err).__name__, detail=str(err))
+
+
+def _cursor_of(job: Job | StoredRow) -> str:
+    """Return what stands for the place after a job in the list of all."""
+    return f"{job.created_at!r}_{job.id}"
+
+
+def _no_cursor(cursor: str) -> BadRequest:
+    return BadRequest(f"cursor is {cursor[:64]!r}; expected the `next` of an earlier page")
+
+
+def _older_than(cursor: str) -> ColumnElement[bool]:
+    """Return the question for jobs that come after a cursor.
+
+    Raises:
+        BadRequest: it is none of ours.
+    """
+    moment, _, job_id = cursor.partition("_")
+    try:
+        created_at = float(moment)
+    except ValueError as err:
+        raise _no_cursor(cursor) from err
+    if not JOB_ID.fullmatch(job_id):
+        raise _no_cursor(cursor)
+    return or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))

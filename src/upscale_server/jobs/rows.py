@@ -9,9 +9,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, func, insert, select, update
 
-from upscale_server.errors import BadRequest, Conflict, JobDamaged, NotFound, QueueFull, RateLimited, UpscaleError
+from upscale_server.errors import Conflict, JobDamaged, NotFound, QueueFull, RateLimited, UpscaleError
 from upscale_server.events import Event, JobEnded
 from upscale_server.jobs.codec import UNREADABLE, asked_from, outcome_from, progress_from, to_record
 from upscale_server.jobs.deliveries import tell_of, tell_of_unreadable
@@ -271,28 +271,3 @@ def _object(value: object) -> dict[str, Any] | None:  # JSON values
     if value is None or isinstance(value, dict):
         return value
     raise TypeError("a column holds no JSON object")
-
-
-def cursor_of(job: Job | StoredRow) -> str:
-    """Return what stands for the place after a job in the list of all."""
-    return f"{job.created_at!r}_{job.id}"
-
-
-def _no_cursor(cursor: str) -> BadRequest:
-    return BadRequest(f"cursor is {cursor[:64]!r}; expected the `next` of an earlier page")
-
-
-def older_than(cursor: str) -> ColumnElement[bool]:
-    """Return the question for jobs that come after a cursor.
-
-    Raises:
-        BadRequest: it is none of ours.
-    """
-    moment, _, job_id = cursor.partition("_")
-    try:
-        created_at = float(moment)
-    except ValueError as err:
-        raise _no_cursor(cursor) from err
-    if not JOB_ID.fullmatch(job_id):
-        raise _no_cursor(cursor)
-    return or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))

@@ -17,16 +17,7 @@ from upscale_server.events import JobBegun, Observer, ignore
 from upscale_server.jobs.codec import asked_from, digest_of_asked, progress_from, to_record, unsigned
 from upscale_server.jobs.database import Database
 from upscale_server.jobs.deliveries import Deliveries, forget
-from upscale_server.jobs.job import (
-    FINISHED,
-    Claim,
-    Job,
-    NewJob,
-    Outcome,
-    Progress,
-    State,
-    Wanted,
-)
+from upscale_server.jobs.job import FINISHED, Claim, Job, NewJob, Outcome, Progress, State, Wanted
 from upscale_server.jobs.reader import JobReader
 from upscale_server.jobs.reserving import is_for, kept_for, kept_on
 from upscale_server.jobs.rows import StoredRow, Writer, busy_keys, is_whole, whole_job_of
