@@ -1007,7 +1007,7 @@ SOME = Progress("upscale", 60, 600, segments_done=3)
 def test_a_job_that_was_begun_is_kept_for_its_server_as_long_as_that_took(
     to: State, store: JobStore, clock: Clock
 ) -> None:
-    """Elsewhere it would begin anew: others leave it alone for as long as it was worked on, then waiting is no use."""
+    """Elsewhere it would begin anew: others leave it alone for as long as it was in work, then waiting is no use."""
     job = added(store)
     claim = claimed(store, "a")
     clock.now += 100
@@ -1021,14 +1021,13 @@ def test_a_job_that_was_begun_is_kept_for_its_server_as_long_as_that_took(
 
     clock.now += 90
     early = store.claim("b", LEASE)
-    again = store.claim("a", LEASE)
-    assert again is not None
-    store.let_go(again, "queued")  # at once: it has worked on it for no time now
-    clock.now += 6
-    late = store.claim("b", LEASE)
+    store.let_go(claimed(store, "a"), "queued")  # at once; what it had finished before is there all the same
+    clock.now += 180
+    still = store.claim("b", LEASE)
+    clock.now += 600
+    late = claimed(store, "b")
 
-    assert early is None
-    assert late is not None
+    assert (None, None) == (early, still)
     assert (job.id, 3) == (late.job.id, late.job.attempt)
 
 
@@ -1049,6 +1048,43 @@ def test_a_job_of_which_nothing_is_finished_is_kept_for_nobody(store: JobStore, 
     third = claimed(store, "d")
 
     assert [job.id] * 3 == [one.job.id for one in (first, second, third)]
+
+
+@pytest.mark.parametrize("wanted", ["", "paused"])
+def test_a_job_of_a_server_that_died_and_is_back_is_kept_for_it(wanted: Wanted, store: JobStore, clock: Clock) -> None:
+    """It loads its models first; one that has nothing to do must not begin anew what is half done there."""
+    job = added(store)
+    claim = claimed(store, "a")
+    clock.now += 100
+    store.hold(claim, SOME)
+    if wanted:
+        store.want(job.id, wanted)
+    store.take_back("a")
+    if wanted:
+        store.resume(job.id)
+
+    early = store.claim("b", LEASE)
+    again = claimed(store, "a")
+
+    assert early is None
+    assert (job.id, 2) == (again.job.id, again.job.attempt)
+
+
+def test_a_pause_in_the_queue_gives_a_job_to_nobody_else(store: JobStore, clock: Clock) -> None:
+    """It is kept as long as before, and from its resume on."""
+    job = added(store)
+    claim = claimed(store, "a")
+    clock.now += 100
+    store.hold(claim, SOME)
+    store.let_go(claim, "queued")
+    store.want(job.id, "paused")
+    clock.now += 10_000
+    store.resume(job.id)
+
+    clock.now += 90
+    assert store.claim("b", LEASE) is None
+    clock.now += 20
+    assert store.claim("b", LEASE) is not None
 
 
 def test_nobody_waits_for_ever_for_a_server_that_has_worked_for_hours(store: JobStore, clock: Clock) -> None:

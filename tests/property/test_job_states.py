@@ -15,10 +15,13 @@ from typing import cast
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from sqlalchemy import select
 
 from upscale_server.errors import Conflict, NotFound, QueueFull
 from upscale_server.jobs.job import FINISHED, FOLLOWS, Asked, Claim, Job, NewJob, Outcome, Progress, Source, State
+from upscale_server.jobs.reserving import LONGEST_SECONDS
 from upscale_server.jobs.store import JobStore
+from upscale_server.jobs.tables import jobs
 
 ROOM = 4
 LEASE = 30.0
@@ -94,7 +97,7 @@ class Queue(RuleBasedStateMachine):
         claim = self.store.claim(owner, LEASE)
         self.sync()
         if claim is None:
-            assert "queued" not in self.states.values()
+            assert all(self.is_kept_from(owner, job_id) for job_id, state in self.states.items() if state == "queued")
             return multiple()
         assert claim.job.attempt == self.attempts[claim.job.id] + 1, "a fence that was used before is none"
         self.attempts[claim.job.id] = claim.job.attempt
@@ -135,6 +138,12 @@ class Queue(RuleBasedStateMachine):
         self.now += seconds
 
     # -------------------------------------------------------------------------------------------- what must hold
+
+    def is_kept_from(self, owner: str, job_id: str) -> bool:
+        """Tell whether another server has begun a job, and has been back for less than ten minutes."""
+        with self.store._database.reading() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+        return row.owner not in (None, owner) and self.now <= row.lease_until <= self.now + LONGEST_SECONDS
 
     def step(self, change: Callable[[], Job]) -> None:
         """Ask for a step that may be refused, of a job that may be gone."""

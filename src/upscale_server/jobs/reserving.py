@@ -8,7 +8,6 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, or_
 
 from upscale_server.jobs.codec import progress_from
-from upscale_server.jobs.job import Claim
 from upscale_server.jobs.rows import StoredRow
 from upscale_server.jobs.tables import jobs
 
@@ -24,20 +23,25 @@ def is_for(owner: str, now: float) -> ColumnElement[bool]:
     return and_(at_home, or_(jobs.c.owner.is_(None), jobs.c.owner == owner, jobs.c.lease_until < now))
 
 
-def kept_for(claim: Claim, row: StoredRow, now: float) -> dict[str, object]:
-    """Return what keeps a job for the server that gives it up, where it has finished some of it.
+def kept_for(owner: str, row: StoredRow, now: float) -> dict[str, object]:
+    """Return what keeps a job for the server that gives it up, or died with it, where some of it is finished.
 
-    For as long as it has worked on it: whether that server comes back or not, waiting for it costs no more than twice
-    what the better choice would have.
+    For as long as the job has been in work: whether that server comes back or not, waiting for it costs no more than
+    twice what the better choice would have.
     """
     if not progress_from(row.progress).segments_done:
         return {}
-    seconds = min(max(now - claim.job.updated_at, LEAST_SECONDS), LONGEST_SECONDS)
-    return {"owner": claim.owner, "lease_until": now + seconds}
+    seconds = min(max(now - (row.started_at or now), LEAST_SECONDS), LONGEST_SECONDS)
+    return {"owner": owner, "lease_until": now + seconds}
+
+
+def left_by(row: StoredRow) -> dict[str, object]:
+    """Return what notes on whose disk a job is that is taken from a silent server; it is kept for nobody."""
+    return {"owner": row.owner, "lease_until": row.lease_until}
 
 
 def kept_on(row: StoredRow, now: float) -> dict[str, object]:
-    """Return what keeps a paused job that waits again for the server that paused it, as long as it was kept then."""
+    """Return what keeps a job that is paused, or waits again, for the server it was kept for: as long as then."""
     if row.owner is None:
         return {}
     return {"owner": row.owner, "lease_until": now + row.lease_until - row.updated_at}

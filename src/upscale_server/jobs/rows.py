@@ -6,6 +6,7 @@ It opens no transaction; which questions exist is `store`'s.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,8 @@ from upscale_server.jobs.job import FINISHED, JOB_ID, PHASES, Claim, Job, NewJob
 from upscale_server.jobs.tables import jobs, schema
 
 StoredRow = Row[Any]  # a row's columns have many types
+Kept = Callable[[StoredRow], dict[str, object]]
+"""Returns the columns that say for whom a job waits, and how long nobody else takes it."""
 _MOST_SEGMENTS = 10_000_000
 _DANGEROUS = frozenset({"plan", "upscale", "join", "audit"})
 """Not `quality`: a file is whole by then, and measuring is not tried again where a server died of it."""
@@ -146,22 +149,22 @@ class Writer:
             tell_of(self.connection, job, self.now)
         return job
 
-    def lose(self, dead: Select[Any], attempts: int) -> list[Job]:  # rows of many types
-        """Take jobs from owners that died: what was wanted is done, the rest waits again.
+    def lose(self, dead: Select[Any], attempts: int, kept: Kept) -> list[Job]:  # rows of many types
+        """Take jobs from owners that died: what was wanted is done, the rest waits again, for whom `kept` says.
 
         A job whose server died `attempts` times without getting further is failed: it may take more servers along.
         Where nothing of its media was open, it takes more deaths to suspect it. One that cannot be read is failed.
         """
-        return [self._lose(row, attempts) for row in self.connection.execute(dead).all() if self.is_readable(row)]
+        return [self._lose(row, attempts, kept) for row in self.connection.execute(dead).all() if self.is_readable(row)]
 
-    def _lose(self, row: StoredRow, attempts: int) -> Job:
+    def _lose(self, row: StoredRow, attempts: int, kept: Kept) -> Job:
         if row.wanted:
-            return self.step(row, row.wanted)
+            return self.step(row, row.wanted, **(kept(row) if row.wanted == "paused" else {}))
         progress = progress_from(row.progress)
         reached = how_far(progress)
         deaths = 1 if reached > row.reached else row.deaths + 1
         if deaths < (attempts if progress.phase in _DANGEROUS else _BYSTANDER * attempts):
-            return self.step(row, "queued", deaths=deaths, reached=max(reached, row.reached))
+            return self.step(row, "queued", deaths=deaths, reached=max(reached, row.reached), **kept(row))
         fault = UpscaleError(
             f"poison: the server died {deaths} times under this job without getting further than phase "
             f"{progress.phase} after {progress.segments_done} segments",

@@ -19,7 +19,7 @@ from upscale_server.jobs.database import Database
 from upscale_server.jobs.deliveries import Deliveries, forget
 from upscale_server.jobs.job import FINISHED, Claim, Job, NewJob, Outcome, Progress, State, Wanted
 from upscale_server.jobs.reader import JobReader
-from upscale_server.jobs.reserving import is_for, kept_for, kept_on
+from upscale_server.jobs.reserving import is_for, kept_for, kept_on, left_by
 from upscale_server.jobs.rows import StoredRow, Writer, busy_keys, is_whole, whole_job_of
 from upscale_server.jobs.sealing import NoSealer, Sealer
 from upscale_server.jobs.tables import jobs
@@ -92,7 +92,9 @@ class JobStore(JobReader):
             row = writer.row(job_id)
             if row.state == wanted or row.wanted in (wanted, "canceled"):
                 return whole_job_of(row)
-            return writer.change(job_id, wanted=wanted) if row.state == "running" else writer.step(row, wanted)
+            if row.state == "running":
+                return writer.change(job_id, wanted=wanted)
+            return writer.step(row, wanted, **(kept_on(row, writer.now) if wanted == "paused" else {}))
 
     def resume(self, job_id: str) -> Job:
         """Let a paused job wait again, behind those that wait already; one that is to be paused simply goes on.
@@ -131,7 +133,7 @@ class JobStore(JobReader):
         with self._writing() as writer:
             if not self._database.was_away(lease_seconds):
                 silent = and_(jobs.c.state == "running", jobs.c.lease_until < writer.now, jobs.c.owner != owner)
-                writer.lose(select(jobs).where(silent), self._attempts)
+                writer.lose(select(jobs).where(silent), self._attempts, left_by)
             ours = select(jobs).where(jobs.c.state == "queued", is_for(owner, writer.now))
             waiting = ours.order_by(jobs.c.queued_at, jobs.c.number)
             row = writer.next_readable(waiting.where(jobs.c.key_id.not_in(busy_keys(each))) if each else waiting)
@@ -146,10 +148,13 @@ class JobStore(JobReader):
             return Claim(job, owner, lease_seconds)
 
     def take_back(self, owner: str) -> list[Job]:
-        """Let every job that an owner held wait again, because the owner begins anew; return them."""
+        """Let every job that an owner held wait again, because the owner begins anew; return them.
+
+        What is finished of one is on the owner's disk, so it is kept for a while: the owner may not be ready yet.
+        """
         with self._writing() as writer:
             held = select(jobs).where(jobs.c.state == "running", jobs.c.owner == owner)
-            return writer.lose(held, self._attempts)
+            return writer.lose(held, self._attempts, lambda row: kept_for(owner, row, writer.now))
 
     def hold(self, claim: Claim, progress: Progress) -> Wanted:
         """Renew a lease, note the progress, and return what the job's owner wants.
@@ -232,7 +237,8 @@ class JobStore(JobReader):
                     to = "queued"
                 is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
                 after = row.wanted if is_overruled else to
-                return writer.step(row, after, **({} if after == "canceled" else kept_for(claim, row, writer.now)))
+                kept = {} if after == "canceled" else kept_for(claim.owner, row, writer.now)
+                return writer.step(row, after, **kept)
         raise Conflict(f"what is stored of job {claim.job.id} is damaged; it has failed")
 
     # ------------------------------------------------------------------------------------------------ for the janitor
