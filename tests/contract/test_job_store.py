@@ -1021,7 +1021,9 @@ def test_a_job_that_was_begun_is_kept_for_its_server_as_long_as_that_took(
 
     clock.now += 90
     early = store.claim("b", LEASE)
-    store.let_go(claimed(store, "a"), "queued")  # at once; what it had finished before is there all the same
+    again = claimed(store, "a")
+    store.hold(again, Progress("fetch"))
+    store.let_go(again, "queued", has_work=True)  # before it has counted what is there
     clock.now += 180
     still = store.claim("b", LEASE)
     clock.now += 600
@@ -1048,6 +1050,18 @@ def test_a_job_of_which_nothing_is_finished_is_kept_for_nobody(store: JobStore, 
     third = claimed(store, "d")
 
     assert [job.id] * 3 == [one.job.id for one in (first, second, third)]
+
+
+def test_a_job_is_kept_for_the_server_on_whose_disk_its_work_is(store: JobStore) -> None:
+    """A file that only has to be stored, or segments of an earlier attempt, which this one has not counted."""
+    file, nothing = added(store), added(store)
+    for _ in range(2):
+        store.hold(claimed(store, "a"), Progress("store"))
+    store.take_back("a", {file.id}.__contains__)
+
+    assert nothing.id == claimed(store, "b").job.id
+    assert store.claim("b", LEASE) is None
+    assert file.id == claimed(store, "a").job.id
 
 
 @pytest.mark.parametrize("wanted", ["", "paused"])

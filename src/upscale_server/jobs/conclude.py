@@ -76,7 +76,8 @@ def _stopped(one: Carried, reason: str) -> None:
     if reason == LOST:
         raise Conflict(f"job {one.job.id} is held by another attempt")
     get_logger().info("job_stopped", reason=reason)
-    _clear_all(one.parts.store.let_go(one.hold.claim, _AFTER.get(reason, "queued")), one.parts)
+    after = _AFTER.get(reason, "queued")
+    _clear_all(one.parts.store.let_go(one.hold.claim, after, has_work=one.folder.holds_work), one.parts)
 
 
 def _clear_all(job: Job, parts: Parts) -> None:

@@ -100,7 +100,7 @@ class Database:
         return time.time() if self._clock is None else self._clock()
 
     def was_away(self, seconds: float) -> bool:
-        """Tell whether it gave no answer within so many seconds, or none was asked for yet: others may have had none."""
+        """Tell whether there was no answer, or no question, within so many seconds: others may have had none either."""
         return self._passing() - self._away_at < seconds
 
     def close(self) -> None:

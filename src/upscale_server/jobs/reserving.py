@@ -23,13 +23,14 @@ def is_for(owner: str, now: float) -> ColumnElement[bool]:
     return and_(at_home, or_(jobs.c.owner.is_(None), jobs.c.owner == owner, jobs.c.lease_until < now))
 
 
-def kept_for(owner: str, row: StoredRow, now: float) -> dict[str, object]:
+def kept_for(owner: str, row: StoredRow, now: float, *, has_work: bool) -> dict[str, object]:
     """Return what keeps a job for the server that gives it up, or died with it, where some of it is finished.
 
+    Its disk knows best: an attempt that has just begun has counted no segments yet, and one that stores a file, none.
     For as long as the job has been in work: whether that server comes back or not, waiting for it costs no more than
     twice what the better choice would have.
     """
-    if not progress_from(row.progress).segments_done:
+    if not (has_work or progress_from(row.progress).segments_done):
         return {}
     seconds = min(max(now - (row.started_at or now), LEAST_SECONDS), LONGEST_SECONDS)
     return {"owner": owner, "lease_until": now + seconds}

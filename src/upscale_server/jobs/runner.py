@@ -67,7 +67,7 @@ class Runner:
         Raises:
             StorageError: the database does not answer.
         """
-        for job in self._parts.store.take_back(self._parts.owner):
+        for job in self._parts.store.take_back(self._parts.owner, self._has_work):
             get_logger().warning("job_taken_back", job_id=job.id, state=job.state, phase=job.progress.phase)
             self._untidy.append(job.id)
         for thread in self._threads:
@@ -285,4 +285,7 @@ class Runner:
 
     def _give_back(self, claim: Claim) -> None:
         with suppress(Conflict):  # it ended after all
-            self._parts.store.let_go(claim, "queued")
+            self._parts.store.let_go(claim, "queued", has_work=self._has_work(claim.job.id))
+
+    def _has_work(self, job_id: str) -> bool:
+        return JobFolder(self._parts.temp_dir, job_id).holds_work

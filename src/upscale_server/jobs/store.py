@@ -147,14 +147,16 @@ class JobStore(JobReader):
                 writer.news.append(JobBegun(max(0.0, writer.now - row.queued_at)))
             return Claim(job, owner, lease_seconds)
 
-    def take_back(self, owner: str) -> list[Job]:
+    def take_back(self, owner: str, has_work: Callable[[str], bool] = lambda _: False) -> list[Job]:
         """Let every job that an owner held wait again, because the owner begins anew; return them.
 
-        What is finished of one is on the owner's disk, so it is kept for a while: the owner may not be ready yet.
+        Those of which something is finished there, as `has_work` or the job says, are kept for it while it gets ready.
         """
         with self._writing() as writer:
             held = select(jobs).where(jobs.c.state == "running", jobs.c.owner == owner)
-            return writer.lose(held, self._attempts, lambda row: kept_for(owner, row, writer.now))
+            return writer.lose(
+                held, self._attempts, lambda row: kept_for(owner, row, writer.now, has_work=has_work(row.id))
+            )
 
     def hold(self, claim: Claim, progress: Progress) -> Wanted:
         """Renew a lease, note the progress, and return what the job's owner wants.
@@ -221,11 +223,12 @@ class JobStore(JobReader):
                 return writer.step(row, "canceled")
             return writer.step(row, "failed", fault=fault)
 
-    def let_go(self, claim: Claim, to: State) -> Job:
+    def let_go(self, claim: Claim, to: State, *, has_work: bool = False) -> Job:
         """Give a job up unfinished: `canceled`, `paused`, or `queued` for the next owner.
 
         What was asked for since the last `hold` is done: a cancel or a pause that was taken is never forgotten, and a
-        pause that was taken back is none. What is finished of it is here, so it is kept for this owner for a while.
+        pause that was taken back is none. Where something is finished of it, as `has_work` or the job says, it is kept
+        for this owner for a while.
 
         Raises:
             Conflict: as `hold`; or what is stored of it cannot be read any more, and it has failed.
@@ -237,7 +240,7 @@ class JobStore(JobReader):
                     to = "queued"
                 is_overruled = row.wanted == "canceled" or (row.wanted == "paused" and to == "queued")
                 after = row.wanted if is_overruled else to
-                kept = {} if after == "canceled" else kept_for(claim.owner, row, writer.now)
+                kept = {} if after == "canceled" else kept_for(claim.owner, row, writer.now, has_work=has_work)
                 return writer.step(row, after, **kept)
         raise Conflict(f"what is stored of job {claim.job.id} is damaged; it has failed")
 
