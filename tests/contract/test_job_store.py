@@ -619,6 +619,31 @@ def test_dying_on_the_way_to_the_old_point_is_no_progress(store: JobStore) -> No
     assert ["queued", "queued", "failed"] == states
 
 
+def test_deaths_of_several_servers_that_all_get_on_are_no_poison(store: JobStore, clock: Clock) -> None:
+    """Each begins anew, so that each gets less far than the one before; the job kills none of them."""
+    added(store)
+    for owner, segments_done in (("a", 9), ("b", 6), ("c", 3), ("d", 1)):
+        store.hold(claimed(store, owner), Progress("upscale", segments_done=segments_done))
+        clock.now += LEASE + 1
+
+    assert 5 == claimed(store, "e").job.attempt
+
+
+@pytest.mark.parametrize(("phase", "deaths"), [("plan", 3), ("upscale", 32)])
+def test_a_job_that_kills_one_server_after_the_other_is_poison(
+    phase: str, deaths: int, store: JobStore, clock: Clock
+) -> None:
+    """At once where none comes to its segments; else when it has moved so often that nothing else explains it."""
+    job = added(store)
+    counted = 0
+    while (claim := store.claim("ab"[counted % 2], LEASE)) is not None:
+        store.hold(claim, Progress(phase, segments_done=1 if phase == "upscale" else 0))
+        clock.now += LEASE + 1
+        counted += 1
+
+    assert ("failed", deaths) == (store.get(job.id).state, counted)
+
+
 def test_waiting_job_is_cancelled_at_once_and_a_running_one_is_told(store: JobStore) -> None:
     """Where nobody carries a job nobody has to be waited for."""
     running, waiting = added(store), added(store)

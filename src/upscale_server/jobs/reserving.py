@@ -8,13 +8,18 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, or_
 
 from upscale_server.jobs.codec import progress_from
-from upscale_server.jobs.rows import StoredRow
+from upscale_server.jobs.job import Progress
+from upscale_server.jobs.rows import StoredRow, how_far
 from upscale_server.jobs.tables import jobs
 
 LEAST_SECONDS = 5.0
 """A server looks for work every second; a busy one may be late."""
 LONGEST_SECONDS = 600.0
 """A server that is replaced is back by then; one that is not is not waited for."""
+MOST_MOVES = 30
+"""Attempts after which a job that moves from server to server is held to the furthest that any of them came: one that
+kills them all ends."""
+_NO_SEGMENTS = how_far(Progress("upscale"))
 
 
 def is_for(owner: str, now: float) -> ColumnElement[bool]:
@@ -46,3 +51,10 @@ def kept_on(row: StoredRow, now: float) -> dict[str, object]:
     if row.owner is None:
         return {}
     return {"owner": row.owner, "lease_until": now + row.lease_until - row.updated_at}
+
+
+def begun_anew(row: StoredRow, owner: str) -> dict[str, object]:
+    """Return what is forgotten of a job that another server begins anew: segments that it has not got are no mark."""
+    if row.owner in (None, owner) or row.attempt >= MOST_MOVES:
+        return {}
+    return {"reached": min(row.reached, _NO_SEGMENTS)}

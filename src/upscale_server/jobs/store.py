@@ -19,7 +19,7 @@ from upscale_server.jobs.database import Database
 from upscale_server.jobs.deliveries import Deliveries, forget
 from upscale_server.jobs.job import FINISHED, Claim, Job, NewJob, Outcome, Progress, State, Wanted
 from upscale_server.jobs.reader import JobReader
-from upscale_server.jobs.reserving import is_for, kept_for, kept_on, left_by
+from upscale_server.jobs.reserving import begun_anew, is_for, kept_for, kept_on, left_by
 from upscale_server.jobs.rows import StoredRow, Writer, busy_keys, is_whole, whole_job_of
 from upscale_server.jobs.sealing import NoSealer, Sealer
 from upscale_server.jobs.tables import jobs
@@ -139,7 +139,7 @@ class JobStore(JobReader):
             row = writer.next_readable(waiting.where(jobs.c.key_id.not_in(busy_keys(each))) if each else waiting)
             if row is None:
                 return None
-            lease = {"owner": owner, "lease_until": writer.now + lease_seconds}
+            lease = {"owner": owner, "lease_until": writer.now + lease_seconds, **begun_anew(row, owner)}
             job = writer.change(
                 row.id, state="running", attempt=row.attempt + 1, started_at=row.started_at or writer.now, **lease
             )
