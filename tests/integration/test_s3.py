@@ -288,9 +288,11 @@ def test_an_upload_that_nobody_remembers_is_swept(swift: Swift, proxy: FaultProx
     swift.client.create_multipart_upload(Bucket=BUCKET, Key="backups/of-another-program")
     store = patient(swift, proxy)
 
+    named = [one.key for prefix in (KEY, "results/", "results/another") for one in store.uploads(prefix)]
     assert 0 == store.sweep(3600)
     assert 1 == store.sweep(-60)
 
+    assert [KEY, KEY] == named
     assert 1 == len(swift.uploads())
 
 

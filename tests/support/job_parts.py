@@ -25,7 +25,7 @@ from upscale_server.quality import Quality
 from upscale_server.server_settings import Subnet
 from upscale_server.settings import Settings
 from upscale_server.stopping import Stop, only_parks
-from upscale_server.storage.base import About, Stored, UploadMemory
+from upscale_server.storage.base import About, Stored, Unfinished, UploadMemory
 from upscale_server.wish import Limits, Wish
 from upscale_server.workers.in_process import InProcess
 
@@ -110,12 +110,17 @@ class Stoppable:
 
 @dataclass
 class Shelf:
-    """An object store that is a folder; `is_down` makes it refuse, as one does after its own retries."""
+    """An object store that is a folder; `is_down` makes it refuse, as one does after its own retries.
+
+    `begun` are uploads in parts that a test says are there, `handed` those that it was given to go on with.
+    """
 
     root: Path
     is_down: bool = False
     puts: int = 0
     aborted: list[tuple[str, str]] = field(default_factory=list)
+    begun: list[Unfinished] = field(default_factory=list)
+    handed: list[str | None] = field(default_factory=list)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Note it."""
@@ -124,6 +129,7 @@ class Shelf:
     def put(self, path: Path, key: str, about: About, upload: UploadMemory) -> Stored:
         """Copy a file."""
         del about
+        self.handed.append(upload.upload_id)
         upload.remember("an upload")
         if self.is_down:
             raise StorageError("the store did not answer for 900 s")
@@ -161,6 +167,11 @@ class Shelf:
             key = str(path.relative_to(self.root))
             if path.is_file() and key.startswith(prefix):
                 yield self._stored(key)
+
+    def uploads(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield what a test began and nobody has given up."""
+        there = [one for one in self.begun if (one.key, one.upload_id) not in self.aborted]
+        return (one for one in there if one.key.startswith(prefix))
 
     def sweep(self, older_than_seconds: float) -> int:
         """Sweep nothing: there is nothing in parts."""

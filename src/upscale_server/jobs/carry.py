@@ -20,7 +20,7 @@ from typing import Any
 
 from upscale_server.calibration import Calibration
 from upscale_server.checkpoint import WorkDir
-from upscale_server.errors import Canceled, OutOfMemory, OutputTooLarge, SourceNotFound
+from upscale_server.errors import Canceled, OutOfMemory, OutputTooLarge, SourceNotFound, StorageError
 from upscale_server.events import Observer, both
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.deadline import Deadline
@@ -216,7 +216,7 @@ def _place(one: Carried, ready: Ready) -> Outcome:
             one.hold.check_canceled()  # before every try: a store that is away is tried for a quarter of an hour
             one.parts.store.keep_upload(one.hold.claim, upload)
 
-        memory = UploadMemory(job.upload_id, remember, one.hold.check_canceled)
+        memory = UploadMemory(_upload_to_go_on_with(one), remember, one.hold.check_canceled)
         one.parts.objects.put(ready.path, own_key(job.id, one.parts), about(job), memory)
     else:
         place.put(ready.path)
@@ -230,3 +230,21 @@ def _place(one: Carried, ready: Ready) -> Outcome:
         audit=audit,
         report={**facts, "attempt": job.attempt},
     )
+
+
+def _upload_to_go_on_with(one: Carried) -> str | None:
+    """Return the upload that an earlier attempt of ours left, after those that other servers left are given up.
+
+    First, because the job remembers one alone; under our name nobody would find theirs.
+    """
+    job, parts = one.job, one.parts
+    if job.upload_id is None or not parts.settings.shares_jobs:
+        return job.upload_id
+    try:
+        theirs = [left for left in parts.objects.uploads(f"results/{job.id}") if left.key != own_key(job.id, parts)]
+        for left in theirs:
+            parts.objects.abort(left.key, left.upload_id)
+    except StorageError as err:  # the janitor finds them by their age
+        get_logger().warning("upload_left_behind", detail=err.detail)
+        return None
+    return None if any(left.upload_id == job.upload_id for left in theirs) else job.upload_id

@@ -9,7 +9,17 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from upscale_server.errors import AuditFailed, Canceled, Conflict, DatabaseAway, DiskFull, StorageError, UpscaleError
+from upscale_server.errors import (
+    AuditFailed,
+    Canceled,
+    Conflict,
+    DatabaseAway,
+    DiskFull,
+    JobDamaged,
+    NotFound,
+    StorageError,
+    UpscaleError,
+)
 from upscale_server.jobs.carry import Carried, carry, own_key
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.folder import JobFolder
@@ -58,9 +68,31 @@ def _conclude(one: Carried) -> None:
 
 
 def _withdraw(one: Carried) -> None:
-    """Leave nothing in the store of a job that another server has now; without others its object has our name, too."""
-    if one.parts.settings.shares_jobs and one.hold.gauge.phase == "store":
-        _drop(own_key(one.job.id, one.parts), None, one.parts)
+    """Leave nothing of ours in the store of a job that another server has now, unless the job says it is its result.
+
+    Where nobody else does jobs the object of every attempt has one name.
+    """
+    parts, key = one.parts, own_key(one.job.id, one.parts)
+    if not parts.settings.shares_jobs or one.hold.gauge.phase != "store":
+        return
+    try:
+        if key in _named(one.job.id, parts):
+            return
+        for left in parts.objects.uploads(key):
+            parts.objects.abort(left.key, left.upload_id)
+    except (StorageError, JobDamaged) as err:  # of the database or of the store; the janitor finds it by its age
+        get_logger().warning("object_left_behind", key=key, detail=err.detail)
+        return
+    _drop(key, None, parts)
+
+
+def _named(job_id: str, parts: Parts) -> set[str]:
+    """Return the key of a job's result, where it has one."""
+    try:
+        outcome = parts.store.get(job_id).outcome
+    except NotFound:
+        return set()
+    return set() if outcome is None else {outcome.key}
 
 
 def _drop(key: str, upload_id: str | None, parts: Parts) -> None:
@@ -111,6 +143,19 @@ def drop_object(job: Job, parts: Parts) -> None:
         and not is_kept(job, folder)
     ):
         _drop(own_key(job.id, parts), job.upload_id, parts)
+
+
+def results_of(job: Job, parts: Parts) -> set[str]:
+    """Return under which names results of a job lie, those of servers among them that died before they could say so."""
+    named = set() if job.outcome is None else {job.outcome.key} - {""}
+    return named if job.asked.output_path is not None else named | left_in_store(job.id, parts)
+
+
+def left_in_store(job_id: str, parts: Parts) -> set[str]:
+    """Return the names of all objects of a job, where servers have names of their own for them."""
+    if not parts.settings.shares_jobs:
+        return set()
+    return {one.key for one in parts.objects.listed(f"results/{job_id}")}
 
 
 def is_kept(job: Job, folder: JobFolder) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from upscale_server.errors import Conflict, JobDamaged, NotFound
 from upscale_server.jobs.carry import object_key
-from upscale_server.jobs.conclude import clear, drop_object, is_kept
+from upscale_server.jobs.conclude import clear, drop_object, is_kept, left_in_store, results_of
 from upscale_server.jobs.copies import Copies
 from upscale_server.jobs.copies_sweep import remove_forgotten, remove_over_budget
 from upscale_server.jobs.folder import JobFolder, jobs_folder, uploads_folder
@@ -101,7 +101,7 @@ class Janitor:
         Raises:
             StorageError: the result cannot be removed now.
         """
-        self._forget(job.id, job.outcome.key if job.outcome is not None else "")
+        self._forget(job.id, results_of(job, self._parts))
 
     def forget_damaged(self, job_id: str) -> None:
         """Remove a job of which little can be read: what it may have left here is found by its name.
@@ -111,20 +111,14 @@ class Janitor:
         Raises:
             StorageError: as `forget`.
         """
-        self._forget(job_id, object_key(job_id))
+        self._forget(job_id, {object_key(job_id)} | left_in_store(job_id, self._parts))
 
-    def _forget(self, job_id: str, key: str) -> None:
-        for one in self._keys_of(job_id, key):
-            self._parts.objects.delete(one)
+    def _forget(self, job_id: str, keys: set[str]) -> None:
+        for key in keys:
+            self._parts.objects.delete(key)
         self._parts.store.remove(job_id)
         JobFolder(self._parts.temp_dir, job_id).remove()
         Copies(self._parts.proxies_dir, job_id).remove()
-
-    def _keys_of(self, job_id: str, key: str) -> set[str]:
-        """Return where a job's result is, with what servers left that died before they could say so."""
-        if not key or not self._parts.settings.shares_jobs:
-            return {key} - {""}
-        return {key, *(one.key for one in self._parts.objects.listed(f"results/{job_id}"))}
 
     def _forsaken(self) -> int:
         """Cancel jobs that were paused and then forgotten: they keep a place in the queue, and an upload its bytes."""

@@ -29,6 +29,15 @@ class Stored:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload in parts that is neither finished nor given up; `began` in seconds since the epoch."""
+
+    key: str
+    upload_id: str
+    began: float
+
+
 def go_on() -> None:
     """Find no reason to stop."""
 
@@ -85,6 +94,9 @@ class ObjectStore(Protocol):
 
     def listed(self, prefix: str = "") -> Iterator[Stored]:
         """Yield the objects whose keys begin with `prefix`."""
+
+    def uploads(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield the uploads of ours whose keys begin with `prefix`; a store without parts has none."""
 
     def sweep(self, older_than_seconds: float) -> int:
         """Abort uploads and remove part files that nobody has touched for so long; return how many."""

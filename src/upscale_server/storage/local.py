@@ -16,7 +16,7 @@ from pathlib import Path
 
 from upscale_server.disk import naming_write_faults
 from upscale_server.errors import BadRequest, DiskFull, StorageError, UpscaleError
-from upscale_server.storage.base import About, Stored, UploadMemory, go_on
+from upscale_server.storage.base import About, Stored, Unfinished, UploadMemory, go_on
 from upscale_server.storage.links import Signer, load_or_make_secret
 
 SPARE_BYTES = 16 << 20
@@ -122,6 +122,10 @@ class LocalStore:
             stored = self.head(key)
             if stored is not None:
                 yield stored
+
+    def uploads(self, prefix: str) -> Iterator[Unfinished]:  # noqa: ARG002 - a file is stored whole
+        """Yield nothing: there are no uploads in parts."""
+        return iter(())
 
     def sweep(self, older_than_seconds: float) -> int:
         """Remove part files that nobody has touched for so long; return how many."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from upscale_server.errors import Canceled, Conflict, DatabaseAway, MissingExtra, StorageError
 from upscale_server.server_settings import S3, Storage
-from upscale_server.storage.base import About, Stored, UploadMemory, go_on
+from upscale_server.storage.base import About, Stored, Unfinished, UploadMemory, go_on
 from upscale_server.storage.coming import Coming
 from upscale_server.storage.links import clamp
 from upscale_server.storage.local import check_key
@@ -53,8 +53,8 @@ class S3Store:
         """Store a file; an outage is sat out for `retry_seconds`, a refusal comes out at once.
 
         `upload.remember` is called before every try, `upload.check` more often; what they raise ends the upload.
-        Nothing of it stays in the store, unless that was a Conflict, then the upload is another owner's, or Canceled or
-        DatabaseAway, then a later attempt goes on with it; asking the store to forget it could take as long as storing.
+        Nothing of it stays in the store, unless that was a Conflict, then whoever lost the job gives the upload up, or
+        Canceled or DatabaseAway, then a later attempt goes on with it: to forget it could take as long as storing.
         """
         headers = {"ContentType": about.content_type, "ContentDisposition": disposition(about.file_name)}
         target = Target(self._bucket, check_key(key), headers)
@@ -112,18 +112,19 @@ class S3Store:
                 modified = found["LastModified"].timestamp()
                 yield Stored(found["Key"], found["Size"], modified, found["ETag"].strip('"'))
 
+    def uploads(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield the uploads whose keys begin with `prefix`, page by page; some stores overlook what was asked."""
+        for page in self._pages("list_multipart_uploads", {"Bucket": self._bucket, "Prefix": prefix}):
+            for found in page.get("Uploads", []):
+                if found["Key"].startswith(prefix):
+                    yield Unfinished(found["Key"], found["UploadId"], found["Initiated"].timestamp())
+
     def sweep(self, older_than_seconds: float) -> int:
         """Abort uploads of ours that were begun so long ago; return how many."""
         before = time.time() - older_than_seconds
-        stale = [
-            found
-            for prefix in OWN_PREFIXES
-            for page in self._pages("list_multipart_uploads", {"Bucket": self._bucket, "Prefix": prefix})
-            for found in page.get("Uploads", [])
-            if found["Key"].startswith(prefix) and found["Initiated"].timestamp() <= before
-        ]
-        for found in stale:
-            abort = partial(self._abort, found["Key"], found["UploadId"])
+        stale = [one for prefix in OWN_PREFIXES for one in self.uploads(prefix) if one.began <= before]
+        for one in stale:
+            abort = partial(self._abort, one.key, one.upload_id)
             self._do("aborting an old upload", abort, self._quick)
         return len(stale)
 
@@ -206,7 +207,7 @@ class S3Store:
         try:
             self._do(f"storing {target.key}", step, self._patience, upload.check)
         except (Conflict, Canceled, DatabaseAway):
-            raise  # another owner has the upload now, or a later attempt will; else `sweep` finds it
+            raise  # it is given up outside, or a later attempt goes on with it; else `sweep` finds it
         except Exception:
             self._give_up(sending, upload)
             raise

@@ -14,11 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.job_parts import Shelf, asked_of, parts_in
-from upscale_server.errors import Conflict, DatabaseAway, Gone
-from upscale_server.jobs import conclude
+from upscale_server.errors import Conflict, DatabaseAway, Gone, StorageError
+from upscale_server.jobs import carry, conclude
 from upscale_server.jobs.carry import Carried, own_key
 from upscale_server.jobs.conclude import carry_to_its_end, drop_object
-from upscale_server.jobs.folder import JobFolder
+from upscale_server.jobs.folder import JobFolder, Ready
 from upscale_server.jobs.hold import Hold
 from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Claim, Job, NewJob, Outcome, Source
@@ -26,6 +26,7 @@ from upscale_server.jobs.parts import Parts
 from upscale_server.jobs.runner import Runner
 from upscale_server.server_settings import S3, Storage
 from upscale_server.service.results import Results
+from upscale_server.storage.base import Unfinished
 from upscale_server.storage.local import LocalStore
 
 Pair = tuple[Parts, Parts]
@@ -79,6 +80,28 @@ def taken_over(pair: Pair) -> tuple[Claim, Job]:
     return lost, finished(theirs, claimed(theirs))
 
 
+def begun_in_parts(parts: Parts, job_id: str, upload_id: str) -> None:
+    """Let a server have an upload in the store that it has not finished."""
+    cast("Shelf", parts.objects).begun.append(Unfinished(own_key(job_id, parts), upload_id, 0.0))
+
+
+def carried_by(parts: Parts, hold: Hold) -> Carried:
+    """Return a job in a server's hands."""
+    return Carried(hold, JobFolder(parts.temp_dir, hold.claim.job.id), parts, Runner(parts).turns, 0)
+
+
+def end_late(parts: Parts, lost: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a server store and finish a job that it has lost."""
+
+    def store_late(one: Carried) -> Outcome:
+        one.hold.enter("store")
+        return Outcome(own_key(lost.job.id, parts), 4, 1.0)
+
+    monkeypatch.setattr(conclude, "carry", store_late)
+    with Hold(parts.store, lost, 0) as hold:
+        carry_to_its_end(carried_by(parts, hold))
+
+
 def test_where_jobs_are_shared_each_server_has_a_name_for_its_results(pair: Pair, tmp_path: Path) -> None:
     """The same at every attempt, another at another server; who shares nothing needs none."""
     ours, theirs = pair
@@ -91,22 +114,55 @@ def test_where_jobs_are_shared_each_server_has_a_name_for_its_results(pair: Pair
 
 
 def test_who_comes_too_late_takes_back_what_it_stored(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stood still while it stored, and another has finished the job: that one's result stays, its own goes."""
+    """It stood still while it stored, and another has finished the job: its result stays, all of this one goes."""
     ours, theirs = pair
     lost, done = taken_over(pair)
     late = stored(ours, done.id, "late")
+    begun_in_parts(ours, done.id, "half")
 
-    def store_late(one: Carried) -> Outcome:
-        one.hold.enter("store")
-        return Outcome(own_key(done.id, ours), 4, 1.0)
-
-    monkeypatch.setattr(conclude, "carry", store_late)
-    with Hold(ours.store, lost, 0) as hold:
-        carry_to_its_end(Carried(hold, JobFolder(ours.temp_dir, done.id), ours, Runner(ours).turns, 0))
+    end_late(ours, lost, monkeypatch)
 
     assert not late.exists()
+    assert [(own_key(done.id, ours), "half")] == cast("Shelf", ours.objects).aborted
     assert "that-server" == (cast("Shelf", theirs.objects).root / own_key(done.id, theirs)).read_text()
     assert done == ours.store.get(done.id)
+
+
+def test_who_comes_too_late_removes_nothing_that_the_job_names(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later attempt of the same server has finished the job: its result has the same name."""
+    ours, _ = pair
+    ours.store.add(NewJob(asked_of(Path("/source"))), 100)
+    lost = claimed(ours)
+    ours.store.take_back(ours.owner)
+    done = finished(ours, claimed(ours))
+
+    end_late(ours, lost, monkeypatch)
+
+    assert ours.objects.head(own_key(done.id, ours)) is not None
+
+
+def test_an_upload_in_parts_of_another_server_is_given_up_and_not_gone_on_with(pair: Pair, tmp_path: Path) -> None:
+    """Its parts lie under that one's name; the server's own, from an earlier attempt, is gone on with."""
+    ours, theirs = pair
+    shelf = cast("Shelf", ours.objects)
+    job = ours.store.add(NewJob(asked_of(Path("/source"))), 100)
+    begun_in_parts(ours, job.id, "of ours")
+    file = tmp_path / "file"
+    file.write_text("whole")
+    shelf.is_down = True
+    first = claimed(ours)
+    ours.store.keep_upload(first, "of ours")
+    ours.store.let_go(first, "queued")
+
+    for server in (ours, theirs):
+        claim = claimed(server)
+        with Hold(server.store, claim, 0) as hold, pytest.raises(StorageError):
+            carry._place(carried_by(server, hold), Ready(file, 5, {"audit": {}}))
+        server.store.keep_upload(claim, "of ours")
+        server.store.let_go(claim, "queued")
+
+    assert ["of ours", None] == shelf.handed
+    assert [(own_key(job.id, ours), "of ours")] == shelf.aborted
 
 
 def test_who_tidies_up_too_late_removes_nothing_of_the_others(pair: Pair) -> None:
@@ -126,14 +182,24 @@ def test_who_tidies_up_too_late_removes_nothing_of_the_others(pair: Pair) -> Non
     assert theirs.objects.head(done.outcome.key) is not None
 
 
-def test_a_removed_job_leaves_no_object_whoever_stored_it(pair: Pair) -> None:
-    """A server that died between storing and saying so has left one that no job names."""
+@pytest.mark.parametrize("end", ["succeeded", "failed", "canceled"])
+def test_a_removed_job_leaves_no_object_whoever_stored_it(end: str, pair: Pair) -> None:
+    """A server that died between storing and saying so has left one that no job names, however the job ended."""
     ours, theirs = pair
-    _, done = taken_over(pair)
-    stored(ours, done.id, "unsaid")
+    job = ours.store.add(NewJob(asked_of(Path("/source"))), 100)
+    claimed(ours)
+    ours.store.take_back(ours.owner)
+    stored(ours, job.id, "unsaid")
     other = stored(ours, "b" * 32, "of another job")
+    claim = claimed(theirs)
+    if end == "succeeded":
+        finished(theirs, claim)
+    elif end == "failed":
+        theirs.store.fail(claim, {"code": "internal"})
+    else:
+        theirs.store.let_go(claim, "canceled")
 
-    Runner(theirs).remove(done.id)
+    Runner(theirs).remove(job.id)
 
     assert [other] == [path for path in cast("Shelf", ours.objects).root.rglob("*") if path.is_file()]
 
