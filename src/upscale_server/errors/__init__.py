@@ -47,7 +47,7 @@ It holds names and numbers only; turning an error into a reply or an exit code b
     ├── Draining                      draining            503   4
     ├── ServerUnreachable             server_unreachable  502   4
     ├── StorageError                  storage_error       502   4
-    │   └── DatabaseAway              storage_error       503
+    │   └── DatabaseAway              storage_error       503   4
     ├── JobDamaged                    job_damaged         500   4
     ├── DiskFull                      disk_full           507   4
     ├── OutOfMemory                   out_of_memory       507   4

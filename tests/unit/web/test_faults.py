@@ -213,6 +213,28 @@ def test_a_draining_server_still_answers_whoever_comes(tmp_path: Path) -> None:
     assert (200, 200) == (asked.status_code, alive.status_code)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(errors.DatabaseAway, (503, "10")), (errors.StorageError, (502, None))]
+)
+def test_a_database_that_is_away_is_a_503_with_a_time_and_one_that_refuses_a_502(
+    kind: type[errors.StorageError], expected: tuple[int, str | None], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is tried again in a moment, at another server perhaps; the other is the contract's status."""
+
+    def fail(*_: object) -> None:
+        raise kind("jobs' database does not answer")
+
+    for name in ("get", "add_all", "page"):
+        monkeypatch.setattr(served.service._store, name, fail)
+    asked = [
+        served.client.get(f"/v1/jobs/{'0' * 32}"), served.client.get("/v1/jobs"),
+        served.client.post("/v1/jobs", json=json.loads(job())),
+    ]  # fmt: skip
+
+    assert [expected] * 3 == [(reply.status_code, reply.headers.get("retry-after")) for reply in asked]
+    assert {"storage_error"} == {reply.json()["code"] for reply in asked}
+
+
 @pytest.mark.parametrize("kind", [errors.DatabaseAway, errors.StorageError])
 def test_a_server_whose_database_does_not_answer_is_not_ready(
     kind: type[errors.StorageError], served: Served, monkeypatch: pytest.MonkeyPatch
