@@ -63,6 +63,11 @@ class Carried:
         """Return the job as it was claimed."""
         return self.hold.claim.job
 
+    def count(self, byte_count: int = 0, pixels: int = 0) -> None:
+        """Count what the job's key uses, once: one with a plan was counted by the attempt that made it."""
+        if self.job.plan is None:
+            self.parts.quota.add(self.job.key_id, byte_count, pixels)
+
     def work(self, plan: Plan) -> WorkDir:
         """Return where a plan's work goes, and the copies for watching, where any are made; a miner's has none."""
         copies = Copies(self.parts.proxies_dir, self.job.id).of(plan.digest)
@@ -121,7 +126,7 @@ def _bring(one: Carried) -> Path:
         return target
     if source.kind == "url":
         one.parts.fetch(one.parts.store.sealer.opened(source.location), target, lambda _done, _total: one.hold.check())
-        one.parts.quota.add(one.job.key_id, target.stat().st_size)
+        one.count(byte_count=target.stat().st_size)
         return target
     try:
         one.folder.take(Path(source.location))
@@ -144,7 +149,7 @@ def _decide(one: Carried, source: Path, wish: Wish) -> Plan:
     settings = one.parts.settings
     plan = one.parts.lanes.plan(source, wish, limits_of(settings), lambda: one.hold.reason)
     one.parts.store.keep_plan(one.hold.claim, plan.as_record())
-    one.parts.quota.add(one.job.key_id, pixels=plan.frame_count * plan.target.pixels)
+    one.count(pixels=plan.frame_count * plan.target.pixels)
     get_logger().info("job_planned", plan=plan.digest, frames=plan.frame_count, segments=len(plan.segments))
     return plan
 

@@ -5,6 +5,7 @@ Their database and their store are files here; what only Postgres can do is test
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,18 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.job_parts import Shelf, asked_of, parts_in
+from tests.support.many_jobs import small_clip
+from upscale_server.edge_settings import Quotas
 from upscale_server.errors import Conflict, DatabaseAway, Gone, StorageError
 from upscale_server.jobs import carry, conclude
 from upscale_server.jobs.carry import Carried, own_key
 from upscale_server.jobs.conclude import carry_to_its_end, drop_object
+from upscale_server.jobs.day_quota import DayQuota
 from upscale_server.jobs.folder import JobFolder, Ready
 from upscale_server.jobs.hold import Hold
 from upscale_server.jobs.janitor import Janitor
 from upscale_server.jobs.job import Claim, Job, NewJob, Outcome, Source
-from upscale_server.jobs.parts import Parts
+from upscale_server.jobs.parts import Parts, Watch
 from upscale_server.jobs.runner import Runner
 from upscale_server.server_settings import S3, Storage
 from upscale_server.service.results import Results
@@ -217,6 +221,31 @@ def test_a_fault_of_the_database_fails_no_job(pair: Pair, monkeypatch: pytest.Mo
         carry_to_its_end(Carried(hold, JobFolder(ours.temp_dir, job.id), ours, Runner(ours).turns, 0))
 
     assert "running" == ours.store.get(job.id).state
+
+
+def test_a_job_that_is_taken_over_is_charged_to_its_key_once(pair: Pair, tmp_path: Path) -> None:
+    """The other server fetches and plans it again; it was asked for once."""
+    clip, usage = small_clip(tmp_path / "clip.mp4", 2), pair[0].store.usage
+    bounds = Quotas(bytes_a_day=1 << 40, pixels_a_day=1 << 40)
+
+    def fetch(_url: str, target: Path, _watch: Watch) -> object:
+        return shutil.copy(clip, target)
+
+    asked = replace(asked_of(clip), source=Source("url", "https://example.org/clip.mp4"))
+    pair[0].store.add(NewJob(asked, key_id="somebody"), 100)
+    used = []
+    for parts in pair:
+        server = replace(parts, fetch=fetch, quota=DayQuota(bounds, usage))
+        claim = claimed(server)
+        with Hold(server.store, claim, 0) as hold:
+            one = carried_by(server, hold)
+            one.folder.make()
+            carry._plan(one, carry._bring(one))
+        server.store.let_go(claim, "queued")
+        used.append(usage.today("somebody"))
+
+    assert used[0] == used[1]
+    assert (clip.stat().st_size, 12 * 192 * 128) == (used[0].byte_count, used[0].pixels)
 
 
 def test_two_janitors_do_not_trip_over_each_other(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
