@@ -48,6 +48,7 @@ It holds names and numbers only; turning an error into a reply or an exit code b
     ├── ServerUnreachable             server_unreachable  502   4
     ├── StorageError                  storage_error       502   4
     │   └── DatabaseAway              storage_error       503   4
+    │       └── DatabaseTaken         storage_error
     ├── JobDamaged                    job_damaged         500   4
     ├── DiskFull                      disk_full           507   4
     ├── OutOfMemory                   out_of_memory       507   4
@@ -105,6 +106,7 @@ from upscale_server.errors.sources import (
 from upscale_server.errors.work import (
     AuditFailed,
     DatabaseAway,
+    DatabaseTaken,
     DeviceUnused,
     DiskFull,
     JobDamaged,
@@ -127,6 +129,7 @@ __all__ = [
     "CodecNotAllowed",
     "Conflict",
     "DatabaseAway",
+    "DatabaseTaken",
     "DeviceUnused",
     "DiskFull",
     "Draining",

@@ -60,9 +60,13 @@ class StorageError(UpscaleError):
 
 
 class DatabaseAway(StorageError):
-    """The jobs' database does not answer, or a newer version has taken it over."""
+    """The jobs' database does not answer."""
 
     http_status = 503
+
+
+class DatabaseTaken(DatabaseAway):
+    """A newer version has taken the jobs' database over."""
 
 
 class JobDamaged(UpscaleError):

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, extract, func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoneFree
 
-from upscale_server.errors import DatabaseAway, DiskFull, StorageError
+from upscale_server.errors import DatabaseAway, DatabaseTaken, DiskFull, StorageError
 from upscale_server.jobs.opening import as_url, opened
 from upscale_server.jobs.tables import SCHEMA_VERSION, schema
 from upscale_server.logs import get_logger
@@ -82,7 +82,7 @@ class Database:
         """Return where this version may write; readers do not ask otherwise.
 
         Raises:
-            DatabaseAway: a newer server has begun, and brought the tables up.
+            DatabaseTaken: a newer server has begun, and brought the tables up.
         """
         self._refuse_other(connection.execute(select(schema.c.version)).scalar())
 
@@ -109,7 +109,7 @@ class Database:
 
     def _refuse_other(self, version: int | None) -> None:
         if version != SCHEMA_VERSION:
-            raise DatabaseAway(
+            raise DatabaseTaken(
                 f"{self._called} has schema {version}; this version reads and writes {SCHEMA_VERSION}",
                 hint="run the version that wrote it, move the file away, or give another UPSCALE_DATABASE_URL",
             )

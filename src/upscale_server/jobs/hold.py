@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from upscale_server.errors import Canceled, Conflict, DiskFull, JobDamaged, StorageError
+from upscale_server.errors import Canceled, Conflict, DatabaseTaken, DiskFull, JobDamaged, StorageError
 from upscale_server.events import Event, PhaseStarted, SegmentDone
 from upscale_server.jobs.gauge import Gauge
 from upscale_server.jobs.job import Claim
@@ -146,7 +146,7 @@ class Hold:
     def _renew_alone(self) -> None:
         try:
             wanted = self._store.hold(self.claim, self.gauge.progress())
-        except Conflict:
+        except (Conflict, DatabaseTaken):  # a newer server does it when the lease is over; nothing of ours would count
             self.ask(LOST)
         except (StorageError, DiskFull) as err:  # the next beat tries again; the lease lasts several of them
             get_logger().warning("lease_not_renewed", job_id=self.claim.job.id, detail=err.detail)

@@ -142,8 +142,7 @@ class JobReader:
         """Return how many jobs are in each state.
 
         Raises:
-            DatabaseAway: as all, and where a newer server has taken the database over: whoever asks whether this one
-                can do jobs is told.
+            DatabaseTaken: a newer server has taken it over; whoever asks whether this one can do jobs is told.
         """
         query = select(jobs.c.state, func.count().label("amount")).group_by(jobs.c.state)
         with self._database.reading() as connection:

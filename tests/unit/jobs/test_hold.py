@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import cast
 
+from upscale_server.errors import DatabaseAway, DatabaseTaken
 from upscale_server.jobs.hold import Hold
 from upscale_server.jobs.job import Asked, Claim, Job, Progress, Source
 from upscale_server.jobs.store import JobStore
@@ -45,3 +46,21 @@ def test_an_older_progress_is_never_stored_over_a_newer_one() -> None:
     store.join()
 
     assert ["downloading", "storing"] == store.stored
+
+
+def test_work_ends_when_a_newer_server_takes_the_database_over() -> None:
+    """It could store nothing of it any more; while the database is only away the work goes on."""
+
+    class Failing:
+        def hold(self, _claim: Claim, _progress: Progress) -> str:
+            raise kinds.pop(0)("jobs' database")
+
+    kinds: list[type[DatabaseAway]] = [DatabaseAway, DatabaseTaken]
+    job = Job("0" * 32, Asked(Source("url", "http://host/v.mp4")), "running", 1, 1, 0.0, 0.0)
+    hold = Hold(cast("JobStore", Failing()), Claim(job, "owner", 10), 30)
+
+    hold.enter("downloading")
+    away = hold.stop()
+    hold.enter("storing")
+
+    assert ("", "lost") == (away, hold.stop())

@@ -213,9 +213,7 @@ def test_a_draining_server_still_answers_whoever_comes(tmp_path: Path) -> None:
     assert (200, 200) == (asked.status_code, alive.status_code)
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [(errors.DatabaseAway, (503, "10")), (errors.StorageError, (502, None))]
-)
+@pytest.mark.parametrize(("kind", "expected"), [(errors.DatabaseAway, (503, "10")), (errors.StorageError, (502, None))])
 def test_a_database_that_is_away_is_a_503_with_a_time_and_one_that_refuses_a_502(
     kind: type[errors.StorageError], expected: tuple[int, str | None], served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
