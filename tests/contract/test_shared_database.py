@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
 
 from tests.support.killing import AT_LEISURE, wait_until
 from tests.support.postgres_server import Postgres
@@ -218,6 +219,22 @@ def test_an_outage_makes_nobody_silent_however_long_it_was(
 
     assert (None, None) == (back, begun)
     assert claim.job.id == later.job.id
+
+
+def test_an_outage_is_told_of_when_it_begins_and_when_it_ends(
+    stores: tuple[JobStore, JobStore], postgres: Postgres
+) -> None:
+    """And once a minute meanwhile, however many ask."""
+    postgres.stop()
+    with capture_logs() as logged:
+        for _ in range(20):
+            with pytest.raises(DatabaseAway):
+                stores[0].counts()
+        postgres.start()
+        stores[0].counts()
+        stores[0].counts()
+
+    assert ["database_away", "database_back"] == [one["event"] for one in logged]
 
 
 def test_what_fails_for_ever_is_no_outage(url: str) -> None:

@@ -24,6 +24,8 @@ from upscale_server.logs import get_logger
 _LEAST_BYTES = 1 << 20
 """With less on its disk a transaction cannot be expected to be written."""
 
+_TOLD_EVERY_SECONDS = 60.0
+"""Between two lines of the log about an outage that lasts: every question fails meanwhile."""
 _ONE_STATE = {"isolation_level": "REPEATABLE READ"}
 _PASSING = (OperationalError, InterfaceError, InternalError)
 """What Postgres's driver says where nobody answers, a server ends or only reads, a lock or a connection is not had."""
@@ -47,6 +49,7 @@ class Database:
         self.is_shared = self._url.get_backend_name() != "sqlite"
         self._clock = clock
         self._passing = clock or time.monotonic
+        self._told_at: float | None = None
         self._engine = opened(self._url)
         # A server that begins cannot know whether there was an outage until now.
         self._away_at = self._passing() if self.is_shared else float("-inf")
@@ -123,6 +126,7 @@ class Database:
     def _naming_faults(self) -> Iterator[None]:
         try:
             yield
+            self._tell_of_its_return()
         except DBAPIError as err:
             what = str(err.orig).splitlines()[0]
             if "disk is full" in what or "No space left" in what or self._no_room_explains(err.orig):
@@ -142,11 +146,18 @@ class Database:
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _HELD
 
     def _away(self, why: str) -> DatabaseAway:
-        self._away_at = self._passing()
+        self._away_at = now = self._passing()
         if not self.is_shared:
             return DatabaseAway(f"{self._called}: {why}")
-        get_logger().warning("database_away", detail=why)
+        if self._told_at is None or now - self._told_at >= _TOLD_EVERY_SECONDS:
+            self._told_at = now
+            get_logger().warning("database_away", detail=why)
         return DatabaseAway(f"{self._called} does not answer", hint="what was accepted is kept; ask again in a moment")
+
+    def _tell_of_its_return(self) -> None:
+        if self._told_at is not None:
+            self._told_at = None
+            get_logger().info("database_back")
 
     def _no_room_explains(self, error: object) -> bool:
         """Tell whether SQLite failed at the disk, of which it does not say why, and nothing can be written there."""

@@ -19,6 +19,8 @@ from upscale_server.web.doorway import ClientGone
 FIRST_LOOK_SECONDS = 0.05
 LONGEST_LOOK_SECONDS = 0.5
 """Pause between two looks; it grows with the wait, so that it stays under a hundredth of it or half a second."""
+AWAY_SECONDS = 5.0
+"""Pause after a look that met no database: hundreds of callers would keep it from coming back."""
 
 
 async def finished(request: Request, service: VideoService, job_id: str, owner: str = "") -> Job:
@@ -35,12 +37,14 @@ async def finished(request: Request, service: VideoService, job_id: str, owner: 
     began = time.monotonic()
     while True:
         waited = time.monotonic() - began
+        pause = min(LONGEST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, waited / 100))
         is_over = waited > service.settings.jobs.wait_seconds
         try:
             job = await run_in_threadpool(service.job, job_id, owner)
         except DatabaseAway:
             if is_over:
                 raise
+            pause = AWAY_SECONDS
         except Draining as err:
             raise Draining(
                 f"the server is stopping; job {job_id} goes on after its restart",
@@ -51,4 +55,4 @@ async def finished(request: Request, service: VideoService, job_id: str, owner: 
                 return job
         if await request.is_disconnected():
             raise ClientGone
-        await asyncio.sleep(min(LONGEST_LOOK_SECONDS, max(FIRST_LOOK_SECONDS, waited / 100)))
+        await asyncio.sleep(pause)

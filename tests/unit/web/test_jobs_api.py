@@ -21,6 +21,7 @@ from upscale_server.jobs.job import Job, Progress
 from upscale_server.jobs.tables import jobs
 from upscale_server.server_settings import Jobs
 from upscale_server.service import VideoService
+from upscale_server.web import waiting
 
 JOB = {"payload_url": "http://127.0.0.1/clip.mp4?signature=hidden", "scale": 2}
 VIDEO = {"payload_url": "http://127.0.0.1/clip.mp4", "task_type": "SD2HD"}
@@ -270,6 +271,7 @@ def test_a_blocking_call_sits_out_a_database_that_is_away(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its job goes on meanwhile; sent away, the caller would hand it in once more."""
+    monkeypatch.setattr(waiting, "AWAY_SECONDS", 0.05)
     asked, seen = type(served.service).job, count()
 
     def away_at_first(service: VideoService, job_id: str, owner: str = "") -> Job:
