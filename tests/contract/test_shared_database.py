@@ -221,6 +221,18 @@ def test_an_outage_makes_nobody_silent_however_long_it_was(
     assert claim.job.id == later.job.id
 
 
+def test_a_time_without_an_answer_makes_nobody_silent(stores: tuple[JobStore, JobStore]) -> None:
+    """The database stood still and refused nobody, or the whole machine did: who is first takes no others' jobs."""
+    ours, theirs = stores
+    job = added(ours)
+    assert ours.claim("ours", 0.0) is not None
+
+    theirs._database._answered_at -= HOUR
+
+    assert theirs.claim("theirs", LEASE) is None
+    assert "running" == ours.get(job.id).state
+
+
 def test_an_outage_is_told_of_when_it_begins_and_when_it_ends(
     stores: tuple[JobStore, JobStore], postgres: Postgres
 ) -> None:

@@ -24,6 +24,8 @@ from upscale_server.logs import get_logger
 _LEAST_BYTES = 1 << 20
 """With less on its disk a transaction cannot be expected to be written."""
 
+_SLOW_SECONDS = 3.0
+"""A server that had no answer for so long was away itself, or the database was: something is asked every second."""
 _TOLD_EVERY_SECONDS = 60.0
 """Between two lines of the log about an outage that lasts: every question fails meanwhile."""
 _ONE_STATE = {"isolation_level": "REPEATABLE READ"}
@@ -48,11 +50,9 @@ class Database:
         self._url = as_url(url)
         self.is_shared = self._url.get_backend_name() != "sqlite"
         self._clock = clock
-        self._passing = clock or time.monotonic
         self._told_at: float | None = None
+        self._away_at = self._answered_at = float("-inf")
         self._engine = opened(self._url)
-        # A server that begins cannot know whether there was an outage until now.
-        self._away_at = self._passing() if self.is_shared else float("-inf")
         # Several questions of one reader see one state; SQLite knows nothing else.
         self._reader = self._engine.execution_options(**_ONE_STATE) if self.is_shared else self._engine
         try:
@@ -73,6 +73,7 @@ class Database:
             with connection.begin():
                 # Whoever has the row writes; SQLite is locked already.
                 self._refuse_other(connection.execute(select(schema.c.version).with_for_update()).scalar())
+                self._note_answer()
                 yield connection
 
     @contextmanager
@@ -103,8 +104,8 @@ class Database:
         return time.time() if self._clock is None else self._clock()
 
     def was_away(self, seconds: float) -> bool:
-        """Tell whether there was no answer, or no question, within so many seconds: others may have had none either."""
-        return self._passing() - self._away_at < seconds
+        """Tell whether an answer was missed, or we began, within so many seconds: others may have had none either."""
+        return time.monotonic() - self._away_at < seconds
 
     def close(self) -> None:
         """Close every connection; safe to call twice."""
@@ -146,13 +147,20 @@ class Database:
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _HELD
 
     def _away(self, why: str) -> DatabaseAway:
-        self._away_at = now = self._passing()
+        self._away_at = now = time.monotonic()
         if not self.is_shared:
             return DatabaseAway(f"{self._called}: {why}")
         if self._told_at is None or now - self._told_at >= _TOLD_EVERY_SECONDS:
             self._told_at = now
             get_logger().warning("database_away", detail=why)
         return DatabaseAway(f"{self._called} does not answer", hint="what was accepted is kept; ask again in a moment")
+
+    def _note_answer(self) -> None:
+        """Take it for an outage where there was none for long: a database that stands still refuses nobody."""
+        now = time.monotonic()
+        if now - self._answered_at > _SLOW_SECONDS and self.is_shared and self._clock is None:
+            self._away_at = now
+        self._answered_at = now
 
     def _tell_of_its_return(self) -> None:
         if self._told_at is not None:
