@@ -24,9 +24,9 @@ from tests.support.server import Server, running
 
 SHARED = {
     **QUICK, "UPSCALE_JOBS__SEAL_SECRET": "of all servers", "UPSCALE_WEBHOOKS__SECRET": "of all servers",
-    "UPSCALE_JOBS__ATTEMPTS": "99", "UPSCALE_JOBS__ROOM": "1000", "UPSCALE_JOBS__LEASE_SECONDS": "3",
+    "UPSCALE_JOBS__ROOM": "1000", "UPSCALE_JOBS__LEASE_SECONDS": "3",
 }  # fmt: skip
-"""What servers must have in common, patience with whoever kills them, and short leases."""
+"""What servers must have in common, and short leases."""
 
 
 class Ledger:
