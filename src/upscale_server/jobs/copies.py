@@ -35,6 +35,13 @@ class Copies:
         """Remove them all; nothing happens where nothing is."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def remove_unfinished(self) -> bool:
+        """Remove what a writer that was killed left half written, and say whether there was any."""
+        parts = list(self.path.rglob("*.part.*"))
+        for part in parts:
+            part.unlink(missing_ok=True)
+        return bool(parts)
+
     @property
     def byte_count(self) -> int:
         """Return the size of all files; one that goes meanwhile counts nothing."""

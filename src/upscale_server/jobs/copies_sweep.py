@@ -1,4 +1,4 @@
-"""Which jobs' copies for watching go when the janitor comes: those of nobody, and the oldest over the budget.
+"""Which copies for watching go when the janitor comes: those of no job, half a one, and the oldest over the budget.
 
 It never touches those of a job that is not over.
 """
@@ -18,12 +18,20 @@ from upscale_server.jobs.parts import Parts
 
 
 def remove_forgotten(parts: Parts, carried: Collection[str], tidying: threading.Lock) -> int:
-    """Remove the copies of jobs that are gone, or that ended without a result and left no work; return how many."""
+    """Remove the copies of jobs that are gone, or that ended without a result and left no work; return how many.
+
+    Of a job that another server finished, what was half written here counts as well.
+    """
     removed = 0
     for job_id in _names(parts.proxies_dir):
+        copies = Copies(parts.proxies_dir, job_id)
         with tidying:  # nobody begins it again meanwhile
-            if job_id not in carried and not _is_watched(parts, job_id):
-                Copies(parts.proxies_dir, job_id).remove()
+            if job_id in carried:
+                continue
+            if _is_watched(parts, job_id):
+                removed += copies.remove_unfinished()
+            else:
+                copies.remove()
                 removed += 1
     return removed
 

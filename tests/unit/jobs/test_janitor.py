@@ -162,6 +162,23 @@ def test_a_damaged_job_lifts_no_budget(tmp_path: Path) -> None:
     assert [False, False, False, False, True, True, False] == copies
 
 
+def test_half_a_copy_goes_when_nobody_has_the_job_in_hand(parts: Parts) -> None:
+    """As a server that was killed leaves it, whose job another one finished; what is whole can be watched still."""
+    job, ours = job_in(parts, "succeeded"), job_in(parts, "running")
+    for one in (job, ours):
+        folder = Copies(parts.proxies_dir, one.id).of("digest")
+        folder.mkdir(parents=True)
+        for name in ("00000.mp4", "00001.part.mp4"):
+            (folder / name).touch()
+
+    sweep(parts, ours.id)
+
+    left = [
+        sorted(path.name for path in Copies(parts.proxies_dir, one.id).of("digest").iterdir()) for one in (job, ours)
+    ]
+    assert [["00000.mp4"], ["00000.mp4", "00001.part.mp4"]] == left
+
+
 def test_old_damaged_jobs_go_like_others(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their rows, folders and results: none stays for ever; what may be a miner's stays its six hours."""
     old = job_in(parts, "succeeded")
