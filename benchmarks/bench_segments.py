@@ -4,7 +4,7 @@
 
 One clip is cut into segments of several lengths and done in one process, in turns. What each further segment adds, to
 the wall's seconds, to the processor's and to the output's bytes, is the slope of a straight line through them. The
-bound: at the length that a plan takes by itself, ten seconds, that is at most 5 % of the segment's own seconds.
+bound: at ten seconds, which a plan takes by itself, at most 5 % of the processor's seconds of a segment.
 
 `finish` is joining and auditing, which one server does for a whole job: here, and for a few frames of 3840x2160 that
 Lanczos made. `travels` is what an order and its answer weigh on the way to another machine and back, as pickles.
@@ -86,26 +86,29 @@ def measure(plans: dict[float, Plan], folder: Path, rounds: int) -> dict[str, An
             for length, plan in plans.items():
                 runs[length].append(run_of(plan, upscale, folder / f"{number}-{length}"))
         finish = _finish_of(usual, folder / "finish", rounds, upscale)
+    wall = [statistics.median(one.spent.wall for one in each) for each in runs.values()]
+    processor = [statistics.median(one.spent.processor for one in each) for each in runs.values()]
     further = {
-        "wall_seconds": _slope(runs, [statistics.median(one.spent.wall for one in each) for each in runs.values()]),
-        "processor_seconds": _slope(
-            runs, [statistics.median(one.spent.processor for one in each) for each in runs.values()]
-        ),
+        "wall_seconds": _slope(runs, wall),
+        "processor_seconds": _slope(runs, processor),
         "bytes": _slope(runs, [each[0].byte_count for each in runs.values()]),
     }
-    own = statistics.median(one.spent.wall for one in runs[USUAL]) / len(usual.segments)
-    part = further["wall_seconds"] / own
+    place, number = list(plans).index(USUAL), len(usual.segments)
+    part = {
+        "wall": further["wall_seconds"] * number / wall[place],
+        "processor": further["processor_seconds"] * number / processor[place],
+    }
     return {
         **facts_of(usual),
         "source_bytes": Path(usual.source.path).stat().st_size,
         "load_seconds": round(load_seconds, 3),
         "lengths": {f"{length:g} s": _row(each) for length, each in runs.items()},
         "a_further_segment": {name: round(value, 4) for name, value in further.items()},
-        "part_of_a_usual_segment": round(part, 4),
+        "part_of_a_usual_segment": {name: round(value, 4) for name, value in part.items()},
         "finish": finish,
         "travels": _travels(usual, runs[USUAL][0].done[0]),
         "allowed": ALLOWED,
-        "held": part <= ALLOWED,
+        "held": part["processor"] <= ALLOWED,
         "others_cores": others_cores([one.spent for each in runs.values() for one in each]),
     }
 
