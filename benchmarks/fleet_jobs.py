@@ -1,0 +1,91 @@
+"""The jobs of a simulated fleet and what they cost it, from the figures that were measured.
+
+Everything random comes from a seed. It simulates nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from benchmarks.figures import (
+    ASSUMED,
+    MEASURED,
+    RATE,
+    Figure,
+    finish_frames_per_second,
+    frames_of_a_segment_start,
+    hardness,
+    paces,
+)
+from benchmarks.fleet import Costs, Job
+from benchmarks.machine import RESULTS
+
+REQUESTS, REQUEST_SECONDS = 3, 0.15
+"""Of an object store for one segment: its source, its file, its marker. AWS names 100 to 200 ms for S3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of job: its share of all jobs, and how long its videos are, evenly in the logarithm."""
+
+    name: str
+    share: float
+    least_seconds: float
+    most_seconds: float
+
+
+KINDS = (Kind("clip", 0.80, 5, 60), Kind("short", 0.18, 60, 900), Kind("film", 0.02, 3600, 9000))
+"""Assumed: most jobs are clips, most of the work is in films."""
+
+
+def calibration(folder: Path = RESULTS) -> dict[str, Figure]:
+    """Return every figure that a simulation rests on, besides those of its fleet."""
+    hard = hardness(folder)
+    spread = "estimate.json, seconds for a pixel of ten clips over their mean"
+    return {
+        **{f"fps_{name}": one for name, one in paces(folder).items()},
+        "frames_of_a_segment_start": frames_of_a_segment_start(folder),
+        "store_seconds_of_a_segment": Figure(REQUESTS * REQUEST_SECONDS, ASSUMED, "three requests of 0.15 s"),
+        "finish_frames_per_second": finish_frames_per_second(folder),
+        "easiest": Figure(min(hard), MEASURED, spread),
+        "hardest": Figure(max(hard), MEASURED, spread),
+        **{f"share_of_{kind.name}s": Figure(kind.share, ASSUMED, "KINDS") for kind in KINDS},
+    }
+
+
+def costs(fps: float, folder: Path = RESULTS) -> Costs:
+    """Return what work takes on a GPU that makes so many frames a second."""
+    start = frames_of_a_segment_start(folder).value / fps + REQUESTS * REQUEST_SECONDS
+    return Costs(work=RATE / fps, each=start, finish=RATE / finish_frames_per_second(folder).value)
+
+
+def mixed_jobs(until: float, work: float, gpu_load: float, seed: int, hard: list[float] | None = None) -> list[Job]:
+    """Return jobs that come at random until a moment and ask for so many GPUs' time on average.
+
+    Args:
+        until: seconds.
+        work: GPU seconds for a second of video.
+        gpu_load: GPUs that all jobs together keep busy.
+        seed: of everything random.
+        hard: values of `hardness` to draw from; None takes all videos for alike.
+    """
+    chance, jobs, now = Random(f"{seed} jobs"), list[Job](), 0.0
+    every = seconds_between_jobs(work, gpu_load)
+    while (now := now + chance.expovariate(1 / every)) < until:
+        kind = chance.choices(KINDS, [one.share for one in KINDS])[0]
+        seconds = kind.least_seconds * (kind.most_seconds / kind.least_seconds) ** chance.random()
+        jobs.append(Job(len(jobs), kind.name, now, seconds, chance.choice(hard) if hard else 1.0))
+    return jobs
+
+
+def seconds_between_jobs(work: float, gpu_load: float) -> float:
+    """Return how often jobs come that together keep so many GPUs busy."""
+    mean = sum(kind.share * _mean_seconds(kind) for kind in KINDS)
+    return mean * work / gpu_load
+
+
+def _mean_seconds(kind: Kind) -> float:
+    return (kind.most_seconds - kind.least_seconds) / math.log(kind.most_seconds / kind.least_seconds)
