@@ -21,19 +21,17 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import create_engine
 
 from benchmarks.control_load import RENEWALS, TOGETHER, Callers, Rate, fill, opened, rate_of
 from benchmarks.machine import publish
 from benchmarks.own_postgres import own_postgres, postgres_folder
-from upscale_server.jobs.database import as_url, engine_of
 from upscale_server.jobs.tables import metadata
 
 ALLOWED_RENEWALS = 100.0
@@ -125,19 +123,10 @@ def _databases(folder: Path, only: str | None) -> Databases:
 
 def _empty(url: str) -> str:
     """Drop what a server's database holds and return its address."""
-    with closing_engine(url) as engine:
-        metadata.drop_all(engine)
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    metadata.drop_all(engine)
+    engine.dispose()
     return url
-
-
-@contextmanager
-def closing_engine(url: str) -> Iterator[Engine]:
-    """Give a way to a database past our own, and close it."""
-    engine = engine_of(as_url(url))
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def summary(rates: Sequence[Rate]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Every figure says where it is from. It reckons nothing.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from benchmarks.machine import RESULTS
 
-MEASURED, DOCUMENTED, ASSUMED = "measured", "documented", "assumed"
+MEASURED, RECKONED, DOCUMENTED, ASSUMED = "measured", "reckoned", "documented", "assumed"
 RATE = 24
 PIXELS = 3840 * 2160
 DOCUMENTED_FPS = 11.45
@@ -24,7 +25,7 @@ ASKED_MEGAPIXELS = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number with where it is from: `kind` is one of measured, documented, assumed."""
+    """A number with where it is from: `kind` is one of measured, reckoned from such, documented, assumed."""
 
     value: float
     kind: str
@@ -33,6 +34,20 @@ class Figure:
     def as_record(self) -> dict[str, Any]:  # JSON values
         """Return it as JSON values."""
         return {"value": round(self.value, 5), "kind": self.kind, "source": self.source}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of job: its share of all jobs, and how long its videos are, evenly in the logarithm."""
+
+    name: str
+    share: float
+    least_seconds: float
+    most_seconds: float
+
+
+KINDS = (Kind("clip", 0.80, 5, 60), Kind("short", 0.18, 60, 900), Kind("film", 0.02, 3600, 9000))
+"""Assumed: most jobs are clips, most of the work is in films."""
 
 
 def result(name: str, folder: Path = RESULTS) -> dict[str, Any]:
@@ -68,6 +83,12 @@ def finish_frames_per_second(folder: Path = RESULTS) -> Figure:
     return Figure(found["finish_large"]["frames_per_second"], MEASURED, "segments.json, on the two cores it was run on")
 
 
+def finish_seconds_per_megapixel(folder: Path = RESULTS) -> Figure:
+    """Return processor seconds for joining and auditing a million output pixels."""
+    found = result("segments", folder)["finish_large"]
+    return Figure(found["processor_seconds_per_output_megapixel"], MEASURED, "segments.json at 3840x2160")
+
+
 def hardness(folder: Path = RESULTS) -> list[float]:
     """Return how hard each measured clip was, seconds for a pixel over their mean."""
     rows = result("estimate", folder)["rows"]
@@ -76,13 +97,27 @@ def hardness(folder: Path = RESULTS) -> list[float]:
 
 
 def bits_per_pixel(folder: Path = RESULTS) -> Figure:
-    """Return the median bits that an output pixel took of the measured clips."""
+    """Return the bits that an output pixel took: the median of the largest clips, since larger pictures take fewer."""
     rows = result("estimate", folder)["rows"]
-    each = [8 * row["actual"]["byte_count"] / (row["frames"] * _pixels(row["size"])) for row in rows]
-    return Figure(statistics.median(each), MEASURED, "estimate.json, ten clips, HEVC, the default CRF")
+    largest = max((row["size"] for row in rows), key=_pixels)
+    each = [_bits(row) for row in rows if row["size"] == largest]
+    clips = f"{len(each)} clip{'s' if len(each) > 1 else ''} {largest.split(' ', 1)[1]}"
+    return Figure(statistics.median(each), MEASURED, f"estimate.json, {clips}, HEVC at the default CRF")
+
+
+def _bits(row: dict[str, Any]) -> float:
+    return float(8 * row["actual"]["byte_count"] / (row["frames"] * _pixels(row["size"])))
 
 
 def _pixels(size: str) -> int:
     """Return the pixels of an output from `480x360 to 960x720`."""
     width, height = size.split(" to ")[1].split("x")
     return int(width) * int(height)
+
+
+def mean_seconds() -> float:
+    """Return how long the videos of `KINDS` are on average."""
+    return sum(
+        kind.share * (kind.most_seconds - kind.least_seconds) / math.log(kind.most_seconds / kind.least_seconds)
+        for kind in KINDS
+    )

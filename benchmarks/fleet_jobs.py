@@ -5,19 +5,19 @@ Everything random comes from a seed. It simulates nothing.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from benchmarks.figures import (
     ASSUMED,
+    KINDS,
     MEASURED,
     RATE,
     Figure,
     finish_frames_per_second,
     frames_of_a_segment_start,
     hardness,
+    mean_seconds,
     paces,
 )
 from benchmarks.fleet import Costs, Job
@@ -25,20 +25,6 @@ from benchmarks.machine import RESULTS
 
 REQUESTS, REQUEST_SECONDS = 3, 0.15
 """Of an object store for one segment: its source, its file, its marker. AWS names 100 to 200 ms for S3."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of job: its share of all jobs, and how long its videos are, evenly in the logarithm."""
-
-    name: str
-    share: float
-    least_seconds: float
-    most_seconds: float
-
-
-KINDS = (Kind("clip", 0.80, 5, 60), Kind("short", 0.18, 60, 900), Kind("film", 0.02, 3600, 9000))
-"""Assumed: most jobs are clips, most of the work is in films."""
 
 
 def calibration(folder: Path = RESULTS) -> dict[str, Figure]:
@@ -56,9 +42,9 @@ def calibration(folder: Path = RESULTS) -> dict[str, Figure]:
     }
 
 
-def costs(fps: float, folder: Path = RESULTS) -> Costs:
-    """Return what work takes on a GPU that makes so many frames a second."""
-    start = frames_of_a_segment_start(folder).value / fps + REQUESTS * REQUEST_SECONDS
+def costs(fps: float, requests: int = REQUESTS, folder: Path = RESULTS) -> Costs:
+    """Return what work takes on a GPU that makes so many frames a second, and waits for so many requests a segment."""
+    start = frames_of_a_segment_start(folder).value / fps + requests * REQUEST_SECONDS
     return Costs(work=RATE / fps, each=start, finish=RATE / finish_frames_per_second(folder).value)
 
 
@@ -83,9 +69,4 @@ def mixed_jobs(until: float, work: float, gpu_load: float, seed: int, hard: list
 
 def seconds_between_jobs(work: float, gpu_load: float) -> float:
     """Return how often jobs come that together keep so many GPUs busy."""
-    mean = sum(kind.share * _mean_seconds(kind) for kind in KINDS)
-    return mean * work / gpu_load
-
-
-def _mean_seconds(kind: Kind) -> float:
-    return (kind.most_seconds - kind.least_seconds) / math.log(kind.most_seconds / kind.least_seconds)
+    return mean_seconds() * work / gpu_load

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks import fleet_jobs
-from benchmarks.figures import hardness, paces
-from benchmarks.fleet import ORDERS, Fleet, Job, Outcome, Simulation
+from benchmarks.figures import KINDS, hardness, paces
+from benchmarks.fleet import ORDERS, Costs, Fleet, Job, Outcome, Simulation
 from benchmarks.machine import save
 
 LENGTHS = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
@@ -46,9 +46,8 @@ class Setting:
     load: float
     hard: list[float]
 
-    def runs(self, fleet: Fleet, fps: float, length: float, order: str = "turns") -> list[Outcome]:
+    def runs(self, fleet: Fleet, costs: Costs, length: float, order: str = "turns") -> list[Outcome]:
         """Simulate the same jobs in the same fleet once for each seed."""
-        costs = fleet_jobs.costs(fps)
         found = []
         for seed in range(self.seeds):
             busy = self.load * fleet.gpus
@@ -77,19 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def simulate(setting: Setting, fleet: Fleet) -> dict[str, Any]:  # JSON values
     """Return everything that is asked of the simulation."""
-    rates = {name: one.value for name, one in paces().items()}
+    each = {name: fleet_jobs.costs(one.value) for name, one in paces().items()}
+    each["asked, store's waits hidden"] = fleet_jobs.costs(paces()["asked"].value, requests=0)
     lengths = {
-        name: [_row(setting.runs(fleet, fps, one), seconds=one) for one in LENGTHS] for name, fps in rates.items()
+        name: [_row(setting.runs(fleet, costs, one), seconds=one) for one in LENGTHS] for name, costs in each.items()
     }
     picked = {name: pick(rows) for name, rows in lengths.items()}
-    usual = rates.get("measured", rates["documented"])
+    usual = each["documented"]
     return {
         "fleet": asdict(fleet),
         "jobs": setting.jobs, "seeds": setting.seeds, "load": setting.load,
         "calibration": {name: one.as_record() for name, one in fleet_jobs.calibration().items()},
         "lengths": lengths,
         "picked": picked,
-        "film_alone": {name: film_alone(fps) for name, fps in rates.items()},
+        "film_alone": {name: film_alone(costs) for name, costs in each.items()},
         "fleets": [
             _row(setting.runs(replace(fleet, gpus=gpus), usual, USUAL), gpus=gpus) for gpus in (10, 100, 1000)
         ],
@@ -110,9 +110,9 @@ def pick(rows: Sequence[Row]) -> float:
     return min(good, default=max(LENGTHS))
 
 
-def film_alone(fps: float) -> list[Row]:
+def film_alone(costs: Costs) -> list[Row]:
     """Return what part of a fleet without failures one film of two hours keeps at useful work, from first to last."""
-    costs, rows = fleet_jobs.costs(fps), list[Row]()
+    rows = list[Row]()
     for gpus in (10, 100, 1000):
         for length in LENGTHS:
             fleet = replace(HARSH, gpus=gpus, hours_between_failures=math.inf)
@@ -124,12 +124,11 @@ def film_alone(fps: float) -> list[Row]:
     return rows
 
 
-def _desks(setting: Setting, fleet: Fleet, fps: float) -> list[Row]:
+def _desks(setting: Setting, fleet: Fleet, costs: Costs) -> list[Row]:
     """Return how jobs wait for their end where servers have too few desks, just enough, and as many as are wanted."""
-    costs = fleet_jobs.costs(fps)
     busy = setting.load * fleet.gpus / costs.work * costs.finish
     counts = [math.ceil(busy * times) for times in (0.5, 0.8, 1.0, 1.5)]
-    return [_row(setting.runs(replace(fleet, desks=desks), fps, USUAL), desks=desks) for desks in [*counts, None]]
+    return [_row(setting.runs(replace(fleet, desks=desks), costs, USUAL), desks=desks) for desks in [*counts, None]]
 
 
 def _row(runs: Sequence[Outcome], **named: object) -> Row:
@@ -142,7 +141,7 @@ def _row(runs: Sequence[Outcome], **named: object) -> Row:
     row["utilisation"] = round(statistics.median(one.spent.utilisation for one in runs), 3)
     row |= {name: round(value, 5) for name, value in per_useful.items()}
     row["redone"] = sum(one.redone for one in runs)
-    for kind in [one.name for one in fleet_jobs.KINDS]:
+    for kind in [one.name for one in KINDS]:
         of_kind = [[end for end in run.ended if end.job.kind == kind] for run in runs]
         row[f"{kind}_rendered"] = _percentiles([[end.rendered for end in ends] for ends in of_kind])
         row[f"{kind}_finished"] = _percentiles([[end.finished for end in ends] for ends in of_kind])

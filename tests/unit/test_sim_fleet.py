@@ -199,10 +199,11 @@ def measured(tmp_path: Path) -> Path:
 
 def test_costs_come_from_what_was_measured(measured: Path) -> None:
     """Six frames for the start of a segment, and three requests; a desk that takes two seconds for one of video."""
-    costs = fleet_jobs.costs(12.0, measured)
+    costs = fleet_jobs.costs(12.0, folder=measured)
 
     assert (2.0, 2.0) == (costs.work, costs.finish)
     assert costs.each == pytest.approx(6 / 12 + 0.45)
+    assert fleet_jobs.costs(12.0, 0, measured).each == pytest.approx(6 / 12)
     assert [0.5, 1.5] == figures.hardness(measured)
     assert 0.1 == figures.bits_per_pixel(measured).value
 
@@ -218,11 +219,9 @@ def test_a_gpu_that_was_measured_counts_and_is_said_to_be(measured: Path) -> Non
     assert (55.0, "measured") == (after["measured"].value, after["measured"].kind)
 
 
-def test_a_setting_simulates_each_seed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_simulates_each_seed_once() -> None:
     """As many histories as seeds, all of about as many jobs as were asked for."""
-    monkeypatch.setattr(fleet_jobs, "costs", lambda _fps: Costs(2.0, 0.5, 0.1))
-
-    found = Setting(jobs=200, seeds=2, load=0.7, hard=[1.0]).runs(Fleet(10), 12.0, 10.0)
+    found = Setting(jobs=200, seeds=2, load=0.7, hard=[1.0]).runs(Fleet(10), Costs(2.0, 0.5, 0.1), 10.0)
 
     assert 2 == len(found)
     for outcome in found:
