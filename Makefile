@@ -143,7 +143,7 @@ imports: .venv/.dev ## check that imports point down and each framework has one 
 
 .PHONY: bench
 bench: .venv/.bench ## measure speed and memory; results go to benchmarks/results
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; \
+	@for script in benchmarks/bench_*.py benchmarks/sim_*.py; do echo "== $$script"; \
 	$(BIN)/python -m benchmarks.$$(basename $$script .py) || exit 1; done
 
 .PHONY: train

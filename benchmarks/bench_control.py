@@ -30,7 +30,7 @@ from typing import Any
 from sqlalchemy import create_engine
 
 from benchmarks.control_load import RENEWALS, TOGETHER, Callers, Rate, fill, opened, rate_of
-from benchmarks.machine import publish
+from benchmarks.machine import publish, syncs_per_second
 from benchmarks.own_postgres import own_postgres, postgres_folder
 from upscale_server.jobs.tables import metadata
 
@@ -81,14 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     load_before = [round(value, 2) for value in os.getloadavg()]
     with tempfile.TemporaryDirectory() as name:
+        syncs = [syncs_per_second(Path(name))]
         found = {
             database: measure(Measuring(fresh, options.seconds, options.rounds), database)
             for database, fresh in _databases(Path(name), options.only)
         }
+        syncs.append(syncs_per_second(Path(name)))
     least = min(one["renew"][callers.name]["per_second"] for one in found.values() for callers in CALLERS)
     held = least >= ALLOWED_RENEWALS
     result = {"seconds": options.seconds, "rounds": options.rounds, "renewals_of_a_life": RENEWALS, **found}
-    publish("control", {**result, "allowed_renewals": ALLOWED_RENEWALS, "held": held, "load_before": load_before})
+    facts = {"allowed_renewals": ALLOWED_RENEWALS, "held": held, "load_before": load_before, "syncs_per_second": syncs}
+    publish("control", {**result, **facts})
     return 0 if held else 1
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,17 @@ def busy_seconds() -> float:
         return 0.0
     user, nice, system, _idle, _waiting, interrupts, soft, stolen = (int(value) for value in fields[:8])
     return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def syncs_per_second(folder: Path, seconds: float = 1.0) -> int:
+    """Return how many blocks of 4 KiB one after the other can be written for good in a folder, a second."""
+    done, began = 0, time.monotonic()
+    with tempfile.TemporaryFile(dir=folder) as file:
+        while time.monotonic() - began < seconds:
+            os.pwrite(file.fileno(), bytes(4096), 4096 * done)
+            os.fsync(file.fileno())
+            done += 1
+    return round(done / seconds)
 
 
 def stolen_seconds(core: int) -> float:

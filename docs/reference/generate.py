@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from docs.reference.benchmark_chart import benchmark_chart
 from docs.reference.http_page import http_page
+from docs.reference.scale_tables import scaling_page
 from upscale_server import errors
 from upscale_server.cli.main import app
 from upscale_server.errors import UpscaleError
@@ -146,6 +147,7 @@ PAGES = {
     "http.md": http_page,
     "metrics.md": metrics_page,
     "../pictures/benchmarks.svg": benchmark_chart,
+    "../explanation/scaling.md": scaling_page,
 }
 
 

@@ -1,0 +1,246 @@
+"""Write the tables of docs/explanation/scaling.md from benchmarks/results: what was measured, and what follows from it.
+
+The text around them is written by hand. `make docs` writes the tables again; a test holds the page against them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.arithmetic import Need, Segment, needs, ray_segments, segment
+from benchmarks.figures import RATE, Figure, finish_frames_per_second, paces, result
+
+PAGE = Path(__file__).parents[1] / "explanation" / "scaling.md"
+FLEETS = (10, 1_000, 100_000)
+FILM_SECONDS = 7200
+CALLERS = ("1 thread", "4 threads", "16 threads", "4 processes", "16 processes")
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def scaling_page() -> str:
+    """Return docs/explanation/scaling.md with its tables as the results are now."""
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", PAGE.read_text(encoding="utf-8"))
+
+
+def segment_table() -> str:
+    """Return what one segment costs."""
+    one = segment()
+    return _rows(("a segment of ten seconds", "takes", "from"), _of_segment(one))
+
+
+def _of_segment(one: Segment) -> Iterator[Sequence[str]]:
+    for name, pace in paces().items():
+        yield f"GPU, {name}: {pace.value:.4g} frames a second", f"{one.frames / pace.value:.3g} s", _source(pace)
+    for what, figure in (
+        ("decoding", one.decode),
+        ("encoding", one.encode),
+        ("the network on processors", one.network),
+    ):
+        yield f"{what}", f"{figure.value:.3g} core seconds", _source(figure)
+    yield "its part of joining and auditing", f"{one.finish.value:.3g} core seconds", _source(one.finish)
+    for what, figure in (("source read", one.source_bytes), ("output written", one.output_bytes)):
+        yield what, _bytes(figure.value), _source(figure)
+    yield "copy for watching", _bytes(one.copy_bytes.value), _source(one.copy_bytes)
+    yield "order and answer", _bytes(one.message_bytes.value), _source(one.message_bytes)
+
+
+def control_table() -> str:
+    """Return what the jobs' database does a second."""
+    found = result("control")
+    works = (("jobs handed in", "submit"), ("whole lives of jobs", "life"), ("leases renewed", "renew"))
+    rows = [
+        (what, name, *(_rate(found[database][work][callers]) for callers in CALLERS))
+        for what, work in works
+        for database, name in _databases(found)
+    ]
+    if "postgres" in found:
+        by_row = (_rate(found["postgres"]["renew_by_row"][callers]) for callers in CALLERS)
+        rows.append(("leases renewed, each under its own row's lock (tried, not built)", "Postgres", *by_row))
+    return _rows(("a second", "", *CALLERS), rows)
+
+
+def waiting_table() -> str:
+    """Return what many waiting jobs cost."""
+    found = result("control")
+    counts = list(next(iter(found["sqlite"]["waiting"].values())))
+    rows = [
+        (what, name, *(_rate(found[database]["waiting"][work][one]) for one in counts))
+        for what, work in (("jobs handed in", "submit"), ("jobs claimed", "claim"))
+        for database, name in _databases(found)
+    ]
+    return _rows(("a second, four threads", "", *(f"{int(one):,} wait" for one in counts)), rows)
+
+
+def _databases(found: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, shown) for name, shown in (("sqlite", "SQLite"), ("postgres", "Postgres")) if name in found]
+
+
+def together_line() -> str:
+    """Return what renewing many leases at once would give."""
+    found = result("control").get("postgres", {}).get("renew_together")
+    if not found:
+        return "Many leases by one statement: **not measured** (there was no Postgres).\n"
+    each, per_second = found["leases_of_each"], found["per_second"]
+    return (
+        f"One statement that renews {each:,} leases: {_number(per_second)} a second, {each * per_second:,.0f} leases.\n"
+    )
+
+
+def film_line() -> str:
+    """Return how long the end of one long film takes, whatever the fleet."""
+    frames, pace = FILM_SECONDS * RATE, finish_frames_per_second()
+    hours = frames / pace.value / 3600
+    return (
+        f"A film of two hours at 3840x2160 has {frames:,.0f} frames. One desk audits {_number(pace.value)} a second "
+        f"({_source(pace)}): {hours:.1f} hours.\n"
+    )
+
+
+def ray_line() -> str:
+    """Return what is known of Ray."""
+    figure = ray_segments()
+    if figure is None:
+        return "Segments a second over Ray: **not measured yet** (`benchmarks/results/cluster.json` is not there).\n"
+    return f"Segments a second over Ray: **{figure.value:.4g}** ({_source(figure)}).\n"
+
+
+def needs_table() -> str:
+    """Return what fleets need, at both ends of what a GPU may do, and how many of something that is."""
+    ends = list(paces().items())[:2]
+    head = ["a fleet needs", *(f"{gpus:,} GPUs, {name}" for name, _ in ends for gpus in FLEETS)]
+    columns = [needs(gpus, pace.value) for _, pace in ends for gpus in FLEETS]
+    rows = [
+        (f"{each[0].what}{f', {each[0].unit}' if each[0].unit else ''}", *map(_need, each))
+        for each in zip(*columns, strict=True)
+    ]
+    return _rows(head, rows)
+
+
+def limits_table() -> str:
+    """Return what the needs are held against."""
+    rows = [
+        (one.what, one.one, f"{_number(one.of_one.value)} {one.unit}", _source(one.of_one))
+        for one in needs(1, 1.0)
+        if one.of_one is not None and one.unit != "cores"
+    ]
+    return _rows(("of", "one", "gives", "from"), rows)
+
+
+def lengths_table() -> str:
+    """Return what the simulation says of each length."""
+    found = result("sim_fleet")
+    rows = []
+    for pace, of_pace in found["lengths"].items():
+        for row in of_pace:
+            mark = "**" if row["seconds"] == found["picked"][pace] else ""
+            waits = (_waits(row[f"{kind}_rendered"]) for kind in ("clip", "short", "film"))
+            costs = (_percent(row[part]) for part in ("overhead", "lost"))
+            rows.append(
+                (pace, f"{mark}{row['seconds']:g} s{mark}", f"{100 * row['utilisation']:.0f} %", *costs, *waits)
+            )
+    return _rows(("pace", "length", "GPUs busy", "starts", "lost", "clips", "short films", "long films"), rows)
+
+
+def alone_table() -> str:
+    """Return how one film alone keeps a fleet at work."""
+    found = result("sim_fleet")["film_alone"]["documented"]
+    fleets = sorted({row["gpus"] for row in found})
+    rows = []
+    for length in sorted({row["seconds"] for row in found}):
+        of_length = [row for gpus in fleets for row in found if (row["seconds"], row["gpus"]) == (length, gpus)]
+        rows.append((f"{length:g} s", *(f"{row['took']:,.0f} s, {_percent(row['efficiency'])}" for row in of_length)))
+    return _rows(("length", *(f"{gpus:,} GPUs" for gpus in fleets)), rows)
+
+
+def orders_table() -> str:
+    """Return how long jobs wait by the order of the queue."""
+    words = {
+        "turns": "jobs take turns, the largest segment of each first",
+        "largest": "the largest segment of all jobs",
+    }
+    words["oldest"] = "the job that waits longest"
+    rows = [
+        (words[row["order"]], *(_waits(row[f"{kind}_rendered"]) for kind in ("clip", "short", "film")))
+        for row in result("sim_fleet")["orders"]
+    ]
+    return _rows(("first comes", "clips", "short films", "long films"), rows)
+
+
+def failures_table() -> str:
+    """Return what is lost with nodes."""
+    rows = [
+        (
+            "never" if row["hours"] is None else f"every {row['hours']:g} h", f"{row['seconds']:g} s",
+            _percent(row["lost"]), str(row["redone"]), _waits(row["film_rendered"]),
+        )
+        for row in result("sim_fleet")["failures"]
+    ]  # fmt: skip
+    return _rows(("a node dies", "length", "lost", "segments redone", "long films"), rows)
+
+
+def desks_table() -> str:
+    """Return how long jobs wait for their audit."""
+    rows = [
+        (str(row["desks"] or "without end"), *(_waits(row[f"{kind}_finished"]) for kind in ("clip", "short", "film")))
+        for row in result("sim_fleet")["desks"]
+    ]
+    return _rows(("desks", "clips", "short films", "long films"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "segment": segment_table,
+    "control": control_table,
+    "waiting": waiting_table,
+    "together": together_line,
+    "film": film_line,
+    "ray": ray_line,
+    "needs": needs_table,
+    "limits": limits_table,
+    "lengths": lengths_table,
+    "alone": alone_table,
+    "orders": orders_table,
+    "failures": failures_table,
+    "desks": desks_table,
+}
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]] | Iterator[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _need(one: Need) -> str:
+    if one.times is None or one.unit == "cores":
+        return _number(one.amount)
+    times = f"{_number(one.times)} ×"
+    return f"{_number(one.amount)} ({f'**{times}**' if one.times > 1 else times})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
+
+
+def _rate(found: dict[str, Any]) -> str:
+    return f"{found['per_second']:,.0f}"
+
+
+def _waits(found: dict[str, float]) -> str:
+    return " / ".join(f"{value:,.0f}" for value in found.values())
+
+
+def _source(figure: Figure) -> str:
+    return f"{figure.kind}: {figure.source}"
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} bytes"
