@@ -448,6 +448,7 @@ def test_twenty_at_once_make_one_job(store: JobStore) -> None:
     assert 1 == store.counts()["queued"]
 
 
+@pytest.mark.slow
 def test_twenty_owners_claim_each_job_once(store: JobStore) -> None:
     """Two owners never hold the same job."""
     for _ in range(20):

@@ -61,6 +61,7 @@ def test_what_is_put_is_there_in_full(byte_count: int, store: ObjectStore, tmp_p
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_an_object_that_is_not_there_is_none_and_removing_it_is_nothing(store: ObjectStore) -> None:
     """Neither is an error."""
     assert store.head(KEY) is None
@@ -128,6 +129,7 @@ def test_who_waits_for_an_object_may_give_up(store: ObjectStore, tmp_path: Path)
     assert [] == [one.name for one in tmp_path.iterdir() if one.name.startswith("got")]
 
 
+@pytest.mark.slow
 def test_the_listing_keeps_to_its_prefix(store: ObjectStore, tmp_path: Path) -> None:
     """A prefix is text, not a folder."""
     for key in ("results/a1.mp4", "results/a2.mp4", "results/b1.mp4", "other/a1.mp4"):
@@ -197,6 +199,7 @@ def test_the_check_leaves_nothing(store: ObjectStore) -> None:
     assert [] == list(store.listed())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("byte_count", [SMALL, LARGE])
 def test_an_upload_is_over_when_put_returns(byte_count: int, store: ObjectStore, tmp_path: Path) -> None:
     """Whatever was remembered on the way, the last word is that there is none; nothing is left to sweep."""
@@ -208,6 +211,7 @@ def test_an_upload_is_over_when_put_returns(byte_count: int, store: ObjectStore,
     assert 0 == store.sweep(0)
 
 
+@pytest.mark.slow
 def test_several_threads_may_store_at_once(store: ObjectStore, tmp_path: Path) -> None:
     """Four files at once arrive as four."""
     path = file_of(tmp_path, SMALL)

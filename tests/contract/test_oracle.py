@@ -50,6 +50,7 @@ def _weights(length: int, scale: int) -> np.ndarray:
     return matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("size", [(40, 56), (17, 31)])
 @pytest.mark.parametrize("name", FORMS)

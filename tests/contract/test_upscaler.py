@@ -89,6 +89,7 @@ def _pictures(upscaler: Upscaler, count: int, height: int, width: int, bits: int
     return np.rint(values * ((1 << bits) - 1)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), *SIZES])
 def test_every_side_is_multiplied_and_the_type_kept(upscaler: Upscaler, height: int, width: int, bits: int) -> None:
@@ -128,6 +129,7 @@ def test_a_frame_has_the_same_bytes_in_any_batch(upscaler: Upscaler) -> None:
         assert np.array_equal(together[index], upscaler.upscale(lr[index : index + 1]).pixels[0])
 
 
+@pytest.mark.slow
 def test_threads_do_not_mix_frames(upscaler: Upscaler) -> None:
     """More callers than lanes wait for each other and each gets its own frames."""
     batches = [_pictures(upscaler, 2, *SIZES[index % 2]) + np.uint8(index) for index in range(12)]

@@ -106,6 +106,7 @@ def ipv4_inside(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return address
 
 
+@pytest.mark.slow
 @given(
     host=hosts, suffix=st.sampled_from(("", ":80", "/x", ":8080/a?b", "@127.0.0.1/", "#@127.0.0.1/", "\\@127.0.0.1/"))
 )
@@ -119,6 +120,7 @@ def test_no_literal_reaches_an_address_that_is_not_public(host: str, suffix: str
         assert not final.is_multicast
 
 
+@pytest.mark.slow
 @given(answer=st.lists(addresses, min_size=1, max_size=4))
 @example(answer=["93.184.216.34", "127.0.0.1"])
 @example(answer=["::ffff:127.0.0.1"])
@@ -130,6 +132,7 @@ def test_no_name_reaches_an_address_that_is_not_public(answer: list[str]) -> Non
     assert all(ipv4_inside(text).is_global for text in found)
 
 
+@pytest.mark.slow
 @given(address=addresses, allowed=networks)
 @example(address="169.254.169.254", allowed=["0.0.0.0/0"])
 @example(address="::ffff:169.254.169.254", allowed=["::/0", "0.0.0.0/0"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def reordered_times(draw: st.DrawFn) -> list[int]:
     return [time for group in groups for time in draw(st.permutations(group))]
 
 
+@pytest.mark.slow
 @given(reordered_times())
 def test_decoding_times_increase_and_never_pass_presentation(pts: list[int]) -> None:
     """Both rules of every muxer hold: dts strictly increases, and dts <= pts for each packet."""

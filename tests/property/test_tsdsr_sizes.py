@@ -133,6 +133,7 @@ def test_batches_hold_every_tile_once_and_differ_by_one(count: int, most: int) -
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
+@pytest.mark.slow
 @given(
     height=st.integers(1, 600),
     width=st.integers(1, 600),

@@ -148,6 +148,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_seen(name: str, plan: Plan, tmp_path: Path) -> None:
     """Each rule is broken by its fault, and no rule that has nothing to do with it."""
@@ -200,6 +201,7 @@ def test_more_than_the_limit_is_seen(plan: Plan, good: Path) -> None:
     assert {"bytes by the limit"} == _broken(replace(plan, max_bytes=size - 1), good)
 
 
+@pytest.mark.slow
 def test_frames_that_do_not_decode_are_not_asked_for(plan: Plan, tmp_path: Path) -> None:
     """Of a damaged source as many frames come out as decode; the count says so and the rules follow it."""
     path = _write(tmp_path / "out.mp4", Coding(skip=frozenset({FRAMES - 1})))

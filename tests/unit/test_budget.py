@@ -19,6 +19,7 @@ from upscale_server.budget import (
 )
 
 
+@pytest.mark.slow
 @given(
     most=st.integers(100_000, 2**32),
     frames=st.integers(1, 500_000),

@@ -43,6 +43,7 @@ def test_where_the_system_does_not_tell_nobody_was_there() -> None:
     assert not Bystanders(lambda: None).disturbed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not tell")
 def test_the_work_of_a_child_is_ours() -> None:
     """A server's lanes are its children; while they live, and once they have ended."""

@@ -28,6 +28,7 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Probed:
     return probe_with_index(write_clip(Clip(), tmp_path_factory.mktemp("clip") / "clip.mp4"))
 
 
+@pytest.mark.slow
 def test_a_device_that_does_not_open_leaves_the_work_to_the_cpu_and_is_named_once(
     probed: Probed, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_what_is_copied_is_there_and_is_all_that_the_builder_gets() -> None:
     assert set() == {name for name in copied if not (ROOT / name).exists()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
 def test_the_health_check_asks_livez_past_any_proxy(status: int, code: int) -> None:
     """It ends with 0 where the server answers, and not where it answers with a fault."""

@@ -115,6 +115,7 @@ def test_each_server_has_its_port_its_probes_and_time_to_drain(name: str) -> Non
     assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS + pause
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERVERS)
 def test_each_servers_service_budget_and_policy_mean_its_pods(name: str) -> None:
     """A selector that meets nobody fails silently."""

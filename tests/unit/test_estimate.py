@@ -154,6 +154,7 @@ def test_short_odd_jobs_do_not_outvote_a_long_one(plan: Plan, calibration: Calib
     assert pytest.approx(before, abs=2) == after  # whole bytes
 
 
+@pytest.mark.slow
 def test_a_network_that_was_never_timed_has_no_time(bundled_clip: Path, calibration: Calibration) -> None:
     """No general figure fits every machine's network."""
     estimate = estimate_of(make_plan(bundled_clip, Wish(scale=2, model="fast")), calibration)
@@ -161,6 +162,7 @@ def test_a_network_that_was_never_timed_has_no_time(bundled_clip: Path, calibrat
     assert (None, None, "unknown") == (estimate.seconds, estimate.seconds_error, estimate.basis.seconds)
 
 
+@pytest.mark.slow
 def test_what_choosing_the_engine_measured_gives_a_rough_time(bundled_clip: Path, calibration: Calibration) -> None:
     """Two seconds for a million LR pixels, as measured when the engine was chosen, and the encoder's share."""
     plan = make_plan(bundled_clip, Wish(scale=2, model="fast"))

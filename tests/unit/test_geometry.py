@@ -53,6 +53,7 @@ def test_exact_fit_puts_the_picture_on_a_canvas_of_the_box() -> None:
     assert (Size(1440, 1080), Size(1920, 1080)) == (fitted.picture, fitted.canvas)
 
 
+@pytest.mark.slow
 @given(SIZES, st.sampled_from([2, 3, 4]))
 def test_a_scale_multiplies_both_sides_exactly(source: Size, scale: int) -> None:
     """No rounding happens with a factor, whatever the size."""
@@ -107,6 +108,7 @@ def test_passes_are_the_fewest_that_leave_little_to_lanczos(
     assert expected == passes_for(enlargement, scales)
 
 
+@pytest.mark.slow
 @given(st.fractions(Fraction(101, 100), 5), st.sampled_from([(2,), (2, 4), (2, 3, 4), (4,)]))
 def test_up_to_five_times_the_leftover_is_small(enlargement: Fraction, scales: tuple[int, ...]) -> None:
     """Within what the network may do, Lanczos never enlarges by more than the bound."""

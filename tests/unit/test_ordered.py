@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from upscale_server.ordered import batched, map_in_order, prefetch
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers()), st.integers(1, 4), st.integers(0, 5))
 def test_results_come_in_the_order_of_the_items(items: list[int], workers: int, ahead: int) -> None:
     """Whatever the number of threads, nothing overtakes."""

@@ -110,6 +110,7 @@ def test_pieces_made_on_a_busy_machine_have_no_time(
     assert measured.seconds_per_frame is None
 
 
+@pytest.mark.slow
 def test_a_stop_ends_the_measuring_and_leaves_nothing(plan: Plan, tmp_path: Path) -> None:
     """Whoever asked has gone."""
 

@@ -110,6 +110,7 @@ def _run(plan: Plan, work_dir: Path, observer: Recorder, upscaler: object = None
         return upscale_video(plan, executor, work_dir, observer)
 
 
+@pytest.mark.slow
 def test_every_frame_is_written_once_and_audited(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
     """All frames arrive, in segments, and each rule of the audit holds."""
     result = _run(plan, tmp_path, observer)
@@ -119,6 +120,7 @@ def test_every_frame_is_written_once_and_audited(plan: Plan, tmp_path: Path, obs
     assert result.audit.ok, result.audit.faults
 
 
+@pytest.mark.slow
 def test_progress_counts_real_frames(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
     """Frames are counted once while upscaling and once while auditing."""
     _run(plan, tmp_path, observer)
@@ -126,6 +128,7 @@ def test_progress_counts_real_frames(plan: Plan, tmp_path: Path, observer: Recor
     assert 2 * FRAMES == sum(event.count for event in observer.of(FramesDone) if isinstance(event, FramesDone))
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_again_and_gives_the_same_bytes(
     plan: Plan, tmp_path: Path, observer: Recorder
 ) -> None:
@@ -154,6 +157,7 @@ def test_the_network_never_waits_for_what_follows_it(plan: Plan, tmp_path: Path,
     assert FRAMES // len(plan.segments) == len(done.times)
 
 
+@pytest.mark.slow
 def test_x264_cuts_no_picture_into_slices(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
     """Its threads take a picture each; slices would cost bits, the more the more cores there are."""
     several = replace(plan, encoder=replace(plan.encoder, threads=4))
@@ -193,6 +197,7 @@ def test_a_segment_that_takes_the_reserve_is_given_up(
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_join_that_does_not_fit_is_not_begun(
     plan: Plan, tmp_path: Path, observer: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +224,7 @@ def test_an_error_names_its_frames_and_leaves_no_part(plan: Plan, tmp_path: Path
     assert len(observer.of(SegmentDone)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", ["black", "nan"])
 def test_a_spoilt_frame_is_redone_and_counted(plan: Plan, tmp_path: Path, observer: Recorder, spoil: str) -> None:
     """The guard finds the frame, computes it exactly and tells; the output is as if nothing had happened."""
@@ -237,6 +243,7 @@ def test_a_frame_that_stays_wrong_fails_the_job(plan: Plan, tmp_path: Path, obse
         _run(plan, tmp_path, observer, Spoiling("black", 9, always=True))
 
 
+@pytest.mark.slow
 def test_a_lost_segment_is_made_again(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
     """Only the segment that is gone is redone."""
     _run(plan, tmp_path, Recorder())
@@ -258,6 +265,7 @@ class _RepeatsTheFirst(InProcess):
         yield from (first, *middle, last)
 
 
+@pytest.mark.slow
 def test_a_wrong_segment_is_found_by_the_audit(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
     """An output with the right times and the wrong pictures fails the job."""
     with (
@@ -267,6 +275,7 @@ def test_a_wrong_segment_is_found_by_the_audit(plan: Plan, tmp_path: Path, obser
         upscale_video(plan, executor, tmp_path, observer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pixel_format", "codec"), [("yuv420p", "libx264"), ("yuv422p10le", "libx264")])
 def test_an_rgb_model_keeps_the_colours(tmp_path: Path, observer: Recorder, pixel_format: str, codec: str) -> None:
     """Y'CbCr to RGB and back with one matrix: the luma of the result is the source's, to a level or two."""
@@ -284,6 +293,7 @@ def test_an_rgb_model_keeps_the_colours(tmp_path: Path, observer: Recorder, pixe
     assert float(worst) < 2.0
 
 
+@pytest.mark.slow
 def test_a_lower_precision_takes_the_whole_job(plan: Plan, tmp_path: Path, observer: Recorder) -> None:
     """Memory gives out in the second segment; the output has no segment of the first precision, and says so."""
     begun = replace(plan, precision="f32", lower_precisions=("bf16",))

@@ -164,6 +164,7 @@ def _index(pts: list[int], keyframes: list[int]) -> PacketIndex:
     return PacketIndex(tuple(pts), tuple(keyframes), True, 1, 0, 0, 0, False, False)  # noqa: FBT003 - reliable, plain
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(1, 400), min_size=1, max_size=120),
     st.sets(st.integers(0, 119), max_size=20),

@@ -69,6 +69,7 @@ def times_of(path: Path) -> list[Fraction]:
         return [frame.pts * frame.time_base for frame in file.decode(video=0)]
 
 
+@pytest.mark.slow
 def test_each_segment_has_a_copy_with_its_frames_and_times(plan: Plan, tmp_path: Path) -> None:
     """As many pictures as the segment, at the same distances, each copy from 0 on; and a picture beside it."""
     result = run(plan, work_in(tmp_path, plan, tmp_path / "proxies"))
@@ -94,6 +95,7 @@ def test_plan_knows_where_its_segments_begin_and_end(plan: Plan) -> None:
     assert [one.end for one in ticks[:-1]] == [one.start for one in ticks[1:]]
 
 
+@pytest.mark.slow
 def test_copy_has_the_levels_of_what_is_encoded(tmp_path: Path) -> None:
     """A profile that narrows the range narrows its copy, too: both files say and mean the same."""
     picture = Picture(frame_count=4, colour=BT709_FULL)
@@ -143,6 +145,7 @@ def test_copy_is_there_before_its_segment_is_done(plan: Plan, tmp_path: Path) ->
     assert [True] == seen
 
 
+@pytest.mark.slow
 def test_segment_that_was_done_before_gets_no_copy(plan: Plan, tmp_path: Path) -> None:
     """A job goes on from what is there; copies are not worth upscaling again."""
     run(plan, work_in(tmp_path, plan))
@@ -168,6 +171,7 @@ def test_segment_that_fails_leaves_no_part_of_a_copy(plan: Plan, tmp_path: Path)
     assert [] == list(folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["a file in the way", "a full disk", "an encoder that fails", "a full disk later"])
 def test_copy_that_cannot_be_written_costs_a_warning_and_not_the_job(
     plan: Plan, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +220,7 @@ def test_nobody_watches_without_a_folder(plan: Plan) -> None:
         show(Frame((), "none", 0, plan.spec.time_base))
 
 
+@pytest.mark.slow
 def test_stream_without_reliable_times_is_one_copy_of_unknown_length(tmp_path: Path) -> None:
     """An elementary stream has no times: its frames alone tell."""
     source = write_clip(Clip(suffix=".h264", container="h264"), tmp_path / "clip.h264")

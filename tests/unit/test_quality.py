@@ -105,6 +105,7 @@ def psnr_of(error: float) -> float:
     return 10 * math.log10(255**2 / error)
 
 
+@pytest.mark.slow
 def test_equal_videos_have_full_marks_and_no_flicker(tmp_path: Path) -> None:
     """The best there is: no error, in any frame, and each frame is counted."""
     planes = texture(6)
@@ -134,6 +135,7 @@ def test_psnr_and_ssim_are_those_of_the_literature(tmp_path: Path) -> None:
     assert float(np.mean([metrics.ssim(one, other) for one, other in both])) == pytest.approx(found.ssim, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_an_error_that_stays_is_no_flicker_and_one_that_changes_is_all_of_it(tmp_path: Path) -> None:
     """Both have the same PSNR; only the one whose error turns from +2 to -2 flickers, by four levels."""
     planes = texture(6)
@@ -165,6 +167,7 @@ def test_blur_costs_vmaf(tmp_path: Path) -> None:
     assert found.vmaf_harmonic <= found.vmaf
 
 
+@pytest.mark.slow
 def test_ten_bits_stay_ten_bits_and_compare_with_eight(tmp_path: Path) -> None:
     """The same error has the same figures in both depths, and 8 bits are brought to 10 without loss."""
     planes, deep = texture(4), Written("yuv420p10le")
@@ -234,6 +237,7 @@ def test_frames_pair_by_their_times(tmp_path: Path) -> None:
     assert 0.0 == found.flicker
 
 
+@pytest.mark.slow
 def test_of_long_videos_runs_are_looked_at_and_told(tmp_path: Path) -> None:
     """48 of 130 frames, in three runs found by seeking into long GOPs, and each with its own partner."""
     planes = texture(130)
@@ -337,6 +341,7 @@ def test_an_ffmpeg_without_libvmaf_is_named(tmp_path: Path, monkeypatch: pytest.
         quality_vmaf.require_quality()
 
 
+@pytest.mark.slow
 def test_a_program_that_dies_is_told_and_never_sees_a_file_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +356,7 @@ def test_a_program_that_dies_is_told_and_never_sees_a_file_name(
     assert "a.mkv" not in (tmp_path / "said").read_text()
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No job waits for ever for its numbers: a program that reads nothing is killed at the limit, and that is told."""
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(_program(tmp_path, "exec sleep 600")))
@@ -437,6 +443,7 @@ def test_there_are_signs_of_life_on_the_way_to_a_run(tmp_path: Path, monkeypatch
     assert 3 == measure(a, a, observer=lambda event: beats.release() if event == FramesDone(0) else None).frames
 
 
+@pytest.mark.slow
 def test_of_large_pictures_fewer_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The work is bounded in samples, and runs stay long enough for flicker to be seen."""
     a = write(tmp_path / "a.mkv", texture(60))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,7 @@ def test_few_frames_a_second_make_longer_pieces() -> None:
     assert [12, 12, 12] == [one.frame_count for one in pieces]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(1, 400), max_size=300),
     st.integers(0, 40),

@@ -22,6 +22,7 @@ def through_json(plan: Plan) -> dict[str, Any]:  # JSON values of many types
     return dict(json.loads(json.dumps(plan.as_record())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wish",
     [

@@ -48,6 +48,7 @@ def truncated_avi(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "suffix"),
     [(bent_clips.truncated_faststart_mp4, ".mp4"), (bent_clips.truncated_mkv, ".mkv"), (truncated_avi, ".avi")],
@@ -67,6 +68,7 @@ def test_file_that_ends_early_is_refused_or_taken_as_it_is(
     assert "source_truncated" in dict(plan.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_whole_file_with_an_odd_header_is_whole(name: str, tmp_path: Path) -> None:
     """Edit lists, late starts and a sound's last packet make headers name more than is shown."""

@@ -42,6 +42,7 @@ def clip(tmp_path: Path) -> Path:
     return write_clip(Clip(pictures=(Picture(frame_count=8),)), tmp_path / "clip.mp4")
 
 
+@pytest.mark.slow
 def test_value_is_what_the_function_returns_here(cage: Cage, clip: Path) -> None:
     """Sizes, fractions and tuples come back as the same value."""
     assert look_at(clip) == cage.call(look_at, clip, kind=Looked)
@@ -120,6 +121,7 @@ def test_observer_that_fails_ends_the_inmate(cage: Cage, tmp_path: Path) -> None
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.slow
 def test_check_that_fails_ends_an_inmate_that_says_nothing(tmp_path: Path) -> None:
     """It is asked while nothing is heard."""
 
@@ -154,6 +156,7 @@ def test_other_processes_cannot_be_looked_into(cage: Cage) -> None:
     assert "PermissionError" == cage.call(inmates.kind_of_fault, "ptrace", kind=str)
 
 
+@pytest.mark.slow
 def test_secrets_of_the_environment_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what names libraries and places is handed on."""
     for name in ("AWS_SECRET_ACCESS_KEY", "UPSCALE_S3__SECRET_KEY", "UPSCALE_API_KEYS", "HOME"):
@@ -188,6 +191,7 @@ def test_handles_are_bounded_and_none_is_inherited(cage: Cage) -> None:
     assert "OSError" == cage.call(inmates.kind_of_fault, "handles", kind=str)
 
 
+@pytest.mark.slow
 def test_crash_is_named_with_its_signal_and_the_cage_goes_on(cage: Cage, clip: Path) -> None:
     """A decoder that is made to crash costs its own process."""
     with pytest.raises(InmateDied, match="SIGSEGV"):
@@ -217,6 +221,7 @@ def test_inmate_that_goes_no_packet_further_is_ended(how: str) -> None:
     cage.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "count"), [(inmates.goes_on, 600.0), (inmates.tells, 10**9)], ids=["works", "talks"]
 )
@@ -249,6 +254,7 @@ def test_door_that_was_killed_is_opened_again(clip: Path) -> None:
     cage.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_cage_is_closed(clip: Path) -> None:
     """Neither a process nor a handle."""
     before = len(list(Path("/proc/self/fd").iterdir()))

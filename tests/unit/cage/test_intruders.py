@@ -48,6 +48,7 @@ def _needs_landlock(cage: Cage) -> None:
         pytest.skip("this kernel has no Landlock")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["read", "overwrite", "truncate", "remove", "chmod", "times"])
 def test_files_of_the_server_are_out_of_reach(cage: Cage, secret: Path, what: str) -> None:
     """It runs as the server's user, to whom they belong: secrets, database, other people's sources."""
@@ -137,6 +138,7 @@ def test_message_that_drips_is_as_good_as_silence(body: bytes) -> None:
         cage.call(intruders.says, body, 0.2, kind=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [intruders.beats_for_ever, intruders.says])
 def test_one_that_talks_is_ended_when_nobody_wants_it_any_more(tmp_path: Path, how: object) -> None:
     """A canceled job is asked for between messages, and in the middle of one."""
@@ -173,6 +175,7 @@ def test_log_is_not_written_by_an_inmate(cage: Cage, capfd: pytest.CaptureFixtur
     assert "forged" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_nobody_is_left_behind(tmp_path: Path) -> None:
     """Who may start a program may leave one, in a session of its own; the door ends it."""
     with closing(Cage(MODULES)) as cage:
@@ -182,6 +185,7 @@ def test_nobody_is_left_behind(tmp_path: Path) -> None:
         assert [] == descendants(_door_of(cage))
 
 
+@pytest.mark.slow
 def test_inmate_ends_with_a_door_that_is_killed(tmp_path: Path) -> None:
     """It does not go on in secret."""
     cage = Cage(MODULES, bounds=Bounds(file_bytes=100, writes=(tmp_path,)))
@@ -243,6 +247,7 @@ def test_request_that_cannot_be_sent_leaves_the_cage_in_order(cage: Cage) -> Non
         cage.call(intruders.dies_by, int(signal.SIGABRT), kind=None)
 
 
+@pytest.mark.slow
 def test_handles_beyond_the_first_thousand_are_waited_for() -> None:
     """A server has a connection for each of its clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 
+import pytest
+
 from tests.support import inmates
 from upscale_server.cage import Bounds, Cage, room_for
 
@@ -18,6 +20,7 @@ def test_room_is_by_the_size_of_the_pictures() -> None:
     assert room_for(_8K, _8K) - room_for(_8K) == room_for(_8K) - room_for()
 
 
+@pytest.mark.slow
 def test_a_device_may_reserve_addresses_and_not_take_memory() -> None:
     """CUDA reserves more addresses than any bound; memory that is really its own stays bounded."""
     cage = Cage((inmates.__name__,))

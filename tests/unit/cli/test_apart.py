@@ -33,12 +33,14 @@ def hangs() -> Iterator[Check]:
     threading.Event().wait()
 
 
+@pytest.mark.slow
 def test_findings_come_over_as_they_are() -> None:
     """Nothing is added where all goes well, and no process stays."""
     assert [FIRST, SECOND] == list(apart("things", both))
     assert [] == multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_crash_is_a_finding() -> None:
     """The command itself lives on and tells where it was."""
     first, found = apart("things", crashes)

@@ -60,6 +60,7 @@ def test_row_is_measured_through_the_real_path(row: Row) -> None:
     assert outcome.memory_bytes > 20 * 2**20, "an interpreter with NumPy and FFmpeg in it has more"
 
 
+@pytest.mark.slow
 def test_row_that_cannot_run_says_why() -> None:
     """A fault in its process is an outcome, not the end of the table."""
     assert measured(Row("nothing", 2)).fault.startswith("there is no model 'nothing'")
@@ -107,6 +108,7 @@ def test_alone_it_measures_what_a_job_would_take(rows: list[Row], capfd: Capture
     assert "480x270 to 960x540, libx265 fast crf 20" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_comparison_has_every_model_on_every_engine_and_the_floor(
     rows: list[Row], capfd: Captured, tmp_path: Path
 ) -> None:
@@ -128,6 +130,7 @@ def test_comparison_has_every_model_on_every_engine_and_the_floor(
     assert [1.0, 0.25] == sorted({one["of_fastest"] for one in told}, reverse=True)
 
 
+@pytest.mark.slow
 def test_figures_are_told_with_their_spread(rows: list[Row], capfd: Captured) -> None:
     """Medians, how far the runs lie apart, and a minute of 1080p by its pixels; a single run has no spread."""
     del rows
@@ -154,6 +157,7 @@ def test_engine_that_fails_is_a_row_with_its_reason(capfd: Captured, monkeypatch
     assert "fast openvino f32: the device is gone" in said.err.splitlines()
 
 
+@pytest.mark.slow
 def test_damaged_model_is_left_out_with_a_warning(rows: list[Row], capfd: Captured, tmp_path: Path) -> None:
     """One that was added and is damaged since does not keep the others from being measured."""
     network = tiny_models.nearest(tmp_path / "mine.onnx", Form(scale=2))

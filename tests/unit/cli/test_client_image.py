@@ -60,6 +60,7 @@ def test_one_picture(tmp_path: Path) -> None:
         assert (40, 24) == image.size
 
 
+@pytest.mark.slow
 def test_the_result_is_called_upscaled_where_no_name_is_given(tmp_path: Path) -> None:
     """Beside the input, or in a folder that is given; always a PNG."""
     source = pictures(tmp_path, "photo.bmp") / "photo.bmp"
@@ -72,6 +73,7 @@ def test_the_result_is_called_upscaled_where_no_name_is_given(tmp_path: Path) ->
     assert (tmp_path / "there" / "photo_upscaled.png").is_file()
 
 
+@pytest.mark.slow
 def test_running_it_again_replaces_the_result(tmp_path: Path) -> None:
     """The documented command can be repeated; the source itself is never written over."""
     source = pictures(tmp_path, "in.png") / "in.png"
@@ -160,6 +162,7 @@ def test_a_refused_picture_is_exit_code_1(tmp_path: Path) -> None:
     assert "does not exist" in missing.stderr
 
 
+@pytest.mark.slow
 def test_health_info_and_stats_are_json_on_stdout() -> None:
     """One server: its own object as it is; several: an object each, with its address."""
     with standing_in() as one, standing_in() as two:
@@ -185,6 +188,7 @@ def test_one_of_several_that_is_away_is_said_and_the_others_answer() -> None:
     assert here.url == records(ran)[1]["server"]
 
 
+@pytest.mark.slow
 def test_a_batch_writes_a_result_for_each_picture_that_matches(tmp_path: Path) -> None:
     """Default pattern *.png; results in the output folder, which is made."""
     folder = pictures(tmp_path / "images", "a.png", "b.png", "c.jpg")
@@ -261,6 +265,7 @@ def test_a_batch_sends_several_pictures_at_once_to_several_servers(tmp_path: Pat
     assert (4, 4) == (one.served, two.served)
 
 
+@pytest.mark.slow
 def test_a_batch_outlives_a_server(tmp_path: Path) -> None:
     """One of two is not there: every picture comes from the other."""
     folder = pictures(tmp_path, *(f"{number}.png" for number in range(8)))
@@ -273,6 +278,7 @@ def test_a_batch_outlives_a_server(tmp_path: Path) -> None:
     assert 8 == alive.served
 
 
+@pytest.mark.slow
 def test_a_batch_of_nothing_is_a_failure(tmp_path: Path) -> None:
     """A mistyped folder or pattern is not a success."""
     empty = client("--batch", pictures(tmp_path, "a.png"), "--pattern", "*.gif")

@@ -192,6 +192,7 @@ def test_warnings_say_what_the_output_cannot_hold(tmp_path: Path, capfd: Capture
     assert any(line.startswith("upscale: warning: alpha_dropped: JPEG holds no transparency") for line in err)
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_without_yes(tmp_path: Path, capfd: Captured) -> None:
     """An existing output stays byte for byte; -y replaces it; the source itself is never replaced."""
     source = _png(tmp_path / "a.png")
@@ -207,6 +208,7 @@ def test_nothing_is_overwritten_without_yes(tmp_path: Path, capfd: Captured) -> 
     assert (tmp_path / "b.png").read_bytes() != b"precious"
 
 
+@pytest.mark.slow
 def test_one_pixel_is_a_picture(tmp_path: Path, capfd: Captured) -> None:
     """1×1 becomes 2×2."""
     _png(tmp_path / "a.png", (1, 1))
@@ -268,6 +270,7 @@ BAD_IMAGES: list[tuple[str, Callable[[Path], list[object]], int, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "exit_code", "code"), [c[1:] for c in BAD_IMAGES], ids=[c[0] for c in BAD_IMAGES])
 def test_bad_image_ends_with_one_clear_line_its_exit_code_and_no_stray_file(
     make: Callable[[Path], list[object]], exit_code: int, code: str, tmp_path: Path, capfd: Captured
@@ -324,6 +327,7 @@ def test_process_names_a_full_disk_and_leaves_no_part(tmp_path: Path) -> None:
 QUICK = ["--engine", "lanczos", "--codec", "h264", "--preset", "ultrafast", "--duration", "0.2"]
 
 
+@pytest.mark.slow
 def test_video_is_upscaled_audited_and_its_work_folder_removed(
     bundled_clip: Path, tmp_path: Path, capfd: Captured
 ) -> None:
@@ -357,6 +361,7 @@ def test_video_is_measured_against_its_source(bundled_clip: Path, tmp_path: Path
     assert f"quality against the source at its own size: PSNR-Y {found['psnr_y']:.2f} dB" in said[1]
 
 
+@pytest.mark.slow
 def test_video_is_told_of_when_measuring_it_breaks(
     bundled_clip: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +376,7 @@ def test_video_is_told_of_when_measuring_it_breaks(
     assert ["b.mp4"] == _names(tmp_path)
 
 
+@pytest.mark.slow
 def test_video_is_told_of_when_measuring_it_is_stopped(
     bundled_clip: Path, tmp_path: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +409,7 @@ def test_video_without_the_extra_is_refused_before_any_work(
     assert [] == _names(tmp_path)
 
 
+@pytest.mark.slow
 def test_video_batch_goes_on_after_a_failure(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
     """The bad file is named, the good one is done, the exit code is that of the worst."""
     bad = tmp_path / "bad.mp4"
@@ -598,6 +605,7 @@ def test_doctor_says_when_the_state_folder_cannot_be_used(
     assert any("set UPSCALE_STATE_DIR" in line for line in err)
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_output_is_refused(bundled_clip: Path, tmp_path: Path, capfd: Captured) -> None:
     """Two processes never write the same segments: while one holds the work folder, the other is told."""
     arguments = ["-o", str(tmp_path / "b.mp4"), *QUICK]
@@ -683,6 +691,7 @@ def test_an_empty_argument_is_refused(capfd: Captured) -> None:
     assert any("an argument is empty after 'video'" in line for line in err)
 
 
+@pytest.mark.slow
 def test_a_folder_called_like_the_work_folder_keeps_its_files(
     bundled_clip: Path, tmp_path: Path, capfd: Captured
 ) -> None:

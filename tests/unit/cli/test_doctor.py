@@ -150,6 +150,7 @@ def test_estimates_that_are_far_off_are_found(
 # ----------------------------------------------------------------------------------------------- codecs and engines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("missing", "verdict"), [("hevc", "broken"), ("vc1", "warning")])
 def test_missing_decoder_is_found(missing: str, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without H.264 or HEVC a server is none; without a rare one some sources are refused."""
@@ -161,6 +162,7 @@ def test_missing_decoder_is_found(missing: str, verdict: str, monkeypatch: pytes
     assert f"sources in {missing} will be refused" == found.advice
 
 
+@pytest.mark.slow
 def test_decoder_that_only_exists_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of names proves nothing: a picture must come out."""
     (tmp_path / "clip.mp4").write_bytes(b"no video")
@@ -169,6 +171,7 @@ def test_decoder_that_only_exists_is_found(tmp_path: Path, monkeypatch: pytest.M
     assert "broken" == named(check_codecs.codec_checks(), "decoders").verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("working", "verdict"), [((), "broken"), (("libx264", "libx265"), "warning"), (encoders.DEFAULTS, "ok")]
 )
@@ -196,6 +199,7 @@ class _Opened:
         """End it."""
 
 
+@pytest.mark.slow
 def test_a_cage_is_tried_and_found_locked() -> None:
     """A real one: the locks that the kernel grants hold."""
     found = named(check_codecs.codec_checks(), "cage")
@@ -254,6 +258,7 @@ def test_gpu_that_nothing_computes_on_is_found(monkeypatch: pytest.MonkeyPatch) 
     assert ("warning", "pip install 'upscale-server[cuda]'") == (found.verdict, found.fix)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("measured", "verdict"),
     [

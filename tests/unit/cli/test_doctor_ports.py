@@ -157,6 +157,7 @@ def test_free_port_is_told() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["", KEY, f"sha256:{'0' * 64}"])
 def test_own_server_is_asked_how_it_is(tmp_path: Path, keys: str) -> None:
     """Its version and that it is ready; one that hides behind keys still says that it is there."""

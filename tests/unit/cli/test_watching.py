@@ -195,6 +195,7 @@ def test_a_refused_picture_stays_and_is_tried_again_when_it_changes(
     assert set() == names(watch.folders.watched)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_said_once_and_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +252,7 @@ def test_a_picture_that_vanishes_ends_nothing(watch: Watch, server: StandIn) -> 
     assert [] == server.asked
 
 
+@pytest.mark.slow
 def test_no_more_pictures_are_under_way_than_threads(tmp_path: Path) -> None:
     """The others wait in the folder."""
     (tmp_path / "in").mkdir()

@@ -71,6 +71,7 @@ def test_a_server_that_never_answered_is_not_waited_for(tmp_path: Path, source: 
     assert {"in.png"} == {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_server_that_was_there_is_waited_for(tmp_path: Path, source: Path) -> None:
     """It is stopped and started again on its port; the picture sent meanwhile comes back."""
     with standing_in() as first:
@@ -94,6 +95,7 @@ def wait_until(fact: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_dead_server_loses_no_picture(tmp_path: Path, source: Path) -> None:
     """Of two servers one hangs up on everything; all pictures come from the other."""
     with (
@@ -109,6 +111,7 @@ def test_a_dead_server_loses_no_picture(tmp_path: Path, source: Path) -> None:
     assert 20 == len(list(tmp_path.glob("[0-9]*.png")))
 
 
+@pytest.mark.slow
 def test_pictures_go_to_the_least_busy(tmp_path: Path, source: Path) -> None:
     """Two at a time on two servers: one each, never two on one."""
     both = threading.Barrier(2, timeout=LIMIT_SECONDS)
@@ -131,6 +134,7 @@ def test_pictures_go_to_the_least_busy(tmp_path: Path, source: Path) -> None:
     assert (5, 5) == (one.served, two.served)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [problem(507, "out_of_memory", retryable=True), problem(500, "internal"), page, problem(503, "model_invalid")],
@@ -171,6 +175,7 @@ def test_a_wrong_picture_is_sent_once(tmp_path: Path, source: Path) -> None:
     assert 1 == len(one.asked) + len(two.asked)
 
 
+@pytest.mark.slow
 def test_a_picture_that_kills_servers_is_given_up(tmp_path: Path, source: Path) -> None:
     """After four broken connections, however many servers there are."""
     with (
@@ -194,6 +199,7 @@ def test_room_is_not_waited_for_without_end(tmp_path: Path, source: Path) -> Non
         several.upscale(source, tmp_path / "out.png", Wish())
 
 
+@pytest.mark.slow
 def test_retry_after_is_obeyed_for_that_server_alone(tmp_path: Path, source: Path) -> None:
     """One server asks for an hour; the picture goes to the other at once, and so do the next ones."""
     later = problem(429, "queue_full", retryable=True, retry_after="3600")

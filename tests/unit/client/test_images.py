@@ -178,6 +178,7 @@ def test_a_source_that_cannot_be_read_and_a_place_that_cannot_be_written_are_fin
     assert isinstance(unwritable.value.error, StorageError)
 
 
+@pytest.mark.slow
 def test_nobody_there_is_told_from_a_connection_that_broke(tmp_path: Path) -> None:
     """Only the latter can be the picture's doing."""
     with standing_in() as gone:
@@ -191,6 +192,7 @@ def test_nobody_there_is_told_from_a_connection_that_broke(tmp_path: Path) -> No
     assert broke.value.began
 
 
+@pytest.mark.slow
 def test_our_own_video_server_is_told_from_an_image_server(tmp_path: Path) -> None:
     """It has a route of the same name, which refuses a form; without `/info` it is said to be another server."""
     with standing_in(problem(400, "bad_request")) as video:

@@ -269,6 +269,7 @@ def test_a_message_of_a_damaged_job_is_sent_once(desk: Desk, receiver: Receiver)
     assert [("delivered", 1, None)] == desk.states()
 
 
+@pytest.mark.slow
 def test_how_far_each_message_is_can_be_asked(desk: Desk, receiver: Receiver) -> None:
     """Delivered, given up with the reason, and still to be sent; of a job that is told of twice the newest counts."""
     receiver.answers.extend([200, 410, 503])
@@ -332,6 +333,7 @@ def test_a_name_is_looked_up_once_and_dialled_at_the_address_that_was_vetted(des
     assert [f"hooks.test:{receiver.port}"] == [told.headers["host"] for told in receiver.told]
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_silent_or_absent_costs_no_more_than_the_timeout(desk: Desk, receiver: Receiver) -> None:
     """Both are failed tries, told by host alone."""
     receiver.hold.set()
@@ -390,6 +392,7 @@ def endless(piece: bytes, sent: list[int]) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_stop_waits_for_no_handshake(desk: Desk) -> None:
     """Receivers that take a connection and say nothing do not hold up the server's end, and no try is counted.
@@ -543,6 +546,7 @@ def test_what_arrived_late_is_not_sent_again_because_the_next_try_fails(desk: De
     assert [("delivered", 2, None)] == desk.states()
 
 
+@pytest.mark.slow
 def test_two_servers_do_not_send_the_same_message_at_once(desk: Desk, receiver: Receiver) -> None:
     """As long as a try may last, and its report may wait, nobody else begins one."""
     receiver.hold.set()
@@ -572,6 +576,7 @@ def test_a_receiver_that_cannot_be_reached_holds_up_nobody_else(desk: Desk, rece
     assert webhooks.send_next()
 
 
+@pytest.mark.slow
 def test_a_silent_receiver_has_one_message_on_its_way(desk: Desk, receiver: Receiver) -> None:
     """However many there are for it, a thread stays for each other receiver."""
     receiver.hold.set()
@@ -613,6 +618,7 @@ def test_a_server_killed_right_after_a_job_ended_tells_of_it_when_it_is_back(tmp
     assert ["job.succeeded"] == [json.loads(told.body)["type"] for told in receiver.told]
 
 
+@pytest.mark.slow
 def test_what_is_on_its_way_when_the_server_stops_is_given_back(desk: Desk, receiver: Receiver) -> None:
     """A stop does not wait for a receiver, and the try does not count."""
     receiver.hold.set()

@@ -55,6 +55,7 @@ def test_black_and_white_are_exact_at_every_depth(bits: int, range_: int) -> Non
     assert np.array_equal(rgb, to_rgb(planes, name, Colour(matrix=1, range=range_)))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -48,6 +48,7 @@ def test_cut_frames_keep_every_sample_and_time(pixel_format: str, tmp_path: Path
         assert np.array_equal(cut, after.planes[1])
 
 
+@pytest.mark.slow
 def test_tags_rotation_and_aspect_are_kept(tmp_path: Path) -> None:
     """What is worked on next is shown as the source is."""
     picture = Picture(

@@ -35,6 +35,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flush, "_BUSY", 0.0005)  # a machine whose other programs want all of it leaves that much
 
 
+@pytest.mark.slow
 def test_encoder_that_waits_for_itself_is_given_up() -> None:
     """Idle for so many looks: it will never end."""
     stuck = _Encoder(works=False)

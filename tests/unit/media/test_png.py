@@ -48,6 +48,7 @@ def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
+@pytest.mark.slow
 @given(height=st.integers(1, 40), width=st.integers(1, 40), channels=st.integers(1, 4))
 def test_any_size_and_kind_comes_back_as_it_was(height: int, width: int, channels: int) -> None:
     """Gray and RGB, with and without alpha, at 8 bits."""
@@ -79,6 +80,7 @@ def test_many_strips_are_one_stream(samples: np.ndarray) -> None:
     assert np.array_equal(samples, read(png))
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """One core or seven write the same file."""
     samples = smooth(1500, 1400)
@@ -91,6 +93,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Mo
     assert 1 == len(files)
 
 
+@pytest.mark.slow
 def test_a_photograph_is_hardly_larger_than_pillow_makes_it_at_the_same_level(repository: object) -> None:
     """Differences are what is compressed: without filters a smooth picture would be several times as large."""
     del repository

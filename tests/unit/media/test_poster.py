@@ -42,6 +42,7 @@ def test_picture_has_the_shape_that_is_shown(tmp_path: Path, picture: Picture, s
     assert ("JPEG", size) == (shown(path).format, shown(path).size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["raw_h264", "negative_first_pts", "gif", "mpeg4_packed_b_frames_avi", "truncated_ts"])
 def test_odd_files_have_a_picture_too(tmp_path: Path, name: str) -> None:
     """Where seeking fails, the beginning is taken; damage is passed over."""
@@ -52,6 +53,7 @@ def test_odd_files_have_a_picture_too(tmp_path: Path, name: str) -> None:
     assert 640 >= max(shown(path).size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", [BT2020_PQ, BT2020_HLG])
 def test_hdr_is_shown_about_as_bright_as_the_same_picture_without(
     tmp_path: Path, colour: tuple[int, int, int, int]

@@ -34,6 +34,7 @@ print(json.dumps({"before": before, "after": rights(), "found": sorted(found | {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="scheduling policies and capabilities are Linux's")
 def test_av1_encoder_does_not_become_real_time() -> None:
     """Neither its threads nor the one that opened it; and that one may set priorities afterwards if it could before."""

@@ -82,6 +82,7 @@ def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "said"),
     [

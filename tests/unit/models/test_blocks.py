@@ -28,6 +28,7 @@ def upscaled(card: ModelCard, height: int, width: int, precision: Precision) -> 
     return Runner(model, precision, EngineOptions()).run(lr)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_blocks_give_the_same_bytes(

@@ -140,6 +140,7 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
         find(str(tmp_path / "nowhere.onnx"), 2)
 
 
+@pytest.mark.slow
 def test_listing_models_does_not_load_an_engine() -> None:
     """`upscale models` and `upscale plan` answer before OpenVINO would have started."""
     code = (

@@ -181,6 +181,7 @@ def test_a_build_that_failed_is_told_and_not_repeated(cache: EngineCache) -> Non
     assert (1, "no kernel for this network") == (len(begun), builds.fault(KEY))
 
 
+@pytest.mark.slow
 def test_a_real_model_is_built_in_another_process_and_opened_from_its_folder(
     cache: EngineCache, card: ModelCard
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_real_model_is_built_in_another_process_and_opened_from_its_folder(
     assert cache.find(key) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("opens", "fault"),
     [(substitute_engines.refuse, "no kernel for conv in"), (substitute_engines.crash, "exit code 9")],
@@ -212,6 +214,7 @@ def test_a_build_that_refuses_or_crashes_is_a_fault_and_not_our_end(
     assert [] == list(cache.folder.iterdir())
 
 
+@pytest.mark.slow
 def test_whoever_waits_for_a_build_is_asked_whether_to_go_on(
     cache: EngineCache, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +230,7 @@ def test_whoever_waits_for_a_build_is_asked_whether_to_go_on(
     assert not pipe.empty()
 
 
+@pytest.mark.slow
 def test_a_build_ends_with_the_work_that_it_is_for(
     cache: EngineCache, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_network_that_halves_its_input_first_gets_a_size_multiple(tmp_path: Pa
     assert (2, 2) == (card.scale, card.size_multiple)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -139,6 +140,7 @@ def test_a_folder_is_no_model(tmp_path: Path) -> None:
         inspect(_card(tmp_path / "folder.onnx"))
 
 
+@pytest.mark.slow
 def test_a_network_of_one_size_is_taken_where_its_card_says_so(tmp_path: Path) -> None:
     """A x1 network restores pictures; by its looks alone it could be anything."""
     path = tiny_models.same_size(tmp_path / "model.onnx")

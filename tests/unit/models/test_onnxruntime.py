@@ -52,6 +52,7 @@ def test_pixels_go_through_unchanged(tmp_path: Path, form: Form, bits: int) -> N
     assert np.array_equal(lr.repeat(form.scale, axis=1).repeat(form.scale, axis=2), found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", ["shuffle_sum", "resize_sum"])
 def test_the_network_is_computed_as_onnx_defines_it(tmp_path: Path, tail: str) -> None:
     """Conversion and rounding around the network equal ONNX's own evaluator."""
@@ -177,6 +178,7 @@ def test_frames_with_values_that_are_not_finite_are_told_apart(tmp_path: Path, m
         assert [True, False, True] == loaded.upscale(lr).finite.tolist()
 
 
+@pytest.mark.slow
 def test_tiled_equals_untiled(tmp_path: Path) -> None:
     """Seams cannot be seen: no pixel is more than a level away."""
     path = tiny_models.convolutional(tmp_path / "conv.onnx", Form())

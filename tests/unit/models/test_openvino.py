@@ -57,6 +57,7 @@ def _repeated(lr: NDArray[np.generic], scale: int) -> NDArray[np.generic]:
     return lr.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize(
     "form",
@@ -92,6 +93,7 @@ def test_a_network_of_bytes_rounds_deeper_sources_to_its_own_depth(opened: Open,
     assert np.abs(found.astype(int) - _repeated(lr, 2)).max() <= 2.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", ["shuffle_sum", "resize_sum"])
 @pytest.mark.parametrize(("scale", "bits"), [(2, 8), (3, 10), (4, 16)])
 def test_the_network_is_computed_as_onnx_defines_it(
@@ -109,6 +111,7 @@ def test_the_network_is_computed_as_onnx_defines_it(
     assert np.abs(found - np.clip(expected, 0, white)).max() <= 0.5 + 4e-6 * white
 
 
+@pytest.mark.slow
 @needs_bf16
 @pytest.mark.parametrize("tail", ["shuffle_sum", "resize_sum"])
 def test_the_input_is_added_in_f32_whatever_the_network_computes_in(opened: Open, tmp_path: Path, tail: str) -> None:
@@ -122,6 +125,7 @@ def test_the_input_is_added_in_f32_whatever_the_network_computes_in(opened: Open
     assert np.sqrt(np.mean(difference**2.0)) < 20
 
 
+@pytest.mark.slow
 @needs_bf16
 def test_auto_takes_bf16_where_the_processor_has_it(opened: Open, tmp_path: Path) -> None:
     """The precision reported is that of the compiled convolutions."""
@@ -130,6 +134,7 @@ def test_auto_takes_bf16_where_the_processor_has_it(opened: Open, tmp_path: Path
     assert "bf16" == loaded.working.precision
 
 
+@pytest.mark.slow
 def test_f32_is_kept_when_asked_for(opened: Open, tmp_path: Path) -> None:
     """An explicit precision is what runs, and equals the plain network."""
     loaded = opened(tiny_models.convolutional(tmp_path / "conv.onnx", Form()), precision="f32")
@@ -138,6 +143,7 @@ def test_f32_is_kept_when_asked_for(opened: Open, tmp_path: Path) -> None:
     assert loaded.working.self_test_psnr > 90
 
 
+@pytest.mark.slow
 @needs_bf16
 def test_bf16_that_fails_the_self_test_is_refused_when_asked_for(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +158,7 @@ def test_bf16_that_fails_the_self_test_is_refused_when_asked_for(
     assert "ask for precision f32" == caught.value.hint
 
 
+@pytest.mark.slow
 @needs_bf16
 def test_auto_goes_to_f32_where_bf16_fails_and_says_so(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,6 +242,7 @@ def test_the_number_of_threads_does_not_change_the_bytes(opened: Open, tmp_path:
     assert np.array_equal(one, opened(path, threads=2, lanes=2).upscale(lr).pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10])
 def test_frames_with_values_that_are_not_finite_are_told_apart(opened: Open, tmp_path: Path, bits: int) -> None:
     """The second output of the graph flags exactly the frame that divided by zero, in either precision."""

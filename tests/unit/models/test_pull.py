@@ -95,6 +95,7 @@ def test_a_second_run_fetches_no_weights(served: StandInHub, tmp_path: Path) -> 
     assert ["me/tsdsr/vae.safetensors"] == [name for name in served.fetched if not name.endswith("LICENSE.md")]
 
 
+@pytest.mark.slow
 def test_the_models_own_licence_is_shown_before_anything_is_fetched(served: StandInHub, tmp_path: Path) -> None:
     """With our notice before it; a no ends it, and no weights have moved."""
     shown: list[str] = []
@@ -112,6 +113,7 @@ def test_the_models_own_licence_is_shown_before_anything_is_fetched(served: Stan
     assert [] == list((tmp_path / "to").rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_gated_model_needs_the_users_token(
     served: StandInHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_mirror_does_not_get_the_users_token(
     assert {"", "Bearer hf_good"} == served.tokens
 
 
+@pytest.mark.slow
 def test_bytes_that_are_not_the_hubs_are_refused_and_removed(served: StandInHub, tmp_path: Path) -> None:
     """Of the right length and another SHA-256, as a bad mirror would send; the next run fetches the file again."""
     name = "transformer.safetensors"
@@ -197,6 +200,7 @@ def test_the_users_pins_hold(served: StandInHub, tmp_path: Path) -> None:
         read_pins(tmp_path / "nonsense")
 
 
+@pytest.mark.slow
 def test_a_revision_is_the_commit_that_is_fetched(served: StandInHub, tmp_path: Path) -> None:
     """The right one passes, an unknown one is an error."""
     pulled(served, tmp_path / "to", revision=COMMIT)
@@ -221,6 +225,7 @@ def test_a_folder_with_everything_is_used_where_it_is(tmp_path: Path) -> None:
     assert ["SHA256SUMS"] == [path.name for path in (tmp_path / "to").iterdir()]
 
 
+@pytest.mark.slow
 def test_folders_and_repositories_can_be_mixed(served: StandInHub, tmp_path: Path) -> None:
     """SD3 from the hub, what was got by a browser from a folder."""
     laid_out(tmp_path / "downloads", {**lora(), **embeddings()})
@@ -273,6 +278,7 @@ def test_a_disk_without_room_is_told_before_the_download(
     assert [] == [name for name in served.fetched if name.endswith(".safetensors")]
 
 
+@pytest.mark.slow
 def test_a_hub_cannot_choose_where_we_write(served: StandInHub, tmp_path: Path) -> None:
     """Names that lead out of the folder, or deeper into it, are not what we asked for."""
     for name in ("transformer/../../../evil.safetensors", "transformer/deep/evil.safetensors"):
@@ -283,6 +289,7 @@ def test_a_hub_cannot_choose_where_we_write(served: StandInHub, tmp_path: Path) 
     assert [] == list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.slow
 def test_of_two_precisions_the_plain_one_is_fetched(served: StandInHub, tmp_path: Path) -> None:
     """A repository may hold the same weights twice."""
     served.files[SD3]["vae/diffusion_pytorch_model.fp16.safetensors"] = safetensors("x")
@@ -292,6 +299,7 @@ def test_of_two_precisions_the_plain_one_is_fetched(served: StandInHub, tmp_path
     assert not (tmp_path / "to" / "sd3" / "vae" / "diffusion_pytorch_model.fp16.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_what_was_pulled_is_all_that_the_server_asks_for(served: StandInHub, tmp_path: Path) -> None:
     """The folders satisfy the list by which a server decides whether TSD-SR can be loaded."""
     folders = pulled(served, tmp_path / "to").folders

@@ -115,6 +115,7 @@ def test_one_candidate_is_not_measured(card: ModelCard, tmp_path: Path, monkeypa
     assert not (tmp_path / "choices.json").exists()
 
 
+@pytest.mark.slow
 def test_without_a_memory_nothing_is_measured(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library call takes what `load` takes."""
     monkeypatch.setattr(select, "measure", lambda *_: pytest.fail("measured"))
@@ -214,6 +215,7 @@ def test_a_heavy_network_is_measured_on_fewer_pixels(card: ModelCard) -> None:
     assert width / height == pytest.approx(16 / 9, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_candidate_far_from_f32_is_named_and_not_chosen(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Speed does not excuse a wrong picture."""
     real = select.load_with
@@ -233,6 +235,7 @@ def test_a_candidate_far_from_f32_is_named_and_not_chosen(card: ModelCard, monke
     assert select.fastest(measured) == measured[0]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_does_not_load_is_named_and_the_others_are_measured(card: ModelCard) -> None:
     """An engine whose device is missing must not hide those that work."""
     measured = select.measure(card, (EXACT, Candidate("onnxruntime", "bf16")), SIZE)
@@ -262,6 +265,7 @@ def test_a_candidate_that_runs_out_of_memory_is_named_and_the_others_are_measure
     assert select.fastest(measured) == measured[1]
 
 
+@pytest.mark.slow
 def test_where_nothing_fits_to_hold_the_others_against_all_are_named(
     card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +285,7 @@ def test_where_nothing_fits_to_hold_the_others_against_all_are_named(
     assert select.fastest(measured) is None
 
 
+@pytest.mark.slow
 def test_those_who_start_at_once_choose_the_same(
     card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

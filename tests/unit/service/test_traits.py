@@ -140,6 +140,7 @@ def test_shape_is_the_one_that_is_shown(
     assert expected == facts_of(replace(usual, info=info))["display_aspect"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("colour", "hdr", "named"),
     [(BT2020_PQ, "PQ", "BT.2020"), (BT2020_HLG, "HLG", "BT.2020"), (BT709_FULL, None, "BT.709, full range")],

@@ -119,6 +119,7 @@ def test_the_rest_of_another_file_is_never_joined_on(mode: str, source: BadSourc
     assert hashlib.sha256(BODY).hexdigest() == fetched.sha256
 
 
+@pytest.mark.slow
 def test_a_dead_processs_part_is_gone_on_with(source: BadSource, tmp_path: Path) -> None:
     """What an earlier call left for the same URL is kept; its bytes count in the digest."""
     with pytest.raises(Canceled):
@@ -129,6 +130,7 @@ def test_a_dead_processs_part_is_gone_on_with(source: BadSource, tmp_path: Path)
     assert [None, "bytes=300000-"] == source.ranges()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", ["url", "boot", "note"])
 def test_a_part_of_another_url_or_boot_is_not_gone_on_with(spoil: str, source: BadSource, tmp_path: Path) -> None:
     """Only bytes that are surely of this file and surely on the disk are kept."""
@@ -198,6 +200,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", BAD)
 def test_a_bad_source_is_named_and_leaves_nothing(mode: str, source: BadSource, tmp_path: Path) -> None:
     """The right class; no word of the URL's query or of the peer; nothing left where it cannot be gone on with."""
@@ -298,6 +301,7 @@ def test_a_pause_that_outlasts_the_download_is_told_at_once(source: BadSource, t
     assert 30 == caught.value.retry_after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["drip", "chunkext"])
 def test_a_source_below_the_least_rate_is_given_up(mode: str, source: BadSource, tmp_path: Path) -> None:
     """Bytes that come one by one, or that never become part of the body, hold no place."""
@@ -307,6 +311,7 @@ def test_a_source_below_the_least_rate_is_given_up(mode: str, source: BadSource,
         run(source, mode, tmp_path, rules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["drip", "chunkext"])
 def test_no_download_lasts_longer_than_its_limit(mode: str, source: BadSource, tmp_path: Path) -> None:
     """The limit holds for a source that always sends something, where no least rate is set."""
@@ -332,6 +337,7 @@ def test_nothing_stands_guard_after_a_download(source: BadSource, tmp_path: Path
     assert not [thread for thread in threading.enumerate() if thread.name == "sentry"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["noreply", "stall", "drip", "slowhead", "chunkext"])
 def test_a_cancelled_download_stops_whatever_the_source_does(mode: str, source: BadSource, tmp_path: Path) -> None:
     """The watch is asked while nothing arrives, too; what it raises comes out."""
@@ -402,6 +408,7 @@ def test_where_a_file_would_lie_is_not_told(source: BadSource, tmp_path: Path, m
         assert str(tmp_path) not in str(caught.value.as_record())
 
 
+@pytest.mark.slow
 def test_progress_names_what_is_done_and_what_there_is(source: BadSource, tmp_path: Path) -> None:
     """The watch learns the length as soon as the source says it."""
     seen: list[tuple[int, int | None]] = []

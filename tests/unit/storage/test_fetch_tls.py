@@ -71,6 +71,7 @@ def test_an_unknown_authority_is_refused_and_the_way_out_is_named(source: BadSou
     assert [] == source.asked
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_trusted")
 @pytest.mark.parametrize("mode", ["stall", "noreply"])
 def test_limits_hold_under_tls(mode: str, source: BadSource, tmp_path: Path) -> None:
@@ -104,6 +105,7 @@ def answer_once(server: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
+@pytest.mark.slow
 def test_a_handshake_that_stalls_is_given_up(tmp_path: Path) -> None:
     """It is part of connecting, and has that limit."""
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SourceTimeout, match="TLS handshake"):

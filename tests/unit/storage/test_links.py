@@ -70,6 +70,7 @@ def test_a_link_of_another_secret_or_another_key_is_forbidden() -> None:
         SIGNER.check(key, {})
 
 
+@pytest.mark.slow
 @example(one=("results/a", "12"), other=("results/a1", "2"))
 @given(one=st.tuples(st.text(), st.text()), other=st.tuples(st.text(), st.text()))
 def test_no_two_links_share_a_signature(one: tuple[str, str], other: tuple[str, str]) -> None:

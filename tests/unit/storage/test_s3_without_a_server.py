@@ -51,6 +51,7 @@ def test_a_missing_boto3_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "pip install 'upscale-server[s3]'" == caught.value.hint
 
 
+@pytest.mark.slow
 def test_the_store_is_the_one_that_is_set(tmp_path: Path) -> None:
     """`local` needs no boto3 and keeps its secret in the state folder."""
     assert isinstance(open_store(Settings(), tmp_path / "out", tmp_path / "state"), LocalStore)
@@ -65,16 +66,19 @@ def test_an_address_without_scheme_means_https_and_a_bucket_is_part_of_the_path(
     assert link(endpoint="http://minio.test").startswith(f"http://minio.test/upscaled/{KEY}?")
 
 
+@pytest.mark.slow
 def test_a_bucket_may_be_part_of_the_host() -> None:
     """For stores that know no other way."""
     assert link(path_style=False, endpoint="https://s3.test").startswith(f"https://upscaled.s3.test/{KEY}?")
 
 
+@pytest.mark.slow
 def test_links_are_signed_for_the_public_address() -> None:
     """The host is part of the signature: it cannot be replaced afterwards."""
     assert link(public_endpoint="https://films.test").startswith(f"https://films.test/upscaled/{KEY}?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "expected"), [(1, "60"), (60, "60"), (86_400, "86400"), (691_200, "604800")])
 def test_lifetimes_are_clamped(seconds: int, expected: str) -> None:
     """boto3 signs for eight days without complaint, and no store honours that."""
@@ -161,6 +165,7 @@ def test_missing_credentials_are_named() -> None:
     assert "UPSCALE_STORAGE__S3__ACCESS_KEY" in str(named(error, "storing", "there").hint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("large_bytes", [5 << 20, 8 << 20], ids=["in parts", "whole"])
 def test_a_cancel_ends_the_wait_for_a_store_that_is_away(tmp_path: Path, large_bytes: int) -> None:
     """Nobody answers at the address; the quarter of an hour is not waited for, and the cancel comes out as itself."""
@@ -228,6 +233,7 @@ def client_of(kept: dict[str, bytes], missing: Exception, before_reading: Callab
     )
 
 
+@pytest.mark.slow
 def test_two_checks_at_once_do_not_break_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one removes the object between writing and reading, here as often as can be waited for."""
     exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")
@@ -247,6 +253,7 @@ def test_two_checks_at_once_do_not_break_each_other(monkeypatch: pytest.MonkeyPa
     assert ([], {}) == (list(times), kept)
 
 
+@pytest.mark.slow
 def test_a_store_that_loses_what_is_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not asked for ever."""
     exceptions = pytest.importorskip("botocore.exceptions", reason="boto3 is not installed")

@@ -23,6 +23,7 @@ def scene() -> np.ndarray:
     return np.clip(np.stack([waves, waves * 0.8 + boxes, waves], axis=2), 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 4])
 def test_a_coded_clip_matches_its_reference_in_place_and_time(scale: int) -> None:
     """Enlarged LR is close to HR of the same frame: a shift or a frame swap would not be."""

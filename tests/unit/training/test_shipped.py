@@ -52,6 +52,7 @@ def test_card_page_and_evaluation_tell_the_same_figures(path: Path) -> None:
     assert float(shown[1]) == pytest.approx(card["trained_minutes"], abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_a_model_beats_lanczos_on_a_sharp_scene(path: Path) -> None:
     """A guard against a file with the right hash and the wrong weights, without any picture set."""

@@ -25,6 +25,7 @@ def with_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/livez", "/health", "/stats", "/limits", "/v1/jobs", "/nothing", "/openapi.json"])
 def test_every_answer_is_safe_in_a_browser(refusing: Served, path: str) -> None:
     """Answers of routes and refusals alike."""
@@ -83,6 +84,7 @@ def test_pages_of_other_sites_may_still_not(with_site: Served, origin: str) -> N
     assert "Origin" in seen.headers["vary"]
 
 
+@pytest.mark.slow
 def test_a_named_site_may_ask_a_server_without_keys(tmp_path: Path) -> None:
     """Whose pages may drive a keyless server is the operator's word, and nobody else's are let in beside them."""
     settings = settings_in(tmp_path, http=Http(cors_origins=(APP,)))

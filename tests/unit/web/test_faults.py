@@ -194,6 +194,7 @@ def test_a_stopping_server_takes_no_job(served: Served) -> None:
         assert reply.headers["retry-after"].isdigit()
 
 
+@pytest.mark.slow
 def test_a_draining_server_still_answers_whoever_comes(tmp_path: Path) -> None:
     """Its door stays open until the last segment has ended: 503 for probes and new jobs, answers about jobs."""
     pool = SlowToClose()

@@ -81,6 +81,7 @@ def status_of(heard: bytes) -> int:
 HEAD = b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bounds", "said", "expected"),
     [
@@ -153,6 +154,7 @@ def test_whose_request_waits_to_be_read_makes_no_room() -> None:
     assert [200, 429] == [status_of(one) for one in heard]
 
 
+@pytest.mark.slow
 def test_those_who_ask_for_nothing_leave_the_reserve_again() -> None:
     """Slow heads that come again and again fill the reserve only for a moment each, and a probe finds a place."""
     bounds = replace(QUICK, connections=0, reserve=2, quiet_seconds=0.1)
@@ -243,6 +245,7 @@ def test_what_is_refused_before_any_route_is_as_safe_as_other_answers(bounds: Bo
     assert [f"{name}: {value}".lower() in head for name, value in SAFE_HEADERS.items()] == [True] * len(SAFE_HEADERS)
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_far_too_slowly_is_dropped() -> None:
     """A byte now and then is progress and keeps no connection for ever."""
     with (
@@ -260,6 +263,7 @@ def test_a_client_that_reads_far_too_slowly_is_dropped() -> None:
     assert told
 
 
+@pytest.mark.slow
 def test_a_connection_on_which_nothing_is_said_is_closed_without_a_word() -> None:
     """An idle connection does not stay for ever."""
     with guarded(replace(QUICK, head_seconds=0.2)) as address:
@@ -268,6 +272,7 @@ def test_a_connection_on_which_nothing_is_said_is_closed_without_a_word() -> Non
     assert b"" == heard
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_nothing_is_dropped() -> None:
     """A response that nobody reads holds its connection only so long, and nothing of it stays in the kernel."""
     with guarded(replace(QUICK, stalled_seconds=0.3)) as address, socket.socket() as connection:
@@ -282,6 +287,7 @@ def test_a_client_that_reads_nothing_is_dropped() -> None:
     assert told
 
 
+@pytest.mark.slow
 def test_a_body_that_nobody_wants_is_read_away_only_so_long() -> None:
     """A client that is answered and still sends is dropped."""
     with guarded(replace(QUICK, unread_seconds=0.2)) as address:

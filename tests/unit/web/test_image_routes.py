@@ -66,6 +66,7 @@ def test_output_is_exactly_input_times_the_factor(images: ImagesServed, factor: 
     assert (width * factor, height * factor) == opened(reply.content).size
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_enlarged_one(images: ImagesServed) -> None:
     """What comes back, made small again, is what was sent."""
     sent = picture_file(64, 48)
@@ -86,6 +87,7 @@ def test_the_answer_tells_the_milliseconds_of_each_step(images: ImagesServed) ->
     assert sum(float(milliseconds) for _, milliseconds in steps) > 0
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_bytes(images: ImagesServed) -> None:
     """Twice the same, although pictures share threads."""
     sent = picture_file(64, 48, mode="RGBA")
@@ -135,6 +137,7 @@ def test_words_may_be_fields_of_the_form(images: ImagesServed) -> None:
     assert (400, True) == (twice.status_code, "there twice" in twice.json()["detail"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "status", "code"),
     [
@@ -167,6 +170,7 @@ def test_what_would_become_too_large_is_refused_on_the_header(images: ImagesServ
     assert "would become 6000x40" in reply.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_before_it_is_decoded(images: ImagesServed) -> None:
     """A file of a few kilobytes that holds a hundred megapixels."""
     output = io.BytesIO()
@@ -190,6 +194,7 @@ def test_a_body_that_is_no_form_says_how_to_send_one(images: ImagesServed) -> No
     assert "expected one, in `file`" in two.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_batch_of_good_corrupt_huge_and_empty_files(images: ImagesServed) -> None:
     """One bad picture is one entry with an error, in its place; the others are files that can be read."""
     sent = [
@@ -318,6 +323,7 @@ def test_many_requests_leave_no_file(tmp_path: Path) -> None:
         assert kept == {str(path) for path in everything_under(tmp_path)}
 
 
+@pytest.mark.slow
 def test_small_files_of_a_batch_wait_on_the_disk_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty of 100 kB cost no more memory than one of 3 MB, and each is the one that was sent."""
     most, take = [0], Spool.take
@@ -336,6 +342,7 @@ def test_small_files_of_a_batch_wait_on_the_disk_together(tmp_path: Path, monkey
     assert most[0] < MEMORY_BYTES + 500_000  # one piece from the network more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_announced", [True, False], ids=["announced", "in chunks"])
 def test_pictures_never_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_announced: bool) -> None:
     """507 where 64 MiB would not stay free; what needs no disk is still served, and nothing stays."""
@@ -352,6 +359,7 @@ def test_pictures_never_fill_the_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [] == everything_under(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_picture_that_takes_too_long_to_come_gives_its_place_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

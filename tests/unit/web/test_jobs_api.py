@@ -130,6 +130,7 @@ def test_part_of_a_file_is_taken_only_where_it_is_asked_for(served: Served) -> N
     assert 400 == documented.status_code
 
 
+@pytest.mark.slow
 def test_the_list_comes_in_pages_and_by_state(served: Served) -> None:
     """Newest first; `next` leads on and is null at the end."""
     ids = [served.client.post("/v1/jobs", json=JOB).json()["id"] for _ in range(3)]
@@ -161,6 +162,7 @@ def test_an_idempotency_key_makes_a_repeated_request_one_job(served: Served) -> 
     assert 1 == served.service.counts().queued
 
 
+@pytest.mark.slow
 def test_a_full_room_is_told_when_to_come_back(tmp_path: Path) -> None:
     """429 with Retry-After; a batch that does not fit leaves none of itself behind."""
     settings = settings_in(tmp_path, jobs=Jobs(room=2))
@@ -197,6 +199,7 @@ def test_a_job_goes_through_its_states_by_request(served: Served) -> None:
     assert 404 == served.client.get(path).status_code
 
 
+@pytest.mark.slow
 def test_events_begin_with_a_snapshot_tell_what_is_new_and_end_with_the_job(served: Served, tmp_path: Path) -> None:
     """Each event is the whole job; the last one is its end, and then the stream is over."""
     job_id = served.client.post("/v1/jobs", json=JOB).json()["id"]
@@ -229,6 +232,7 @@ def test_a_reader_that_comes_back_is_not_told_again_what_it_knows(served: Served
     assert (204, "") == (known.status_code, known.text), "anything else makes an EventSource come back for ever"
 
 
+@pytest.mark.slow
 def test_a_blocking_call_answers_when_its_job_is_done(served: Served, tmp_path: Path) -> None:
     """The documented reply, with both names of the address, which gives the file."""
     with _posting(served, "/upscale-video", VIDEO) as call:
@@ -288,6 +292,7 @@ def test_a_blocking_call_sits_out_a_database_that_is_away(
     assert next(seen) > 3
 
 
+@pytest.mark.slow
 def test_a_caller_that_hangs_up_cancels_nothing(served: Served) -> None:
     """Its job waits on, and the server is fine."""
     with pytest.raises(httpx.ReadTimeout):
@@ -320,6 +325,7 @@ def test_those_who_wait_are_answered_when_the_server_stops(served: Served) -> No
     assert "goes on after its restart" in reply.json()["detail"]
 
 
+@pytest.mark.slow
 def test_links_begin_with_a_known_address_or_are_not_made(tmp_path: Path) -> None:
     """Loopback, an allowed host, or the public address; for any other Host there is no link, and no work is begun."""
     # With a key, because without one a strange Host is not answered at all.
@@ -389,6 +395,7 @@ def test_progress_is_that_of_the_runner(served: Served, monkeypatch: pytest.Monk
     assert expected == {**job["progress"], "eta_seconds": round(job["progress"]["eta_seconds"] + 0.01, 1)}
 
 
+@pytest.mark.slow
 def test_the_documentation_is_one_page_that_loads_nothing(served: Served) -> None:
     """/docs works without internet; every route is in it, with examples."""
     page = served.client.get("/docs")

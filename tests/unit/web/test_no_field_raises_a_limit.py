@@ -76,6 +76,7 @@ def test_no_word_of_a_picture_is_a_limit(images: ImagesServed, field: str) -> No
         assert 400 == reply.status_code, (word, reply.text)
 
 
+@pytest.mark.slow
 def test_words_that_exist_stay_below_the_servers_limits(tmp_path: Path) -> None:
     """A larger output, a longer preview, more models than the server allows are refused, naming the setting."""
     small = Limits(max_output_side=640, max_pixels=100_000)
@@ -136,6 +137,7 @@ def test_what_is_another_keys_is_not_there(tmp_path: Path) -> None:
     assert [] == listed.json()["jobs"]
 
 
+@pytest.mark.slow
 def test_the_owners_check_alone_keeps_others_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tooth: without it another key sees the job."""
     settings = settings_in(tmp_path, api_keys="mine-key,other-key")

@@ -94,6 +94,7 @@ def test_lanes_model_and_disk_are_told(served: Served) -> None:
         assert 0 < free <= size
 
 
+@pytest.mark.slow
 def test_a_server_without_lanes_is_not_ready(tmp_path: Path) -> None:
     """What is not there is told as it is."""
     with serving(VideoService(settings_in(tmp_path), IdlePool(BROKEN))) as served:  # type: ignore[arg-type]
@@ -153,6 +154,7 @@ def test_a_job_keeps_the_id_of_the_request_that_made_it(served: Served) -> None:
     assert ["one-id", "one-id", own.headers["x-request-id"]] == kept
 
 
+@pytest.mark.slow
 def test_figures_need_a_key_where_keys_are_set(tmp_path: Path) -> None:
     """401 without; refused requests are counted under no route, since none was asked."""
     settings = settings_in(tmp_path, api_keys=SecretStr(KEY))
@@ -165,6 +167,7 @@ def test_figures_need_a_key_where_keys_are_set(tmp_path: Path) -> None:
     assert 1 == found.value("upscale_http_requests_total", route="none", method="GET", code="401")
 
 
+@pytest.mark.slow
 def test_figures_are_open_where_the_settings_open_them(tmp_path: Path) -> None:
     """UPSCALE_METRICS_OPEN opens this one path, under any name of this machine, and nothing else."""
     settings = settings_in(tmp_path, api_keys=SecretStr(KEY), metrics_open=True)

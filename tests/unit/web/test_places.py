@@ -56,6 +56,7 @@ def test_one_caller_too_many_is_told_so_and_nobody_else(narrow: Served, tmp_path
     assert 200 == narrow.client.get(f"/v1/jobs/{job}/events").status_code
 
 
+@pytest.mark.slow
 def test_a_stream_of_events_holds_a_place_until_its_end(narrow: Served, tmp_path: Path) -> None:
     """A second reader is refused while the first reads, and taken when the job is over."""
     path = f"/v1/jobs/{narrow.client.post('/v1/jobs', json={'payload_url': URL, 'scale': 2}).json()['id']}/events"
@@ -122,6 +123,7 @@ def long_calls(served: Served, job: str) -> list[httpx.Response]:
     ]
 
 
+@pytest.mark.slow
 def test_all_that_takes_long_is_bounded_for_each_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a key may have no place at all, each such route says so: none forgets whose place it is."""
     for share in SHARES:

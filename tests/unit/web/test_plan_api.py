@@ -257,6 +257,7 @@ def test_one_caller_measures_at_a_time(served: Served, pool: MeasuringPool, clip
     assert 2 == len(pool.at_work)
 
 
+@pytest.mark.slow
 def test_a_caller_that_hangs_up_stops_measuring(served: Served, pool: MeasuringPool, clip: bytes) -> None:
     """The lanes are free again, and the next caller is answered."""
     source = source_in(served, clip)
@@ -325,6 +326,7 @@ def test_who_measures_while_jobs_keep_the_lanes_busy_is_answered_at_once(
     assert ("measured", 1) == (later["estimate"]["basis"]["byte_count"], len(pool.at_work))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "basis"), [("ready", "measured"), ("busy", "rough")])
 def test_pieces_are_made_beside_a_job_that_leaves_a_lane_idle(
     state: LaneState, basis: str, served: Served, pool: MeasuringPool, clip: bytes
@@ -341,6 +343,7 @@ def test_pieces_are_made_beside_a_job_that_leaves_a_lane_idle(
     assert basis == plan["estimate"]["basis"]["byte_count"]
 
 
+@pytest.mark.slow
 def test_the_limit_of_measuring_includes_the_wait_for_others(
     served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,6 +365,7 @@ def test_the_limit_of_measuring_includes_the_wait_for_others(
     assert "not done within 120 seconds" in told["warnings"][-1]["detail"]
 
 
+@pytest.mark.slow
 def test_a_job_that_comes_ends_the_pieces_that_are_made(served: Served, pool: MeasuringPool, clip: bytes) -> None:
     """It has the lanes at the next frame, and not when the pieces are done; whoever measures is told so at once."""
     source, turns = source_in(served, clip), served.service._runner.turns
@@ -380,6 +384,7 @@ def test_a_job_that_comes_ends_the_pieces_that_are_made(served: Served, pool: Me
     assert served.service.planning._measuring.is_free
 
 
+@pytest.mark.slow
 def test_pieces_that_take_too_long_are_given_up(
     served: Served, pool: MeasuringPool, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,6 +403,7 @@ def test_pieces_that_take_too_long_are_given_up(
     assert served.service.planning._measuring.is_free
 
 
+@pytest.mark.slow
 def test_a_source_may_go_while_it_is_measured(served: Served, pool: MeasuringPool, clip: bytes) -> None:
     """The pieces are made of a link of their own, and nothing of that stays."""
     source = source_in(served, clip)
@@ -413,6 +419,7 @@ def test_a_source_may_go_while_it_is_measured(served: Served, pool: MeasuringPoo
     assert [] == list(sources_folder(served.service.settings.state_dir / "video" / "temp").iterdir())
 
 
+@pytest.mark.slow
 def test_a_fault_of_a_piece_tells_no_path(served: Served, pool: MeasuringPool, clip: bytes) -> None:
     """Where our folders are is nobody's business outside."""
     folder = sources_folder(served.service.settings.state_dir / "video" / "temp")
@@ -434,6 +441,7 @@ def test_a_fault_of_a_piece_tells_no_path(served: Served, pool: MeasuringPool, c
     assert str(folder.parent) not in reply.text
 
 
+@pytest.mark.slow
 def test_plans_have_places(tmp_path: Path, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is answered with 429 and what to do."""
     monkeypatch.setattr(video_app, "MOST_PLANS", 0)
@@ -472,6 +480,7 @@ def test_what_cannot_be_planned_is_told_by_name(
     assert text in reply.json()["detail"]
 
 
+@pytest.mark.slow
 def test_a_fetched_source_that_cannot_be_planned_does_not_stay(served: Served, clip: bytes) -> None:
     """Nobody was told its name."""
     with BadSource(body=clip) as elsewhere:

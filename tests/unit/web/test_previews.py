@@ -195,6 +195,7 @@ def test_what_is_no_video_fails_under_its_own_name(served: Served, tmp_path: Pat
     assert str(tmp_path) not in reply.text + str(preview)
 
 
+@pytest.mark.slow
 def test_a_side_that_fails_names_no_folder_of_ours(
     served: Served, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +262,7 @@ def test_what_could_never_be_done_is_refused_at_the_door(
     assert not folder_in(served).exists()
 
 
+@pytest.mark.slow
 def test_a_source_that_cannot_be_shown_fails_without_our_paths(served: Served, clip: bytes) -> None:
     """Behind its end there is nothing; the fault names the source as its sender does."""
     preview = ended(served, asked(served, clip, start_seconds=3600))

@@ -77,6 +77,7 @@ def submit(served: Served, **headers: str) -> str:
     return str(reply.json()["id"])
 
 
+@pytest.mark.slow
 def test_a_listener_gets_all_jobs_and_then_what_changes(served: Served, tmp_path: Path) -> None:
     """The snapshot is that of the list, without plans; each change is the whole job; a removal names it."""
     first = submit(served)
@@ -116,6 +117,7 @@ def test_a_snapshot_is_what_the_list_says(served: Served) -> None:
     assert snapshot["next"]
 
 
+@pytest.mark.slow
 def test_frames_of_a_running_job_are_news(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not stored frame by frame is told all the same."""
     frames = iter(range(1000))
@@ -161,6 +163,7 @@ def test_a_job_is_told_of_once_a_look_however_often_it_changes(served: Served, m
     assert queue_events.LOOK_SECONDS / 2 - 0.001 <= min(pauses)
 
 
+@pytest.mark.slow
 def test_a_broken_stream_goes_on_where_it_was(served: Served) -> None:
     """What happened meanwhile is told, of each job the newest state once; nothing else is told again."""
     quiet = submit(served)
@@ -207,6 +210,7 @@ def test_an_id_that_cannot_be_gone_on_from_gets_the_snapshot(served: Served, las
     assert ("jobs", [job]) == (kind, [one["id"] for one in snapshot["jobs"]])
 
 
+@pytest.mark.slow
 def test_an_id_that_is_too_old_gets_the_snapshot(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory is bounded: where what has changed since is not known any more, everything is told."""
     monkeypatch.setattr(queue_events, "MOST_KEPT", 2)
@@ -222,6 +226,7 @@ def test_an_id_that_is_too_old_gets_the_snapshot(served: Served, monkeypatch: py
     assert ("jobs", jobs[::-1]) == (kind, [one["id"] for one in snapshot["jobs"]])
 
 
+@pytest.mark.slow
 def test_each_key_hears_of_its_own_jobs_alone(tmp_path: Path) -> None:
     """Neither in the snapshot, nor as a change, nor as a removal."""
     settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"))
@@ -253,6 +258,7 @@ def test_a_stream_says_that_it_lives(served: Served, monkeypatch: pytest.MonkeyP
     assert ("no-store", "no") == (response.headers["cache-control"], response.headers["x-accel-buffering"])
 
 
+@pytest.mark.slow
 def test_one_watcher_looks_for_all_listeners(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty listeners cost the database as much as one."""
     looks: list[int] = []
@@ -282,6 +288,7 @@ def serving_listeners(served: Served, count: int) -> Iterator[list[Stream]]:
         yield [stream, *others]
 
 
+@pytest.mark.slow
 def test_listeners_have_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is answered with 429 and what to do; a place is free again when a listener goes."""
     monkeypatch.setattr(video_app, "MOST_WAITING", 1)
@@ -340,6 +347,7 @@ def test_a_snapshot_that_fails_does_not_end_the_stream(served: Served, monkeypat
     assert ("jobs", [job]) == (kind, [one["id"] for one in snapshot["jobs"]])
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_be_read_silences_no_other(served: Served) -> None:
     """The stream begins without it, and what happens to the others is told."""
     broken = submit(served)
@@ -377,6 +385,7 @@ def test_a_job_that_finds_no_words_is_told_of_later(served: Served, monkeypatch:
     assert 4 == len(faults)
 
 
+@pytest.mark.slow
 def test_every_listener_reads_its_own_address_and_none_is_remembered(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +421,7 @@ def watches_noted(monkeypatch: pytest.MonkeyPatch) -> list[QueueWatch]:
     return watches
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
     """It does not wait for listeners who would never go."""
     with serving(VideoService(settings_in(tmp_path), IdlePool())) as served:
@@ -423,6 +433,7 @@ def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
         wait_until(lambda: served.service.is_stopped)
 
 
+@pytest.mark.slow
 def test_a_watcher_that_nobody_needs_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while without listeners the database is left in peace; the next one gets a snapshot, not a gap."""
     monkeypatch.setattr(queue_events, "LINGER_SECONDS", 0.0)

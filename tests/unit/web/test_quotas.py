@@ -43,6 +43,7 @@ def hand_in(served: Served, key: dict[str, str]) -> httpx.Response:
     return served.client.post("/v1/jobs", json=WISH, headers=key)
 
 
+@pytest.mark.slow
 def test_requests_of_a_key_are_counted_and_those_of_others_and_probes_are_not(tmp_path: Path) -> None:
     """The third request of a minute is refused where two are taken; probes are always answered."""
     with serving(service_with(tmp_path, Quotas(requests_per_minute=2))) as served:
@@ -61,6 +62,7 @@ def test_requests_are_not_refused_where_nobody_bounds_them(tmp_path: Path) -> No
         assert [200] * 5 == [served.client.get("/limits", headers=GREEDY).status_code for _ in range(5)]
 
 
+@pytest.mark.slow
 def test_a_wrong_key_costs_the_right_one_nothing(tmp_path: Path) -> None:
     """Who guesses keys is refused as before and uses up nobody's minute."""
     with serving(service_with(tmp_path, Quotas(requests_per_minute=1))) as served:
@@ -84,6 +86,7 @@ def test_time_gives_requests_back() -> None:
     rates.count("key")
 
 
+@pytest.mark.slow
 def test_waiting_jobs_of_a_key_are_bounded(tmp_path: Path) -> None:
     """The second job is refused where one may wait, before an upload is read too; another key's is taken."""
     with serving(service_with(tmp_path, Quotas(queued=1))) as served:
@@ -95,6 +98,7 @@ def test_waiting_jobs_of_a_key_are_bounded(tmp_path: Path) -> None:
         assert 202 == hand_in(served, OTHER).status_code
 
 
+@pytest.mark.slow
 def test_a_request_that_is_repeated_is_no_further_job(tmp_path: Path) -> None:
     """An Idempotency-Key finds its job again though no further one would be taken."""
     with serving(service_with(tmp_path, Quotas(queued=1))) as served:
@@ -118,6 +122,7 @@ def test_running_jobs_of_a_key_are_bounded(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quotas", "used"),
     [(Quotas(bytes_a_day=100), {"byte_count": 100}), (Quotas(pixels_a_day=100), {"pixels": 100})],
@@ -139,6 +144,7 @@ def test_a_days_quota_outlives_a_restart(tmp_path: Path, quotas: Quotas, used: d
         finish_next(served.service, tmp_path)
 
 
+@pytest.mark.slow
 def test_bytes_of_an_upload_are_counted(tmp_path: Path) -> None:
     """What was sent counts though it is no video, or trash could be sent all day."""
     with serving(service_with(tmp_path, Quotas(bytes_a_day=5))) as served:
@@ -162,6 +168,7 @@ FAILING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/sources"])
 @pytest.mark.parametrize("case", sorted(FAILING))
 def test_bytes_of_an_upload_that_fails_are_counted(tmp_path: Path, path: str, case: str) -> None:
@@ -175,6 +182,7 @@ def test_bytes_of_an_upload_that_fails_are_counted(tmp_path: Path, path: str, ca
         assert_limited(served.client.post(path, content=b"x", headers=GREEDY | kind), "BYTES_A_DAY")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/sources"])
 def test_bytes_of_an_upload_that_breaks_off_are_counted(tmp_path: Path, path: str) -> None:
     """Who hangs up before the end has sent what came so far."""
@@ -190,6 +198,7 @@ def test_bytes_of_an_upload_that_breaks_off_are_counted(tmp_path: Path, path: st
         assert 202 == hand_in(served, OTHER).status_code
 
 
+@pytest.mark.slow
 def test_bytes_of_a_source_are_counted_once(tmp_path: Path) -> None:
     """Its bytes, whether we open it or not; counting an upload and what is kept of it would be twice."""
     with serving(VideoService(settings_in(tmp_path, quotas=Quotas(bytes_a_day=1000)), LookingPool())) as served:

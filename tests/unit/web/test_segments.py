@@ -98,6 +98,7 @@ def test_list_says_where_each_copy_belongs(served: Served, plan: Plan) -> None:
     assert "private, no-store" == reply.headers["cache-control"]
 
 
+@pytest.mark.slow
 def test_list_is_empty_before_there_is_anything(served: Served, plan: Plan) -> None:
     """Without a plan nothing is known; with one, how much will come and how large it will be."""
     nothing = served.client.get(f"/v1/jobs/{running_job(served, None)}/segments").json()

@@ -81,6 +81,7 @@ def test_a_source_that_was_sent_is_shown_with_what_is_in_it(served: Served, clip
     assert [] == waiting(served)
 
 
+@pytest.mark.slow
 def test_a_source_may_be_the_body_or_an_address(served: Served, clip: bytes) -> None:
     """All three ways lead to the same source; the address's own name is taken."""
     body = served.client.post("/v1/sources?file_name=a.mov", content=clip, headers={"Content-Type": "video/mp4"})
@@ -135,6 +136,7 @@ def test_an_address_that_gives_no_video_leaves_nothing(served: Served, mode: str
     assert [] == kept(served)
 
 
+@pytest.mark.slow
 def test_an_address_that_is_not_fetched_is_refused_at_the_door(tmp_path: Path) -> None:
     """The same guard as for jobs: private addresses and other schemes never leave this machine."""
     with serving(VideoService(settings_in(tmp_path, fetch=Fetch()), LookingPool())) as served:
@@ -148,6 +150,7 @@ def test_an_address_that_is_not_fetched_is_refused_at_the_door(tmp_path: Path) -
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["video/mp4", "form"])
 def test_a_source_beyond_the_limits_is_refused_and_leaves_nothing(
     tmp_path: Path, clip: bytes, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -203,6 +206,7 @@ def test_an_upload_that_breaks_off_leaves_no_source(served: Served, clip: bytes)
     wait_until(lambda: not kept(served))
 
 
+@pytest.mark.slow
 def test_a_caller_that_hangs_up_stops_its_download(served: Served) -> None:
     """The server holds no thread for an answer that nobody reads, and keeps nothing of the file."""
     host, _, port = served.url.removeprefix("http://").partition(":")
@@ -216,6 +220,7 @@ def test_a_caller_that_hangs_up_stops_its_download(served: Served) -> None:
         wait_until(lambda: not kept(served))
 
 
+@pytest.mark.slow
 def test_a_poster_is_a_small_jpeg_and_made_once(served: Served, tmp_path: Path) -> None:
     """Its longest side is 640 at most; turned and stretched as it is shown."""
     picture = Picture(width=720, height=576, frame_count=5, sample_aspect_ratio=None, rotation=90)
@@ -229,6 +234,7 @@ def test_a_poster_is_a_small_jpeg_and_made_once(served: Served, tmp_path: Path) 
     assert 1 == served.service._pool.asked
 
 
+@pytest.mark.slow
 def test_a_source_is_its_keys_own(tmp_path: Path, clip: bytes) -> None:
     """For another key there is none, whatever is asked of it; no job is made from it either."""
     settings = settings_in(tmp_path, api_keys=SecretStr(f"{ANNA},{BERT}"))
@@ -248,6 +254,7 @@ def test_a_source_is_its_keys_own(tmp_path: Path, clip: bytes) -> None:
     assert (200, 401) == (own.status_code, without.status_code)
 
 
+@pytest.mark.slow
 def test_a_source_survives_a_restart(tmp_path: Path, clip: bytes) -> None:
     """What was answered holds after the server has stopped and begun again."""
     with serving(VideoService(settings_in(tmp_path), LookingPool())) as served:
@@ -281,6 +288,7 @@ def test_a_name_that_no_source_has_is_not_found(served: Served, source_id: str) 
     assert 404 == served.client.get(f"/v1/sources/{source_id}").status_code
 
 
+@pytest.mark.slow
 def test_the_oldest_sources_make_room_for_new_ones(tmp_path: Path, clip: bytes) -> None:
     """All together stay within the budget; the newest stays in any case."""
     settings = settings_in(tmp_path, sources=Sources(budget_bytes=2 * len(clip)))
@@ -320,6 +328,7 @@ def test_a_source_serves_several_jobs(served: Served, clip: bytes) -> None:
     assert 200 == served.client.get(f"/v1/sources/{source}").status_code
 
 
+@pytest.mark.slow
 def test_a_repeated_job_of_a_source_is_one_job(served: Served, clip: bytes) -> None:
     """What counts is the content: the same file sent as an upload is the same request, other content is a conflict."""
     first, again = (sent(served, clip).json()["id"] for _ in range(2))
@@ -336,6 +345,7 @@ def test_a_repeated_job_of_a_source_is_one_job(served: Served, clip: bytes) -> N
     assert 1 == len(waiting(served))
 
 
+@pytest.mark.slow
 def test_a_repeated_job_is_found_when_its_source_has_gone(tmp_path: Path, clip: bytes) -> None:
     """Who lost the first answer hands nothing in twice; another request under the same key is refused."""
     settings = settings_in(tmp_path, webhooks=Webhooks(secret=SecretStr("a shared secret")))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import gettempdir
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from upscale_server.web.spool import MEMORY_BYTES, Spool
 
 
+@pytest.mark.slow
 @given(
     pieces=st.lists(st.binary(max_size=40), max_size=12),
     writes=st.sets(st.integers(0, 11)),

@@ -62,6 +62,7 @@ def test_own_names_and_own_pages_are_served(named: Served, host: str) -> None:
     assert [200] * 3 == [one.status_code for one in (plain, own, before_a_proxy)]
 
 
+@pytest.mark.slow
 def test_with_a_key_the_key_decides(tmp_path: Path) -> None:
     """No browser sends a key by itself, and proxies may use any name."""
     service = VideoService(settings_in(tmp_path, api_keys=SecretStr("k")), IdlePool())

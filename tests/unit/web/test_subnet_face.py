@@ -49,6 +49,7 @@ def called(served: Served, body: dict[str, Any], jobs: int) -> tuple[threading.T
     return thread, replies
 
 
+@pytest.mark.slow
 def test_lists_are_aligned_with_the_request_and_success_is_all(miner: Served, shared: Path, tmp_path: Path) -> None:
     """One address, one path that fails, one host that is refused: each in its place, under status 200."""
     paths = [URL, str(shared / "a.mp4"), "http://10.0.0.1/x.mp4"]

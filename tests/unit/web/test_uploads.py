@@ -87,6 +87,7 @@ def test_a_malformed_form_is_refused_and_leaves_nothing(refusing: Served, body: 
     assert [] == waiting(refusing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", [True, False], ids=["announced", "in chunks"])
 @pytest.mark.parametrize("kind", ["video/mp4", FORM])
 def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(tmp_path: Path, kind: str, *, declared: bool) -> None:
@@ -154,6 +155,7 @@ def test_an_upload_that_will_not_fit_is_refused_before_it_is_read(
     assert [] == waiting(served)
 
 
+@pytest.mark.slow
 def test_only_so_many_uploads_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is told to come back; when one has ended there is room again."""
     monkeypatch.setattr(video_app, "MOST_UPLOADS", 1)

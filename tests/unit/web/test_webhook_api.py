@@ -110,6 +110,7 @@ def test_a_webhook_is_refused_where_nothing_can_be_signed(served: Served) -> Non
     assert 0 == served.service.counts().queued
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "status", "code"),
     [
@@ -134,6 +135,7 @@ def test_an_address_that_may_not_be_told_is_refused_at_the_door(
     assert "hidden" not in reply.text
 
 
+@pytest.mark.slow
 def test_the_receiver_of_the_documentation_takes_what_is_genuine_and_nothing_else(
     repository: Path, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_lane_builds_the_engine_that_it_needs_and_does_not_find(
     assert [True] == [path.name == "network.engine" for path in lane._builds.folder.glob("*/*.engine")]
 
 
+@pytest.mark.slow
 def test_cancel_between_two_tiles_ends_the_job_within_the_frame(
     pipe: tuple[Connection, HeldPipe], tmp_path: Path
 ) -> None:

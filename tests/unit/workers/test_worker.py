@@ -68,6 +68,7 @@ def _bench(monkeypatch: pytest.MonkeyPatch, choices: Path | None, loaded: list[C
     return worker.Bench(cast("HeldPipe", _NobodyStops()), 1, choices, CAGE)
 
 
+@pytest.mark.slow
 def test_a_lane_asks_for_less_and_the_next_lane_begins_there(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
