@@ -5,6 +5,7 @@ It measures and prints nothing; `docs/reference/scale_tables.py` writes it down.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from benchmarks.figures import (
     RECKONED,
     Figure,
     bits_per_pixel,
+    finish_frames_per_second,
     finish_seconds_per_megapixel,
     mean_seconds,
     result,
@@ -29,7 +31,8 @@ SOURCE_PIXELS = 1920 * 1080
 WRITES_OF_A_JOB = 13
 """Handed in, claimed, plan kept, six phases begun, upload begun and over, ended, and one look that found nothing."""
 STORE_REQUESTS = 5
-"""For a segment: stored, looked at, taken, removed; and its node's share of fetching the source."""
+"""For a segment: stored, looked at, taken, removed; its node's share of fetching the source. A GPU waits for three."""
+DESKS_OF_A_SERVER = Figure(2, DOCUMENTED, "workers/pool.py; one of them looks at sources as well")
 HEARD_SECONDS, FACTS_SECONDS = 1.0, 2.0
 """How often a server asks a node about a running segment, and about itself, over Ray."""
 RAY_ACTORS = Figure(20_000, DOCUMENTED, "Ray's scalability envelope, trivial load")
@@ -96,20 +99,25 @@ class Need:
 def needs(gpus: int, fps: float, folder: Path = RESULTS) -> list[Need]:
     """Return what so many GPUs need, each of which makes so many frames of 3840x2160 a second and is always busy.
 
-    Every GPU is taken to work on another job: more leases than that are not held, but for a few ahead.
+    Every GPU is taken to work on another job, and as many more jobs as there are desks at work are joined and audited:
+    all of them hold leases. Every server asks every node how it is. Starts of segments are left out.
     """
     one = segment(folder)
     segments = gpus * fps / one.frames
     jobs = gpus * fps / RATE / mean_seconds()
-    writes = gpus / BEAT_SECONDS + segments + jobs * WRITES_OF_A_JOB
+    desks = gpus * fps / finish_frames_per_second(folder).value
+    servers = math.ceil(desks / DESKS_OF_A_SERVER.value)
+    writes = (gpus + desks) / BEAT_SECONDS + segments + jobs * WRITES_OF_A_JOB
+    calls = gpus / HEARD_SECONDS + servers * gpus / FACTS_SECONDS
     through_server = 2 * one.source_bytes.value + 2 * one.output_bytes.value
     core = Figure(1.0, MEASURED, "one core")
     return [
         Need("output pixels", "MP/s", segments * one.megapixels.value),
-        Need("segments", "1/s", segments, ray_segments(folder), "Ray driver"),
+        Need("segments", "1/s", segments),
         Need("jobs", "1/s", jobs, rate("life", folder), "Postgres"),
         Need("writes to the jobs' database", "1/s", writes, rate("renew", folder), "Postgres"),
-        Need("calls over Ray", "1/s", gpus / HEARD_SECONDS + gpus / FACTS_SECONDS),
+        Need("desks at work, joining and auditing", "", desks, DESKS_OF_A_SERVER, "server"),
+        Need("calls over Ray", "1/s", calls, ray_calls(folder), "server"),
         Need("nodes' actors", "", gpus, RAY_ACTORS, "Ray cluster"),
         Need("encoding on processors, x265 fast", "cores", segments * one.encode.value, core, "core"),
         Need("joining and auditing at servers", "cores", segments * one.finish.value, core, "core"),
@@ -129,10 +137,10 @@ def rate(work: str, folder: Path = RESULTS, callers: str = "16 processes", datab
     return Figure(found[work][callers]["per_second"], MEASURED, f"control.json, {database}, {callers}")
 
 
-def ray_segments(folder: Path = RESULTS) -> Figure | None:
-    """Return segments a second that one server gives to a Ray cluster, None until `bench_cluster` was run."""
-    found = result("cluster", folder).get("segments_per_second")
-    return None if found is None else Figure(float(found), MEASURED, "cluster.json")
+def ray_calls(folder: Path = RESULTS) -> Figure | None:
+    """Return how many calls a second over Ray one server gets answered, None until `bench_cluster` was run."""
+    found = result("cluster", folder).get("calls_per_second")
+    return None if found is None else Figure(float(found), MEASURED, "cluster.json, nodes and server on two cores")
 
 
 def _giga(figure: Figure) -> Figure:

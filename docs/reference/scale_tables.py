@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arithmetic import Need, Segment, needs, ray_segments, segment
+from benchmarks.arithmetic import Need, Segment, needs, ray_calls, segment
 from benchmarks.figures import RATE, Figure, finish_frames_per_second, paces, result
 
 PAGE = Path(__file__).parents[1] / "explanation" / "scaling.md"
@@ -95,21 +95,25 @@ def film_line() -> str:
     hours = frames / pace.value / 3600
     return (
         f"A film of two hours at 3840x2160 has {frames:,.0f} frames. One desk audits {_number(pace.value)} a second "
-        f"({_source(pace)}): {hours:.1f} hours.\n"
+        f"({_source(pace)}): {hours:.1f} hours, reckoned.\n"
     )
 
 
 def ray_line() -> str:
     """Return what is known of Ray."""
-    figure = ray_segments()
-    if figure is None:
-        return "Segments a second over Ray: **not measured yet** (`benchmarks/results/cluster.json` is not there).\n"
-    return f"Segments a second over Ray: **{figure.value:.4g}** ({_source(figure)}).\n"
+    calls, found = ray_calls(), result("cluster")
+    if calls is None:
+        return "Calls over Ray: **not measured yet** (`benchmarks/results/cluster.json` is not there).\n"
+    empty = 1000 * found["seconds_per_empty_segment"]
+    return (
+        f"One server gets **{calls.value:,.0f}** calls a second answered ({_source(calls)}), and a segment without "
+        f"frames keeps a machine of one core for {empty:.0f} ms (measured: cluster.json).\n"
+    )
 
 
 def needs_table() -> str:
-    """Return what fleets need, at both ends of what a GPU may do, and how many of something that is."""
-    ends = list(paces().items())[:2]
+    """Return what fleets need at each pace, and how many of something that is."""
+    ends = list(paces().items())
     head = ["a fleet needs", *(f"{gpus:,} GPUs, {name}" for name, _ in ends for gpus in FLEETS)]
     columns = [needs(gpus, pace.value) for _, pace in ends for gpus in FLEETS]
     rows = [

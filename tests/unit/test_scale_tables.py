@@ -24,7 +24,7 @@ def measured(tmp_path: Path) -> Path:
         },
         "segments": {
             "size": "500x500 to 1000x1000", "frames": 100, "source_bytes": 6_250_000,
-            "finish_large": {"processor_seconds_per_output_megapixel": 4.0},
+            "finish_large": {"processor_seconds_per_output_megapixel": 4.0, "frames_per_second": 12.0},
             "travels": {"order_bytes": 3000, "answer_bytes": 2000},
         },
         "estimate": {
@@ -62,27 +62,29 @@ def test_a_segments_costs_are_those_of_its_pixels(measured: Path) -> None:
 
 
 def test_needs_grow_with_the_fleet(measured: Path) -> None:
-    """A hundred GPUs of 24 frames a second do ten segments a second and hold a hundred leases."""
+    """A hundred GPUs of 24 frames a second do ten segments a second; jobs there and at 200 desks hold leases."""
     found = arithmetic.needs(100, 24.0, measured)
 
     segments, writes = need(found, "segments"), need(found, "writes")
     jobs = need(found, "jobs")
     assert segments.amount == pytest.approx(10.0)
-    assert writes.amount == pytest.approx(100 + 10 + 13 * jobs.amount)
+    assert writes.amount == pytest.approx(100 + 200 + 10 + 13 * jobs.amount)
     assert writes.times == pytest.approx(writes.amount / 200)
     assert need(found, "joining").amount == pytest.approx(10 * 4 * OUTPUT)
+    assert need(found, "desks").times == pytest.approx(100)
+    assert need(found, "calls").amount == pytest.approx(100 + 100 * 100 / 2)
     assert need(found, "store requests").amount == pytest.approx(50.0)
 
 
 def test_what_nobody_measured_has_no_ratio(measured: Path) -> None:
     """Ray's figure is missing until it is there; nothing is put in its place."""
-    before = need(arithmetic.needs(100, 24.0, measured), "segments").times
-    (measured / "cluster.json").write_text(json.dumps({"segments_per_second": 40.0}), encoding="utf-8")
+    before = need(arithmetic.needs(100, 24.0, measured), "calls").times
+    (measured / "cluster.json").write_text(json.dumps({"calls_per_second": 510.0}), encoding="utf-8")
 
-    after = need(arithmetic.needs(100, 24.0, measured), "segments").times
+    after = need(arithmetic.needs(100, 24.0, measured), "calls").times
 
     assert before is None
-    assert after == pytest.approx(0.25)
+    assert after == pytest.approx(10)
 
 
 def test_tables_are_written_between_their_marks_and_nowhere_else(
