@@ -32,7 +32,7 @@ WRITES_OF_A_JOB = 13
 """Handed in, claimed, plan kept, six phases begun, upload begun and over, ended, and one look that found nothing."""
 STORE_REQUESTS = 5
 """For a segment: stored, looked at, taken, removed; its node's share of fetching the source. A GPU waits for three."""
-DESKS_OF_A_SERVER = Figure(2, DOCUMENTED, "workers/pool.py; one of them looks at sources as well")
+DESKS_OF_A_SERVER = Figure(32, ASSUMED, "UPSCALE_WORKERS__DESKS on a server of as many cores; 2 by itself")
 HEARD_SECONDS, FACTS_SECONDS = 1.0, 2.0
 """How often a server asks a node about a running segment, and about itself, over Ray."""
 RAY_ACTORS = Figure(20_000, DOCUMENTED, "Ray's scalability envelope, trivial load")

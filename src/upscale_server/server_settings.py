@@ -117,6 +117,10 @@ class Workers(BaseModel):
     lanes: int = Field(
         0, ge=0, le=64, description="lanes, each a process with its models loaded; 0 means what the device holds"
     )
+    desks: int = Field(
+        2, ge=1, le=64,
+        description="processes that look at sources, join and audit, a core each; more where many GPUs wait for audits",
+    )  # fmt: skip
     release_seconds: float = Field(5.0, gt=0, description="how long a cancelled lane may take before it is killed")
     silent_seconds: float = Field(
         300.0, gt=0, description="longest time without a finished tile before a lane counts as hung"

@@ -71,15 +71,15 @@ def test_needs_grow_with_the_fleet(measured: Path) -> None:
     assert writes.amount == pytest.approx(100 + 200 + 10 + 13 * jobs.amount)
     assert writes.times == pytest.approx(writes.amount / 200)
     assert need(found, "joining").amount == pytest.approx(10 * 4 * OUTPUT)
-    assert need(found, "desks").times == pytest.approx(100)
-    assert need(found, "calls").amount == pytest.approx(100 + 100 * 100 / 2)
+    assert need(found, "desks").times == pytest.approx(200 / 32)
+    assert need(found, "calls").amount == pytest.approx(100 + 7 * 100 / 2)
     assert need(found, "store requests").amount == pytest.approx(50.0)
 
 
 def test_what_nobody_measured_has_no_ratio(measured: Path) -> None:
     """Ray's figure is missing until it is there; nothing is put in its place."""
     before = need(arithmetic.needs(100, 24.0, measured), "calls").times
-    (measured / "cluster.json").write_text(json.dumps({"calls_per_second": 510.0}), encoding="utf-8")
+    (measured / "cluster.json").write_text(json.dumps({"calls_per_second": 45.0}), encoding="utf-8")
 
     after = need(arithmetic.needs(100, 24.0, measured), "calls").times
 

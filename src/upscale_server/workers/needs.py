@@ -43,12 +43,13 @@ _PATIENCE = Patience(release_seconds=5.0, silent_seconds=300.0)
 class PoolNeeds:
     """What a pool is made of.
 
-    `lanes` 0 leaves the number to the device, at most `most_lanes`; `inference_threads` 0 bounds a lane's network by
-    its share of the cores alone. `model` None is the built-in default; `choices` None measures no engine. `limits`
-    are what a source is held to when it is looked at.
+    `lanes` 0 leaves the number to the device, at most `most_lanes`; of two `desks` one probes while the other audits;
+    `inference_threads` 0 bounds a lane's network by its share of the cores alone. `model` None is the built-in default;
+    `choices` None measures no engine. `limits` are what a source is held to when it is looked at.
     """
 
     lanes: int = 0
+    desks: int = 2
     most_lanes: int = 12
     inference_threads: int = 0
     model: str | None = None
@@ -67,6 +68,7 @@ def needs_of(settings: Settings, environment: Mapping[str, str]) -> PoolNeeds:
     threads = environment.get("OMP_NUM_THREADS", "").split(",")[0]
     return PoolNeeds(
         lanes=settings.workers.lanes,
+        desks=settings.workers.desks,
         most_lanes=settings.max_workers,
         inference_threads=int(threads) if threads.isdecimal() else 0,
         model=settings.model_path or None,

@@ -46,9 +46,6 @@ from upscale_server.workers.needs import DOCUMENTED_LANES, PoolNeeds, lane_count
 from upscale_server.workers.status import PoolStatus
 from upscale_server.workers.worker import WARM_SIZE
 
-_DESK_PROCESSES = 2
-"""One probes while the other audits."""
-
 _LOOK_SECONDS = 0.2
 
 
@@ -57,7 +54,7 @@ class Pool:
 
     def __init__(self, needs: PoolNeeds) -> None:
         self._needs = needs
-        self._desk = Desk(self._setups("desk", _DESK_PROCESSES, threads=0), needs.patience)
+        self._desk = Desk(self._setups("desk", needs.desks, threads=0), needs.patience)
         self._lanes: Lanes | None = None
         self._company = Company()
         self._settled: Settled | None = None

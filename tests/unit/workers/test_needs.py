@@ -56,6 +56,15 @@ def test_settings_of_the_limits_reach_those_who_look_at_sources(tmp_path: Path) 
     assert wish.Limits(100, 1000, 200, 1.5, 9) == needs_of(Settings(state_dir=tmp_path, limits=given), {}).limits
 
 
+def test_a_server_has_the_desks_that_are_asked_for(tmp_path: Path) -> None:
+    """Two unless told otherwise: many GPUs want more audits at a time."""
+    asked = Settings(state_dir=tmp_path, workers=Workers(desks=5))
+
+    desks = [len(Pool(needs_of(one, {}))._desk.seats) for one in (asked, Settings(state_dir=tmp_path))]
+
+    assert [5, 2] == desks
+
+
 @pytest.mark.usefixtures("big_machine")
 def test_memory_bounds_the_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lane has a gibibyte, however many cores there are."""
