@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from training.layers import Layer, Shape, shape_of
+from training.layers import Layer, Shape
 from training.recipes import Recipe, recipe_named
 from training.weights import History, load_checkpoint
 
@@ -32,9 +32,8 @@ TRAINED_ON = (
 )
 
 
-def build_model(layers: list[Layer]) -> onnx.ModelProto:
+def build_model(layers: list[Layer], shape: Shape) -> onnx.ModelProto:
     """Build the graph `lr` (N, 1, H, W) -> `hr` (N, 1, s*H, s*W), luma in [0, 1], not clipped."""
-    shape = shape_of(layers)
     graph = helper.make_graph(
         _nodes(shape),
         "upscale",
@@ -49,15 +48,19 @@ def build_model(layers: list[Layer]) -> onnx.ModelProto:
 
 
 def _nodes(shape: Shape) -> list[onnx.NodeProto]:
-    nodes, planes = [], "lr"
-    last = len(shape.widths) - 1
-    for i in range(last + 1):
+    nodes: list[onnx.NodeProto] = []
+    planes, after = "lr", list[str]()
+    for i, step in enumerate(shape.steps):
         inputs = [planes, f"kernel{i}", f"bias{i}"]
         nodes.append(helper.make_node("Conv", inputs, [f"conv{i}"], f"conv{i}", pads=[1] * 4, kernel_shape=[3, 3]))
         planes = f"conv{i}"
-        if i != last:
+        if step.relu:
             nodes.append(helper.make_node("Relu", [planes], [f"relu{i}"], f"relu{i}"))
             planes = f"relu{i}"
+        if step.adds is not None:
+            nodes.append(helper.make_node("Add", [planes, after[step.adds]], [f"sum{i}"], f"sum{i}"))
+            planes = f"sum{i}"
+        after.append(planes)
     nodes.append(helper.make_node("Add", [planes, "lr"], ["subpixels"], "residual"))
     # CRD is PyTorch's pixel_shuffle; with one output plane DCR is the same permutation.
     nodes.append(helper.make_node("DepthToSpace", ["subpixels"], ["hr"], "hr", blocksize=shape.scale, mode="CRD"))
@@ -109,7 +112,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def export(recipe: Recipe, layers: list[Layer], history: History, out: Path, measured: dict[str, object]) -> Path:
     """Write NAME-xS.onnx and its card; return the model's path."""
     out.mkdir(parents=True, exist_ok=True)
-    weights = build_model(layers).SerializeToString(deterministic=True)
+    weights = build_model(layers, recipe.shape).SerializeToString(deterministic=True)
     card = build_card(recipe, weights, history, measured)
     path = out / f"{recipe.stem}.onnx"
     write_whole(path, weights)

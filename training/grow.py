@@ -1,8 +1,8 @@
 """Carry trained weights to another shape without changing what the network computes.
 
 It does not train. Wider: the new channels feed nothing at first. Deeper: identity layers, which a ReLU
-leaves alone because its input is already non-negative. Larger scale: each sub-pixel starts as the
-nearest one of the smaller scale.
+leaves alone because its input is already non-negative; a body with skips keeps its length. Larger scale:
+each sub-pixel starts as the nearest one of the smaller scale.
 Source: T. Chen et al., 2015, "Net2Net: accelerating learning via knowledge transfer".
 """
 
@@ -19,9 +19,14 @@ def grow(layers: list[Layer], target: Shape, seed: int = 0) -> list[Layer]:
     Raises:
         ValueError: the target is narrower, shallower or of a smaller scale.
     """
-    start = shape_of(layers)
+    start = shape_of(layers, skips=target.skips)
     if start.channels > target.channels or start.body > target.body or start.scale > target.scale:
         message = f"cannot grow {start} into {target}; every number must be at least as large"
+        raise ValueError(message)
+    if target.skips and len(layers) != len(target.widths):
+        message = (
+            f"cannot grow {len(layers)} convolutions into the {len(target.widths)} of {target}: skips stay as they are"
+        )
         raise ValueError(message)
     random = np.random.default_rng(seed)
     inserted = [_identity(start.channels) for _ in range(target.body - start.body)]

@@ -1,4 +1,4 @@
-"""The one network form we ship: plain 3x3 convolutions, ReLU, depth-to-space, nearest residual.
+"""The network form we ship: 3x3 convolutions, ReLU, skips in large ones, depth-to-space, nearest residual.
 
 It does not know about files or data. While training, each convolution is a sum of branches that is
 collapsed to one 3x3 kernel *before* the convolution, so the branches cost nothing per pixel.
@@ -7,6 +7,8 @@ Source: X. Zhang et al., 2021, "Edge-oriented Convolution Block for Real-time SR
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 import torch.nn.functional as F  # noqa: N812  the name the field uses
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from training.layers import Layer, Shape
 
 EXPANSION = 128
+SMALL_START = 0.1
+"""Of what is beside a skip: blocks then start as next to nothing, and their sum does not grow with their number."""
 EDGE_KERNELS = (
     ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0)),
     ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0)),
@@ -21,10 +25,21 @@ EDGE_KERNELS = (
 )
 
 
-class BranchedConv(nn.Module):
-    """A 3x3 convolution whose kernel is the sum of trainable branches."""
+def run(shape: Shape, convs: Iterable[Callable[[Tensor], Tensor]], planes: Tensor) -> Tensor:
+    """Compute convolutions and what follows each of them; return the sub-pixel planes, without the residual."""
+    after: list[Tensor] = []
+    for conv, step in zip(convs, shape.steps, strict=True):
+        planes = conv(planes)
+        planes = F.relu(planes, inplace=True) if step.relu else planes
+        planes = planes if step.adds is None else planes + after[step.adds]
+        after.append(planes)
+    return planes
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+
+class BranchedConv(nn.Module):
+    """A 3x3 convolution whose kernel is the sum of trainable branches; beside a skip it starts small."""
+
+    def __init__(self, c_in: int, c_out: int, *, is_beside_skip: bool = False) -> None:
         super().__init__()
         plain = nn.Conv2d(c_in, c_out, 3)
         self.plain = nn.Parameter(plain.weight.detach().clone())
@@ -35,9 +50,13 @@ class BranchedConv(nn.Module):
         self.edges = nn.Parameter(torch.randn(len(EDGE_KERNELS), c_out, c_in) * 1e-3)
         self.register_buffer("edge_kernels", torch.tensor(EDGE_KERNELS), persistent=False)
         identity = torch.zeros(c_out, c_in, 3, 3)
-        if c_in == c_out:
+        if c_in == c_out and not is_beside_skip:  # the skip is one already
             identity[range(c_in), range(c_in), 1, 1] = 1.0
         self.register_buffer("identity", identity, persistent=False)
+        if is_beside_skip:
+            with torch.no_grad():
+                self.plain *= SMALL_START
+                self.squeeze *= SMALL_START
 
     def kernel(self) -> Tensor:
         """Collapse the branches to one float32 kernel (out, in, 3, 3), also under autocast."""
@@ -63,15 +82,15 @@ class Network(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.convs = nn.ModuleList(BranchedConv(*widths) for widths in shape.widths)
+        steps = zip(shape.widths, shape.steps, strict=True)
+        self.convs = nn.ModuleList(
+            BranchedConv(*widths, is_beside_skip=step.adds is not None) for widths, step in steps
+        )
 
     def forward(self, lr: Tensor) -> Tensor:
         """Upscale; the residual is added in the precision of `lr`."""
-        planes = lr
-        for conv in self.convs[:-1]:
-            planes = F.relu(conv(planes), inplace=True)
         # Adding LR to every sub-pixel plane is the nearest-neighbour residual, without resizing.
-        return F.pixel_shuffle(self.convs[-1](planes).to(lr.dtype) + lr, self.shape.scale)
+        return F.pixel_shuffle(run(self.shape, self.convs, lr).to(lr.dtype) + lr, self.shape.scale)
 
     def layers(self) -> list[Layer]:
         """Collapse every convolution."""

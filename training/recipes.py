@@ -70,6 +70,24 @@ RECIPES = {
             "for compressed video, on strong CPUs and GPUs: 4.4 times the work of fast",
             _CODED_LIMITS,
         ),
+        Recipe(
+            "lite-clean", Shape(16, 4, 2), CLEAN_MIX, 1e-3, None, "clean",
+            "for uncompressed pictures on weak machines: a quarter of the work of fast", _CLEAN_LIMITS,
+        ),
+        Recipe(
+            "lite", Shape(16, 4, 2), CODED_MIX, 7e-4, "lite-clean-x2", "compressed",
+            "for compressed video on weak machines: a quarter of the work of fast", _CODED_LIMITS,
+        ),
+        Recipe(
+            "quality-clean", Shape(64, 8, 2, skips=True), CLEAN_MIX, 5e-4, None, "clean",
+            "for uncompressed pictures and nearly lossless video, on GPUs or with patience: 16 times the work of fast",
+            _CLEAN_LIMITS,
+        ),
+        Recipe(
+            "quality", Shape(64, 8, 2, skips=True), BALANCED_MIX, 5e-4, "quality-clean-x2", "compressed",
+            "for compressed video, on GPUs or with patience: 16 times the work of fast",
+            _CODED_LIMITS,
+        ),
     )
 }  # fmt: skip
 """Every recipe by stem."""

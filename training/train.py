@@ -2,7 +2,8 @@
 
 It does not export: see `training.export`. Pairs that are not in WORK yet are made first. The learning rate
 follows the clock, not the step count, so any slot ends annealed; a later slot continues from the checkpoint
-or from the shipped model (`--init`).
+or from the shipped model (`--init`). A slot that was broken off goes on when the same command is given again;
+to begin anew, remove NAME.unfinished beside the checkpoint.
 
     python -m training.train fast-clean-x2 --data ../shared/images --work ~/train --minutes 20
 """
@@ -14,8 +15,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,18 +83,60 @@ class AveragedLayers:
         arrays = [tensor.cpu().numpy().copy() for tensor in self._averages]
         return [Layer(arrays[i], arrays[i + 1]) for i in range(0, len(arrays), 2)]
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` takes."""
+        return {"averages": self._averages, "updates": self._updates}
+
+    def load_state_dict(self, stored: dict[str, Any]) -> None:
+        """Go on with averages that were written."""
+        self._updates = stored["updates"]
+        for average, tensor in zip(self._averages, stored["averages"], strict=True):
+            average.copy_(tensor)
+
     @staticmethod
     def _collapsed(network: Network) -> list[Tensor]:
         return [tensor.detach() for conv in network.convs for tensor in (conv.kernel(), conv.bias)]
 
 
-def steps(network: Network, sampler: PatchSampler, slot: Slot) -> Iterator[tuple[int, float]]:
-    """Train until the slot's time is over; yield (step, loss) after each step."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=slot.learning_rate, betas=(0.9, 0.99))
-    started = time.monotonic()
-    step = 0
-    while (spent := (time.monotonic() - started) / (60.0 * slot.minutes)) < 1.0:
-        optimizer.param_groups[0]["lr"] = learning_rate_at(spent, step, slot.learning_rate)
+class Run:
+    """A slot under way: the network, its optimizer and averages, and how far it is.
+
+    It can be written and read back, so that a slot that was broken off goes on as the same one.
+    """
+
+    def __init__(self, network: Network, past: History, slot: Slot) -> None:
+        self.network, self.past = network, past
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=slot.learning_rate, betas=(0.9, 0.99))
+        self.averaged = AveragedLayers(network)
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[tuple[float, float]] = []
+        self._parts = {"network": network, "optimizer": self.optimizer, "averages": self.averaged}
+
+    def save(self, path: Path) -> None:
+        """Write everything that going on needs, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        facts = {"step": self.step, "seconds": self.seconds, "curve": self.curve, "past": asdict(self.past)}
+        torch.save({**{name: each.state_dict() for name, each in self._parts.items()}, "facts": facts}, part)
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        for name, each in self._parts.items():
+            each.load_state_dict(stored[name])
+        facts = stored["facts"]
+        self.step, self.seconds, self.curve = facts["step"], facts["seconds"], facts["curve"]
+        self.past = History(**facts["past"])  # what the slot began with, whatever the checkpoint says by now
+
+
+def steps(run: Run, sampler: PatchSampler, slot: Slot) -> Iterator[float]:
+    """Train until the slot's time is over; yield the loss after each step."""
+    network, optimizer = run.network, run.optimizer
+    began = time.monotonic() - run.seconds
+    while run.seconds < 60.0 * slot.minutes:
+        rate = learning_rate_at(run.seconds / (60.0 * slot.minutes), run.step, slot.learning_rate)
+        optimizer.param_groups[0]["lr"] = rate
         lr, hr = (torch.from_numpy(array).to(slot.device, non_blocking=True) for array in sampler.batch(slot.batch))
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(slot.device.type, dtype=torch.bfloat16):
@@ -101,24 +145,22 @@ def steps(network: Network, sampler: PatchSampler, slot: Slot) -> Iterator[tuple
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_LIMIT)
         optimizer.step()
-        step += 1
-        yield step, loss.item()
+        run.averaged.update(network)
+        run.step += 1
+        run.seconds = time.monotonic() - began
+        yield loss.item()
 
 
-def train(network: Network, sampler: PatchSampler, slot: Slot, keep: Callable[[list[Layer], float, int], None]) -> None:
-    """Run one slot; call `keep(averaged layers, minutes, steps)` every minute and at the end."""
-    averaged = AveragedLayers(network)
-    started = kept = time.monotonic()
-    step, losses = 0, []
-    for step, loss in steps(network, sampler, slot):
-        averaged.update(network)
+def train(run: Run, sampler: PatchSampler, slot: Slot, keep: Callable[[Run], None]) -> None:
+    """Run one slot, or what is left of it; call `keep` every minute and at the end."""
+    kept, losses = run.seconds, []
+    for loss in steps(run, sampler, slot):
         losses.append(loss)
-        now = time.monotonic()
-        if now - kept >= CHECKPOINT_SECONDS:
-            log.info("step=%d minutes=%.1f loss=%.5f", step, (now - started) / 60.0, float(np.mean(losses)))
-            keep(averaged.layers(), (now - started) / 60.0, step)
-            kept, losses = time.monotonic(), []
-    keep(averaged.layers(), (time.monotonic() - started) / 60.0, step)
+        if run.seconds - kept >= CHECKPOINT_SECONDS:
+            log.info("step=%d minutes=%.1f loss=%.5f", run.step, run.seconds / 60.0, float(np.mean(losses)))
+            keep(run)
+            kept, losses = run.seconds, []
+    keep(run)
 
 
 def starting_point(recipe: Recipe, init: Path | None) -> tuple[Network, History]:
@@ -139,26 +181,32 @@ def device_name(device: torch.device) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''} of {describe()}, bf16"
 
 
-def run(recipe: Recipe, slot: Slot, data: Path, work: Path, init: Path | None) -> Path:
-    """Train one slot and return the checkpoint's path."""
+def run_slot(recipe: Recipe, slot: Slot, data: Path, work: Path, init: Path | None) -> Path:
+    """Train one slot, or go on with the one that was broken off, and return the checkpoint's path."""
     torch.manual_seed(slot.seed)
     scale = recipe.shape.scale
     write_kinds(missing_kinds(recipe.mix, work, scale), data, work, scale)
     network, past = starting_point(recipe, init)
     network.to(slot.device, memory_format=torch.channels_last)
+    run, checkpoint = Run(network, past, slot), work / "checkpoints" / f"{recipe.stem}.npz"
+    state = checkpoint.with_suffix(".unfinished")
+    if state.exists():
+        run.load(state)
+        log.info("going on at step=%d minutes=%.1f of %s", run.step, run.seconds / 60.0, state)
     pairs = {kind: load_pairs(work / f"x{scale}", kind) for kind in recipe.mix}
-    sampler = PatchSampler(pairs, recipe.mix, LR_PATCH, slot.seed)
+    sampler = PatchSampler(pairs, recipe.mix, LR_PATCH, slot.seed + run.step)
     watch = Watch(data, recipe.shape)
-    checkpoint = work / "checkpoints" / f"{recipe.stem}.npz"
-    curve: list[tuple[float, float]] = []
 
-    def keep(layers: list[Layer], minutes: float, step: int) -> None:
-        curve.append((round(minutes, 2), round(watch.psnr(layers), 3)))
-        log.info("watch minutes=%.1f psnr_y=%.3f", *curve[-1])
-        spent = History(past.minutes + minutes, past.steps + step, device_name(slot.device), curve)
+    def keep(run: Run) -> None:
+        layers, minutes = run.averaged.layers(), run.seconds / 60.0
+        run.curve.append((round(minutes, 2), round(watch.psnr(layers), 3)))
+        log.info("watch minutes=%.1f psnr_y=%.3f", *run.curve[-1])
+        spent = History(run.past.minutes + minutes, run.past.steps + run.step, device_name(slot.device), run.curve)
         save_checkpoint(checkpoint, layers, spent)
+        run.save(state)
 
-    train(network, sampler, slot, keep)
+    train(run, sampler, slot, keep)
+    state.unlink()
     return checkpoint
 
 
@@ -181,7 +229,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rate = args.learning_rate or args.recipe.learning_rate
     slot = Slot(args.minutes, args.batch, device, rate, args.seed)
-    log.info("checkpoint=%s", run(args.recipe, slot, args.data, args.work, args.init))
+    log.info("checkpoint=%s", run_slot(args.recipe, slot, args.data, args.work, args.init))
 
 
 if __name__ == "__main__":

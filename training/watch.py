@@ -5,6 +5,7 @@ It only watches: no checkpoint is chosen by it and nothing is trained on it.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +15,23 @@ from torch import Tensor
 
 from training.layers import Layer, Shape
 from training.metrics import psnr
+from training.network import run
 from training.pictures import read_luma
 from training.resize import bicubic, to_bytes
 
 
-def upscale(lr: Tensor, layers: list[Layer], scale: int) -> Tensor:
+def upscale(lr: Tensor, layers: list[Layer], shape: Shape) -> Tensor:
     """Run collapsed layers on luma (N, 1, H, W) in [0, 1]."""
-    planes = lr
-    for index, layer in enumerate(layers):
-        planes = F.conv2d(planes, torch.from_numpy(layer.kernel), torch.from_numpy(layer.bias), padding=1)
-        planes = planes if index == len(layers) - 1 else F.relu_(planes)
-    return F.pixel_shuffle(planes + lr, scale)
+    kernels = [(torch.from_numpy(layer.kernel), torch.from_numpy(layer.bias)) for layer in layers]
+    convs = [partial(F.conv2d, weight=kernel, bias=bias, padding=1) for kernel, bias in kernels]
+    return F.pixel_shuffle(run(shape, convs, lr) + lr, shape.scale)
 
 
 class Watch:
     """Set5, reduced once."""
 
     def __init__(self, data: Path, shape: Shape) -> None:
-        self._scale = shape.scale
+        self._shape, self._scale = shape, shape.scale
         self._pairs = []
         for file in sorted((data / "eval" / "Set5_HR").glob("*.png")):
             hr = read_luma(file)
@@ -46,5 +46,5 @@ class Watch:
 
     def _psnr_of_pair(self, layers: list[Layer], lr: np.ndarray, hr: np.ndarray) -> float:
         planes = torch.from_numpy(lr.astype(np.float32) / 255.0)[None, None]
-        found = upscale(planes, layers, self._scale)[0, 0].numpy() * 255.0
+        found = upscale(planes, layers, self._shape)[0, 0].numpy() * 255.0
         return psnr(np.clip(np.rint(found), 0, 255), hr, self._scale)

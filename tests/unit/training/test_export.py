@@ -43,7 +43,7 @@ def test_a_network_of_zeros_is_the_nearest_neighbour(scale: int) -> None:
     zeros = [Layer(np.zeros((o, i, 3, 3), np.float32), np.zeros(o, np.float32)) for i, o in shape.widths]
     lr = np.random.default_rng(1).uniform(0, 1, (2, 1, 6, 7)).astype(np.float32)
 
-    found = run(build_model(zeros).SerializeToString(), lr)
+    found = run(build_model(zeros, shape).SerializeToString(), lr)
 
     np.testing.assert_allclose(found, lr.repeat(scale, axis=2).repeat(scale, axis=3), atol=1e-7)
 
@@ -54,17 +54,33 @@ def test_subpixels_are_in_row_order() -> None:
     layers = [Layer(np.zeros((o, i, 3, 3), np.float32), np.zeros(o, np.float32)) for i, o in shape.widths]
     layers[-1] = Layer(layers[-1].kernel, np.array([1, 2, 3, 4], np.float32))
 
-    found = run(build_model(layers).SerializeToString(), np.zeros((1, 1, 1, 1), np.float32))
+    found = run(build_model(layers, shape).SerializeToString(), np.zeros((1, 1, 1, 1), np.float32))
 
     assert found[0, 0].tolist() == [[1, 2], [3, 4]]
 
 
 def test_any_batch_and_size_runs_in_one_compiled_model() -> None:
     """Batch, height and width are free."""
-    model = build_model(random_layers(Shape(4, 1, 2))).SerializeToString()
+    shape = Shape(4, 1, 2)
+    model = build_model(random_layers(shape), shape).SerializeToString()
 
     for size in ((1, 1, 5, 9), (3, 1, 16, 8)):
         assert run(model, np.zeros(size, np.float32)).shape == (size[0], 1, 2 * size[2], 2 * size[3])
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_the_file_computes_what_was_trained(*, skips: bool) -> None:
+    """The same picture by the runtime and by PyTorch, in float32."""
+    torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
+    from training.watch import upscale  # noqa: PLC0415  imports torch
+
+    shape = Shape(8, 2, 2, skips)
+    layers = random_layers(shape)
+    lr = np.random.default_rng(1).uniform(0, 1, (1, 1, 12, 10)).astype(np.float32)
+
+    found = run(build_model(layers, shape).SerializeToString(), lr)
+
+    np.testing.assert_allclose(found, upscale(torch.from_numpy(lr), layers, shape).numpy(), atol=1e-5)
 
 
 def test_the_card_describes_the_file_and_training_can_go_on_from_it(tmp_path: Path) -> None:

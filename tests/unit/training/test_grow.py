@@ -21,12 +21,13 @@ def random_layers(shape: Shape) -> list[Layer]:
     ]
 
 
-def run(layers: list[Layer], lr: np.ndarray, scale: int) -> np.ndarray:
+def run(layers: list[Layer], lr: np.ndarray, *, skips: bool = False) -> np.ndarray:
     """Run layers by PyTorch; LR and HR are (H, W) in [0, 1]."""
     torch = pytest.importorskip("torch", reason="training needs PyTorch (extra [train])")
     from training.watch import upscale  # noqa: PLC0415  imports torch
 
-    return upscale(torch.from_numpy(lr)[None, None], layers, scale)[0, 0].numpy()
+    shape = shape_of(layers, skips=skips)
+    return upscale(torch.from_numpy(lr)[None, None], layers, shape)[0, 0].numpy()
 
 
 def test_wider_and_deeper_computes_the_same() -> None:
@@ -37,7 +38,7 @@ def test_wider_and_deeper_computes_the_same() -> None:
     large = grow(small, Shape(12, 5, 2))
 
     assert shape_of(large) == Shape(12, 5, 2)
-    np.testing.assert_allclose(run(large, lr, 2), run(small, lr, 2), atol=1e-5)
+    np.testing.assert_allclose(run(large, lr), run(small, lr), atol=1e-5)
 
 
 def test_a_larger_scale_starts_from_the_nearest_subpixels() -> None:
@@ -47,8 +48,25 @@ def test_a_larger_scale_starts_from_the_nearest_subpixels() -> None:
 
     large = grow(small, Shape(8, 2, 4))
 
-    doubled = run(small, lr, 2).repeat(2, axis=0).repeat(2, axis=1)
-    np.testing.assert_allclose(run(large, lr, 4), doubled, atol=1e-5)
+    doubled = run(small, lr).repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_allclose(run(large, lr), doubled, atol=1e-5)
+
+
+def test_wider_with_skips_computes_the_same() -> None:
+    """The new channels of a block stay silent, and so do their skips."""
+    small = random_layers(Shape(8, 2, 2, skips=True))
+    lr = np.random.default_rng(2).uniform(0, 1, (20, 24)).astype(np.float32)
+
+    large = grow(small, Shape(12, 2, 2, skips=True))
+
+    np.testing.assert_allclose(run(large, lr, skips=True), run(small, lr, skips=True), rtol=1e-4, atol=1e-4)
+
+
+def test_a_plain_network_does_not_grow_into_one_with_skips() -> None:
+    """Nor does one with skips become longer: what it would start from is another network."""
+    for shape in (Shape(8, 2, 2), Shape(8, 2, 2, skips=True)):
+        with pytest.raises(ValueError, match="skips stay as they are"):
+            grow(random_layers(shape), Shape(8, 4, 2, skips=True))
 
 
 def test_new_channels_can_learn() -> None:
