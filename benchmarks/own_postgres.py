@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -53,7 +54,7 @@ def own_postgres(folder: Path, *options: str) -> Iterator[str]:
         _wait_for(port, process)
         yield f"postgresql://upscale@127.0.0.1:{port}/postgres"
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # whoever is connected still is sent away; SIGTERM would wait for them
         process.wait(_START_SECONDS)
 
 
