@@ -111,16 +111,16 @@ def test_a_node_gets_no_more_than_its_lanes_hold(plan: Plan, transport: FolderTr
 
 
 def test_the_longest_segments_go_first(plan: Plan, transport: FolderTransport, tmp_path: Path) -> None:
-    """None of them is the last to end."""
+    """None of them is the last to end; which of the two in hand for a lane comes first is theirs to settle."""
     node = Pretender(transport)
-    first, second, *rest = plan.segments
-    longer = replace(second, end_pts=10 * (second.end_pts or 0))
+    first, *rest, fourth, _ = plan.segments
+    longer = replace(fourth, end_pts=10 * (fourth.end_pts or 0))
 
     with fleet_of(transport, tmp_path, a=node) as harness:
         harness.ready(1)
-        harness.run(plan, [replace(first, start_pts=0), longer, *rest[:-1]])
+        harness.run(plan, [replace(first, start_pts=0), *rest, longer])
 
-    assert longer.index == node.done[0]
+    assert longer.index in node.done[:2]
 
 
 def test_a_lost_nodes_segment_is_done_by_another(plan: Plan, transport: FolderTransport, tmp_path: Path) -> None:
