@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -27,12 +28,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine
-
 from benchmarks.control_load import RENEWALS, TOGETHER, Callers, Rate, fill, opened, rate_of
 from benchmarks.machine import publish, syncs_per_second
-from benchmarks.own_postgres import own_postgres, postgres_folder
-from upscale_server.jobs.tables import metadata
+from tests.support.postgres_server import postgres_programs, running_postgres
 
 ALLOWED_RENEWALS = 100.0
 CALLERS = (Callers(1), Callers(4), Callers(16), Callers(4, are_servers=True), Callers(16, are_servers=True))
@@ -42,8 +40,8 @@ Fresh = Callable[[], str]
 """Makes an empty database and returns its address."""
 
 
-Databases = Iterator[tuple[str, Fresh]]
-"""Each database's name, and what makes an empty one."""
+Databases = Iterator[tuple[str, dict[str, str], Fresh]]
+"""Each database's name, what is known of it, and what makes an empty one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         syncs = [syncs_per_second(Path(name))]
         found = {
-            database: measure(Measuring(fresh, options.seconds, options.rounds), database)
-            for database, fresh in _databases(Path(name), options.only)
+            database: {"server": facts, **measure(Measuring(fresh, options.seconds, options.rounds), database)}
+            for database, facts, fresh in _databases(Path(name), options.only)
         }
         syncs.append(syncs_per_second(Path(name)))
     least = min(one["renew"][callers.name]["per_second"] for one in found.values() for callers in CALLERS)
@@ -114,22 +112,17 @@ def _databases(folder: Path, only: str | None) -> Databases:
     """Yield what there is here; a server runs while its database is in hand."""
     numbers = count()
     if only != "postgres":
-        yield "sqlite", lambda: f"sqlite:///{folder}/{next(numbers)}.sqlite"
+        facts = {"version": sqlite3.sqlite_version}
+        yield "sqlite", facts, lambda: f"sqlite:///{folder}/{next(numbers)}.sqlite"
     if only == "sqlite":
         return
-    if postgres_folder() is None or find_spec("psycopg") is None:
+    if postgres_programs() is None or find_spec("psycopg") is None:
         print("no Postgres here, or not the extra [postgres]: SQLite is measured alone", file=sys.stderr)
         return
-    with own_postgres(folder) as url:
-        yield "postgres", lambda: _empty(url)
-
-
-def _empty(url: str) -> str:
-    """Drop what a server's database holds and return its address."""
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    metadata.drop_all(engine)
-    engine.dispose()
-    return url
+    with running_postgres(settings={}) as server:  # as it comes: every commit waits for the disk
+        asked = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
+        facts = {one: str(server.ask(f"SHOW {one}")[0][0]) for one in asked}
+        yield "postgres", facts, server.new_database
 
 
 def summary(rates: Sequence[Rate]) -> dict[str, Any]:

@@ -69,12 +69,16 @@ def paces(folder: Path = RESULTS) -> dict[str, Figure]:
     return found
 
 
-def frames_of_a_segment_start(folder: Path = RESULTS) -> Figure:
-    """Return what a segment costs beside its frames, counted in frames of the same video."""
+def frames_of_a_segment_start(by: str, folder: Path = RESULTS) -> Figure:
+    """Return what a segment costs beside its frames, counted in frames of the same video.
+
+    Args:
+        by: "wall", in which the lane waits too, or "processor", which other programs on the machine spoil less.
+        folder: where the results are.
+    """
     found = result("segments", folder)
-    part = max(found["part_of_a_usual_segment"].values())
     frames = found["frames"] / found["lengths"]["10 s"]["segments"]
-    return Figure(part * frames, MEASURED, "segments.json, the larger of wall and processor seconds")
+    return Figure(found["part_of_a_usual_segment"][by] * frames, MEASURED, f"segments.json, {by} seconds")
 
 
 def finish_frames_per_second(folder: Path = RESULTS) -> Figure:

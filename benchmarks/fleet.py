@@ -116,7 +116,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of all jobs; `times_done` counts how often each segment was finished, `makespan` ends with all."""
+    """What became of all jobs; `times_done` counts how often each segment was finished, `makespan` ends with all.
+
+    `redone` counts segments of nodes that died while it was counted.
+    """
 
     ended: tuple[Ended, ...]
     spent: Spent
@@ -179,21 +182,22 @@ class Simulation:
         self._times_done: Counter[tuple[int, int]] = Counter()
         self._redone = 0
         self._spent = Spent()
-        self._until = math.inf
+        self._since, self._until = 0.0, math.inf
 
-    def run(self, jobs: Sequence[Job], until: float = math.inf) -> Outcome:
+    def run(self, jobs: Sequence[Job], since: float = 0.0, until: float = math.inf) -> Outcome:
         """Do all jobs.
 
         Args:
             jobs: in any order.
-            until: GPU seconds are counted to this moment, or to the end of all; jobs are done to their end anyway.
+            since: GPU seconds are counted from this moment on, when the fleet is as full as it stays.
+            until: and to this moment, or to the end of all; jobs are done to their end anyway.
         """
-        self._until = until
+        self._since, self._until = since, until
         for place in range(self._fleet.nodes):
             self._env.process(self._node(place))
         carried = [self._env.process(self._carry(job)) for job in jobs]
         self._env.run(until=self._env.all_of(carried))
-        self._spent.capacity = self._fleet.gpus * min(until, self._env.now)
+        self._spent.capacity = self._fleet.gpus * self._counted(since, self._env.now)
         return Outcome(tuple(self._ended), self._spent, self._times_done, self._redone, self._env.now)
 
     def _carry(self, job: Job) -> Events:
@@ -230,7 +234,7 @@ class Simulation:
                 worker.interrupt()
             yield self._env.timeout(fleet.notice_seconds)
             for piece in lost:
-                self._redone += 1
+                self._redone += self._since <= died < self._until
                 self._wait(piece)
             yield self._env.timeout(fleet.return_seconds)
             self._spent.down += len(gpus) * self._counted(died, self._env.now)
@@ -278,5 +282,5 @@ class Simulation:
             self._rendered[piece.job.index].succeed()
 
     def _counted(self, began: float, ended: float) -> float:
-        """Return how much of a time falls before the end of counting."""
-        return max(0.0, min(ended, self._until) - min(began, self._until))
+        """Return how much of a time is counted."""
+        return max(0.0, min(ended, self._until) - max(began, self._since))

@@ -33,7 +33,7 @@ def calibration(folder: Path = RESULTS) -> dict[str, Figure]:
     spread = "estimate.json, seconds for a pixel of ten clips over their mean"
     return {
         **{f"fps_{name}": one for name, one in paces(folder).items()},
-        "frames_of_a_segment_start": frames_of_a_segment_start(folder),
+        **{f"frames_of_a_segment_start_by_{by}": frames_of_a_segment_start(by, folder) for by in ("wall", "processor")},
         "store_seconds_of_a_segment": Figure(REQUESTS * REQUEST_SECONDS, ASSUMED, "three requests of 0.15 s"),
         "finish_frames_per_second": finish_frames_per_second(folder),
         "easiest": Figure(min(hard), MEASURED, spread),
@@ -42,9 +42,16 @@ def calibration(folder: Path = RESULTS) -> dict[str, Figure]:
     }
 
 
-def costs(fps: float, requests: int = REQUESTS, folder: Path = RESULTS) -> Costs:
-    """Return what work takes on a GPU that makes so many frames a second, and waits for so many requests a segment."""
-    start = frames_of_a_segment_start(folder).value / fps + requests * REQUEST_SECONDS
+def costs(fps: float, start_by: str = "wall", requests: int = REQUESTS, folder: Path = RESULTS) -> Costs:
+    """Return what work takes on a GPU.
+
+    Args:
+        fps: frames that it makes a second.
+        start_by: the seconds by which a segment's start was read, "wall" or "processor".
+        requests: those to the store in which it waits, for each segment.
+        folder: where the results are.
+    """
+    start = frames_of_a_segment_start(start_by, folder).value / fps + requests * REQUEST_SECONDS
     return Costs(work=RATE / fps, each=start, finish=RATE / finish_frames_per_second(folder).value)
 
 

@@ -17,6 +17,7 @@ PAGE = Path(__file__).parents[1] / "explanation" / "scaling.md"
 FLEETS = (10, 1_000, 100_000)
 FILM_SECONDS = 7200
 CALLERS = ("1 thread", "4 threads", "16 threads", "4 processes", "16 processes")
+_KINDS = ("clip", "short", "film")
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -140,17 +141,14 @@ def lengths_table() -> str:
     for pace, of_pace in found["lengths"].items():
         for row in of_pace:
             mark = "**" if row["seconds"] == found["picked"][pace] else ""
-            waits = (_waits(row[f"{kind}_rendered"]) for kind in ("clip", "short", "film"))
             costs = (_percent(row[part]) for part in ("overhead", "lost"))
-            rows.append(
-                (pace, f"{mark}{row['seconds']:g} s{mark}", f"{100 * row['utilisation']:.0f} %", *costs, *waits)
-            )
+            rows.append((pace, f"{mark}{row['seconds']:g} s{mark}", _busy(row), *costs, *_rendered(row)))
     return _rows(("pace", "length", "GPUs busy", "starts", "lost", "clips", "short films", "long films"), rows)
 
 
 def alone_table() -> str:
     """Return how one film alone keeps a fleet at work."""
-    found = result("sim_fleet")["film_alone"]["documented"]
+    found = result("sim_fleet")["film_alone"]
     fleets = sorted({row["gpus"] for row in found})
     rows = []
     for length in sorted({row["seconds"] for row in found}):
@@ -166,10 +164,7 @@ def orders_table() -> str:
         "largest": "the largest segment of all jobs",
     }
     words["oldest"] = "the job that waits longest"
-    rows = [
-        (words[row["order"]], *(_waits(row[f"{kind}_rendered"]) for kind in ("clip", "short", "film")))
-        for row in result("sim_fleet")["orders"]
-    ]
+    rows = [(words[row["order"]], *_rendered(row)) for row in result("sim_fleet")["orders"]]
     return _rows(("first comes", "clips", "short films", "long films"), rows)
 
 
@@ -178,17 +173,29 @@ def failures_table() -> str:
     rows = [
         (
             "never" if row["hours"] is None else f"every {row['hours']:g} h", f"{row['seconds']:g} s",
-            _percent(row["lost"]), str(row["redone"]), _waits(row["film_rendered"]),
+            _percent(row["lost"]), _percent(row["down"]), str(row["redone"]), _waits(row["film_rendered"]),
         )
         for row in result("sim_fleet")["failures"]
     ]  # fmt: skip
-    return _rows(("a node dies", "length", "lost", "segments redone", "long films"), rows)
+    return _rows(("a node dies", "length", "lost", "GPUs away", "segments redone", "long films"), rows)
+
+
+def assumptions_table() -> str:
+    """Return what a fleet would do that is not as it was assumed to be."""
+    rows = [
+        (row["fleet"], _busy(row), _percent(row["stretched"]), *_rendered(row))
+        for row in result("sim_fleet")["assumptions"]
+    ]
+    return _rows(("the fleet", "GPUs busy", "stretched", "clips", "short films", "long films"), rows)
 
 
 def desks_table() -> str:
     """Return how long jobs wait for their audit."""
     rows = [
-        (str(row["desks"] or "without end"), *(_waits(row[f"{kind}_finished"]) for kind in ("clip", "short", "film")))
+        (
+            f"{row['desks'] or 'without end'}{', too few' if row['overloaded'] else ''}",
+            *(_waits(row[f"{kind}_finished"]) for kind in _KINDS),
+        )
         for row in result("sim_fleet")["desks"]
     ]
     return _rows(("desks", "clips", "short films", "long films"), rows)
@@ -207,6 +214,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alone": alone_table,
     "orders": orders_table,
     "failures": failures_table,
+    "assumptions": assumptions_table,
     "desks": desks_table,
 }
 
@@ -233,6 +241,14 @@ def _percent(part: float) -> str:
 
 def _rate(found: dict[str, Any]) -> str:
     return f"{found['per_second']:,.0f}"
+
+
+def _busy(row: dict[str, Any]) -> str:
+    return f"{100 * row['utilisation']:.0f} %{', overloaded' if row['overloaded'] else ''}"
+
+
+def _rendered(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(_waits(row[f"{kind}_rendered"]) for kind in _KINDS)
 
 
 def _waits(found: dict[str, float]) -> str:

@@ -27,15 +27,15 @@ from upscale_server.jobs.carry import object_key
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 AWAY_SECONDS = 10
-LONG_SECONDS = 600
-"""Of a clip in sixty segments, which take seconds."""
-OUTLASTING_SECONDS = 1200
+LONG_SECONDS = 300
+"""Of a clip in thirty segments, which take seconds."""
+OUTLASTING_SECONDS = 900
 """Of a clip that is in work for longer than the database is away."""
 
 
 @dataclass(slots=True)
 class Scene:
-    """Servers, and two who hand in jobs: small ones, and long ones of sixty segments."""
+    """Servers, and two who hand in jobs: small ones, and long ones of thirty segments."""
 
     servers: Servers
     swift: Swift

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ STOP_SECONDS = 60
 _ACCOUNTS = ("postgres", "nobody")
 _UNTIL_WE_END = ("setpriv", "--pdeathsig", "INT")
 """A test run that is killed leaves no server behind."""
-_SETTINGS = {"listen_addresses": "127.0.0.1", "shared_buffers": "16MB", "log_lock_waits": "on"}
+_SETTINGS = {"shared_buffers": "16MB", "log_lock_waits": "on"}
 
 
 @dataclass(slots=True)
@@ -39,11 +39,13 @@ class Postgres:
     folder: Path
     programs: Path
     port: int
+    settings: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": str(self.folder)}
+        own = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": str(self.folder)}
+        settings = {**self.settings, **own}
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -100,14 +102,14 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(settings: Mapping[str, str] = _SETTINGS) -> Iterator[Postgres]:
     """Run a server; skip the test, and say how to get one, where that is not possible here."""
     pytest.importorskip("psycopg", reason=f"no Postgres to test against: {HOW}")
-    programs = _programs()
+    programs = postgres_programs()
     if programs is None:
         pytest.skip(f"no Postgres to test against: {HOW}")
     folder = Path(tempfile.mkdtemp(prefix="upscale-postgres-"))  # a test's own folder is closed to other accounts
-    server = Postgres(folder, programs, free_ports(1)[0])
+    server = Postgres(folder, programs, free_ports(1)[0], settings)
     try:
         if (account := _borrowed().get("user")) is not None:
             shutil.chown(folder, account)
@@ -120,7 +122,7 @@ def running_postgres() -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _programs() -> Path | None:
+def postgres_programs() -> Path | None:
     """Return the folder of the newest Postgres; Debian has each version in one of its own, and none in the path."""
     versions = Path("/usr/lib/postgresql").glob("*/bin/postgres")
     newest = max(versions, key=lambda path: float(path.parent.parent.name), default=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import select
@@ -23,7 +22,7 @@ from benchmarks.control_load import (
     plan_like,
     rate_of,
 )
-from benchmarks.own_postgres import own_postgres, postgres_folder
+from tests.support.postgres_server import running_postgres
 from upscale_server.jobs.tables import jobs
 
 
@@ -137,20 +136,16 @@ def test_the_middle_of_the_rounds_is_told_with_the_ends() -> None:
 
 
 @pytest.mark.slow
-def test_postgres_of_its_own_is_durable_and_gone_afterwards() -> None:
-    """It waits for the disk with every commit, as the jobs' database must, and leaves no process."""
-    pytest.importorskip("psycopg", reason="the extra [postgres] is not installed")
-    if postgres_folder() is None:
-        pytest.skip("no Postgres on this machine")
-
-    with TemporaryDirectory() as name:  # pytest's own folders keep out the other user that Postgres may run as
-        with own_postgres(Path(name)) as url, opened(url) as server:
-            with server.database.reading() as connection:
-                asked = [connection.exec_driver_sql(f"SHOW {one}").scalar() for one in ("fsync", "synchronous_commit")]
-            WORKS["life"](server)()
-            found = states(server)
-        is_running = (Path(name) / "postgres" / "postmaster.pid").exists()
+def test_postgres_is_durable_as_it_comes() -> None:
+    """It waits for the disk with every commit, as the jobs' database must; renewals need no lock but their row's."""
+    with running_postgres(settings={}) as server:
+        asked = [server.ask(f"SHOW {one}")[0][0] for one in ("fsync", "synchronous_commit")]
+        with opened(server.new_database()) as database:
+            WORKS["life"](database)()
+            renew = WORKS["renew_by_row"](database)
+            with database.database.writing():  # the lock of all writers is taken meanwhile
+                renew()
+            found = states(database)
 
     assert ["on", "on"] == asked
-    assert {"succeeded": 1} == found
-    assert not is_running
+    assert {"succeeded": 1, "running": 1} == found

@@ -14,8 +14,20 @@ import pytest
 pytest.importorskip("simpy", reason="the extra [bench] is not installed: pip install 'upscale-server[bench]'")
 
 from benchmarks import figures, fleet_jobs
-from benchmarks.fleet import ORDERS, Costs, Fleet, Job, Order, Simulation, in_turns, pieces_of
-from benchmarks.sim_fleet import Setting, percentile, pick
+from benchmarks.fleet import (
+    ORDERS,
+    Costs,
+    Ended,
+    Fleet,
+    Job,
+    Order,
+    Outcome,
+    Simulation,
+    Spent,
+    in_turns,
+    pieces_of,
+)
+from benchmarks.sim_fleet import Run, Setting, _row, percentile, pick
 
 PLAIN = Costs(work=1.0, each=0.0)
 BAD_DAYS = Fleet(
@@ -65,12 +77,30 @@ def test_a_fleet_with_too_much_work_is_always_busy() -> None:
     """The bound is reached: where jobs never end, utilisation is one, with failures by what they take."""
     jobs = [Job(place, "film", 0.0, 3600) for place in range(40)]
 
-    calm = Simulation(Fleet(20), Costs(1.0, 0.5), 10).run(jobs, until=3600).spent
+    calm = Simulation(Fleet(20), Costs(1.0, 0.5), 10).run(jobs, since=600, until=3600).spent
     harsh = Simulation(BAD_DAYS, Costs(1.0, 0.5), 10).run(jobs, until=3600).spent
 
     assert calm.utilisation == pytest.approx(1.0, abs=0.005)  # the last segments may end beside the hour
     assert harsh.utilisation + harsh.down / harsh.capacity == pytest.approx(1.0, abs=0.005)
     assert harsh.lost > 0
+
+
+def test_nothing_counts_before_it_is_time_to() -> None:
+    """Of twenty seconds' work on one GPU the last five are counted, and of a node's death before them nothing."""
+    spent = Simulation(Fleet(1), Costs(1.0, 0.0), 10).run([Job(0, "clip", 0.0, 20.0)], since=15.0).spent
+
+    assert (5.0, 5.0) == (spent.useful, spent.capacity)
+
+
+def test_deaths_before_counting_are_not_told() -> None:
+    """What they made the fleet do again belongs to the time before."""
+    jobs = [Job(place, "film", 0.0, 3600) for place in range(20)]
+
+    whole, late = (Simulation(BAD_DAYS, PLAIN, 10).run(jobs, since) for since in (0.0, 3000.0))
+
+    assert 0 < late.redone < whole.redone
+    assert 0 < late.spent.lost < whole.spent.lost
+    assert 0 < late.spent.down < whole.spent.down
 
 
 def test_more_gpus_are_never_slower_on_average() -> None:
@@ -163,7 +193,7 @@ def test_jobs_that_come_keep_as_many_gpus_busy_as_was_asked() -> None:
 
 
 def test_the_shortest_length_that_costs_little_is_picked() -> None:
-    """Starts and lost work count together; where no length is good, the longest is."""
+    """Starts and lost work count together; where no length is good, none is."""
     rows = [
         {"seconds": 5.0, "overhead": 0.06, "lost": 0.0},
         {"seconds": 10.0, "overhead": 0.03, "lost": 0.03},
@@ -172,7 +202,7 @@ def test_the_shortest_length_that_costs_little_is_picked() -> None:
     ]
 
     assert 20.0 == pick(rows)
-    assert 300.0 == pick(rows[:1])
+    assert pick(rows[:2]) is None
 
 
 def test_percentile_is_a_value_that_was_there() -> None:
@@ -198,12 +228,12 @@ def measured(tmp_path: Path) -> Path:
 
 
 def test_costs_come_from_what_was_measured(measured: Path) -> None:
-    """Six frames for the start of a segment, and three requests; a desk that takes two seconds for one of video."""
+    """A start of three or six frames, and three requests; a desk that takes two seconds for one of video."""
     costs = fleet_jobs.costs(12.0, folder=measured)
 
     assert (2.0, 2.0) == (costs.work, costs.finish)
-    assert costs.each == pytest.approx(6 / 12 + 0.45)
-    assert fleet_jobs.costs(12.0, 0, measured).each == pytest.approx(6 / 12)
+    assert costs.each == pytest.approx(3 / 12 + 0.45)
+    assert fleet_jobs.costs(12.0, "processor", 0, measured).each == pytest.approx(6 / 12)
     assert [0.5, 1.5] == figures.hardness(measured)
     assert 0.1 == figures.bits_per_pixel(measured).value
 
@@ -219,10 +249,34 @@ def test_a_gpu_that_was_measured_counts_and_is_said_to_be(measured: Path) -> Non
     assert (55.0, "measured") == (after["measured"].value, after["measured"].kind)
 
 
-def test_a_setting_simulates_each_seed_once() -> None:
-    """As many histories as seeds, all of about as many jobs as were asked for."""
+def test_a_setting_counts_each_seed_when_the_fleet_is_full() -> None:
+    """As many histories as seeds, of as many counted jobs as were asked for, and a third more before them."""
     found = Setting(jobs=200, seeds=2, load=0.7, hard=[1.0]).runs(Fleet(10), Costs(2.0, 0.5, 0.1), 10.0)
 
     assert 2 == len(found)
-    for outcome in found:
-        assert len(outcome.ended) == pytest.approx(200, rel=0.25)  # Poisson: a standard deviation is 14
+    for run in found:
+        assert len(run.counted) == pytest.approx(200, rel=0.25)  # Poisson: a standard deviation is 14
+        assert len(run.outcome.ended) == pytest.approx(267, rel=0.25)
+        assert 0.2 < run.asked < 1.5  # a few films more or less
+
+
+def test_a_fleet_that_can_never_do_its_work_is_said_to_be_overloaded() -> None:
+    """Its waiting times say how long it was watched."""
+    setting, rows = Setting(jobs=400, seeds=1, load=0.7, hard=[1.0]), {}
+    for each in (0.5, 20.0):
+        rows[each] = _row(setting.runs(Fleet(10), Costs(2.0, each), 10.0), seconds=10.0)
+
+    assert not rows[0.5]["overloaded"]
+    assert rows[20.0]["overloaded"]
+    assert rows[20.0]["clip_rendered"]["p50"] > rows[0.5]["clip_rendered"]["p50"]
+
+
+def test_waiting_times_are_those_of_counted_jobs() -> None:
+    """A job that found an empty fleet is left out."""
+    ended = (Ended(Job(0, "clip", 0.0, 5.0), 1.0, 2.0), Ended(Job(1, "clip", 9.0, 5.0), 7.0, 8.0))
+    outcome = Outcome(ended, Spent(useful=1.0, capacity=1.0), Counter(), redone=4, makespan=16.0)
+
+    row = _row([Run(frozenset({1}), 0.5, outcome)])
+
+    assert {"p50": 7.0, "p95": 7.0, "p99": 7.0} == row["clip_rendered"]
+    assert ({}, 4, 0.5) == (row["film_rendered"], row["redone"], row["asked"])
