@@ -75,7 +75,9 @@ def segment(folder: Path = RESULTS) -> Segment:
         finish=Figure(finish_seconds_per_megapixel(folder).value * output, RECKONED, "segments.json at 3840x2160"),
         source_bytes=Figure(clip * source * 1e6 / 8, RECKONED, "segments.json, the bundled clip's bits for a pixel"),
         output_bytes=Figure(bits.value * output * 1e6 / 8, RECKONED, bits.source),
-        copy_bytes=Figure(2.0 * result("proxies", folder)["copy_bytes"], MEASURED, "proxies.json, for watching"),
+        copy_bytes=Figure(
+            2.0 * result("proxies", folder)["copy_bytes"], RECKONED, "proxies.json, twice its five seconds"
+        ),
         message_bytes=Figure(travels["order_bytes"] + travels["answer_bytes"], MEASURED, "segments.json, pickled"),
     )
 
@@ -100,7 +102,8 @@ def needs(gpus: int, fps: float, folder: Path = RESULTS) -> list[Need]:
     """Return what so many GPUs need, each of which makes so many frames of 3840x2160 a second and is always busy.
 
     Every GPU is taken to work on another job, and as many more jobs as there are desks at work are joined and audited:
-    all of them hold leases. Every server asks every node how it is. Starts of segments are left out.
+    all of them hold leases. Every server asks every node how it is. Starts of segments are left out. Calls over Ray are
+    those of each server: with more servers there are more of them.
     """
     one = segment(folder)
     segments = gpus * fps / one.frames
@@ -108,16 +111,16 @@ def needs(gpus: int, fps: float, folder: Path = RESULTS) -> list[Need]:
     desks = gpus * fps / finish_frames_per_second(folder).value
     servers = math.ceil(desks / DESKS_OF_A_SERVER.value)
     writes = (gpus + desks) / BEAT_SECONDS + segments + jobs * WRITES_OF_A_JOB
-    calls = gpus / HEARD_SECONDS + servers * gpus / FACTS_SECONDS
+    calls = gpus / servers / HEARD_SECONDS + gpus / FACTS_SECONDS
     through_server = 2 * one.source_bytes.value + 2 * one.output_bytes.value
     core = Figure(1.0, MEASURED, "one core")
     return [
         Need("output pixels", "MP/s", segments * one.megapixels.value),
-        Need("segments", "1/s", segments),
+        Need("segments", "1/s", segments, ray_segments(folder), "server"),
         Need("jobs", "1/s", jobs, rate("life", folder), "Postgres"),
         Need("writes to the jobs' database", "1/s", writes, rate("renew", folder), "Postgres"),
         Need("desks at work, joining and auditing", "", desks, DESKS_OF_A_SERVER, "server"),
-        Need("calls over Ray", "1/s", calls, ray_calls(folder), "server"),
+        Need("calls over Ray by each server", "1/s", calls, ray_calls(folder), "server"),
         Need("nodes' actors", "", gpus, RAY_ACTORS, "Ray cluster"),
         Need("encoding on processors, x265 fast", "cores", segments * one.encode.value, core, "core"),
         Need("joining and auditing at servers", "cores", segments * one.finish.value, core, "core"),
@@ -141,6 +144,16 @@ def ray_calls(folder: Path = RESULTS) -> Figure | None:
     """Return how many calls a second over Ray one server gets answered, None until `bench_cluster` was run."""
     found = result("cluster", folder).get("calls_per_second")
     return None if found is None else Figure(float(found), MEASURED, "cluster.json, nodes and server on two cores")
+
+
+def ray_segments(folder: Path = RESULTS) -> Figure | None:
+    """Return how many segments a second one server had done over Ray, None until `bench_cluster` was run."""
+    found = result("cluster", folder).get("segments_per_second")
+    if found is None:
+        return None
+    return Figure(
+        float(found["two"]), MEASURED, "cluster.json, two nodes and server on two cores, nearly empty segments"
+    )
 
 
 def _giga(figure: Figure) -> Figure:

@@ -81,6 +81,12 @@ def frames_of_a_segment_start(by: str, folder: Path = RESULTS) -> Figure:
     return Figure(found["part_of_a_usual_segment"][by] * frames, MEASURED, f"segments.json, {by} seconds")
 
 
+def seconds_of_a_segment_start(by: str, folder: Path = RESULTS) -> Figure:
+    """Return what a segment costs beside its frames where no GPU makes it shorter; `by` as above."""
+    found = result("segments", folder)["a_further_segment"]
+    return Figure(found[f"{by}_seconds"], MEASURED, f"segments.json, {by} seconds, 480x270 to 960x540 on two cores")
+
+
 def finish_frames_per_second(folder: Path = RESULTS) -> Figure:
     """Return frames of 3840x2160 a second that one desk joins and audits."""
     found = result("segments", folder)

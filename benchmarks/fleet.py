@@ -185,18 +185,18 @@ class Simulation:
         self._since, self._until = 0.0, math.inf
 
     def run(self, jobs: Sequence[Job], since: float = 0.0, until: float = math.inf) -> Outcome:
-        """Do all jobs.
+        """Do all jobs that come before a moment, among those that come after it.
 
         Args:
             jobs: in any order.
             since: GPU seconds are counted from this moment on, when the fleet is as full as it stays.
-            until: and to this moment, or to the end of all; jobs are done to their end anyway.
+            until: and to this moment, or to the end of all. Jobs that come later keep the fleet full meanwhile.
         """
         self._since, self._until = since, until
         for place in range(self._fleet.nodes):
             self._env.process(self._node(place))
-        carried = [self._env.process(self._carry(job)) for job in jobs]
-        self._env.run(until=self._env.all_of(carried))
+        carried = [(job, self._env.process(self._carry(job))) for job in jobs]
+        self._env.run(until=self._env.all_of([process for job, process in carried if job.arrives < until]))
         self._spent.capacity = self._fleet.gpus * self._counted(since, self._env.now)
         return Outcome(tuple(self._ended), self._spent, self._times_done, self._redone, self._env.now)
 

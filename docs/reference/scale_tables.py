@@ -100,15 +100,26 @@ def film_line() -> str:
     )
 
 
-def ray_line() -> str:
-    """Return what is known of Ray."""
+def ray_table() -> str:
+    """Return what Ray costs and carries."""
     calls, found = ray_calls(), result("cluster")
     if calls is None:
         return "Calls over Ray: **not measured yet** (`benchmarks/results/cluster.json` is not there).\n"
-    empty = 1000 * found["seconds_per_empty_segment"]
-    return (
-        f"One server gets **{calls.value:,.0f}** calls a second answered ({_source(calls)}), and a segment without "
-        f"frames keeps a machine of one core for {empty:.0f} ms (measured: cluster.json).\n"
+    pace, ratios = found["segments_per_second"], (found["overhead"], found["efficiency"])
+    overhead, efficiency = (
+        f"{one['median']:.2f} ({min(one['rounds']):.2f} to {max(one['rounds']):.2f} in {len(one['rounds'])} rounds; "
+        f"{one['of_wall']['median']:.2f} with what the host took)"
+        for one in ratios
+    )
+    return _rows(
+        ("over Ray", "measured: cluster.json, everything on two cores"),
+        [
+            ("seconds of a job on one machine of one core, against the same core without Ray", overhead),
+            ("work of two such machines against twice that of one", efficiency),
+            ("segments a second with next to no work in them, one machine", _number(pace["one"])),
+            ("the same, two machines", _number(pace["two"])),
+            ("calls a second that one server gets answered", _number(calls.value)),
+        ],
     )
 
 
@@ -155,6 +166,18 @@ def alone_table() -> str:
         of_length = [row for gpus in fleets for row in found if (row["seconds"], row["gpus"]) == (length, gpus)]
         rows.append((f"{length:g} s", *(f"{row['took']:,.0f} s, {_percent(row['efficiency'])}" for row in of_length)))
     return _rows(("length", *(f"{gpus:,} GPUs" for gpus in fleets)), rows)
+
+
+def shortest_table() -> str:
+    """Return from which length on starts take little, by what they may take."""
+    rows = [
+        (
+            row["pace"], f"{row['start']} as here, {row['by']}", f"{row['start_seconds']:.2g} s",
+            f"{row['stored']:.0f} s", f"{row['hidden']:.0f} s",
+        )
+        for row in result("sim_fleet")["shortest"]
+    ]  # fmt: skip
+    return _rows(("pace", "a start takes", "which is", "starts ≤ 5 % from", "store's waits hidden"), rows)
 
 
 def orders_table() -> str:
@@ -207,10 +230,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "waiting": waiting_table,
     "together": together_line,
     "film": film_line,
-    "ray": ray_line,
+    "ray": ray_table,
     "needs": needs_table,
     "limits": limits_table,
     "lengths": lengths_table,
+    "shortest": shortest_table,
     "alone": alone_table,
     "orders": orders_table,
     "failures": failures_table,

@@ -39,7 +39,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
     write_clip(Clip(pictures=(Picture(width=1920, height=1080, frame_count=2),)), folder / "full-hd.mp4")
     write_clip(Clip(pictures=(Picture(width=160, height=90, frame_count=12),)), folder / "round-1.mp4")
     write_clip(Clip(pictures=(Picture(width=176, height=100, frame_count=12),)), folder / "round-2.mp4")
-    write_clip(Clip(pictures=(Picture(width=320, height=180, frame_count=40),)), folder / "long.mp4")
+    write_clip(Clip(pictures=(Picture(width=320, height=180, frame_count=24),)), folder / "long.mp4")
     (folder / "page.mp4").write_text("<html>not found</html>")
     (folder / "cut.mp4").write_bytes((folder / "small.mp4").read_bytes()[:-300])
     with serving(folder) as url:

@@ -219,7 +219,7 @@ class _Reply:
         ({"payload_url": "{page}", "task_type": "HD24K"}, 415, "not_media"),
         ({"payload_url": "{full-hd}", "task_type": "SD2HD"}, 422, "nothing_to_upscale"),
         (
-            {"payload_url": "{small}", "task_type": "4K28K", "maximum_optimized_size_mb": 0.001},
+            {"payload_url": "{small}", "task_type": "SD2HD", "maximum_optimized_size_mb": 0.001},
             422,
             "output_too_large",
         ),

@@ -18,6 +18,7 @@ import pytest
 from tests.support.clip_spec import Clip, Picture
 from tests.support.clip_writer import write_clip
 from tests.support.killing import Marker, Moment, markers, reached, wait_until
+from tests.support.many_jobs import QUICK
 from tests.support.processes import descendants, is_alive, kill, workers_of
 from tests.support.server import Server, running, serving
 from upscale_server.client import Client
@@ -30,7 +31,7 @@ SECONDS_A_SEGMENT = 10
 RATE = 6
 MOST_LOOKS = 60
 """A look takes some five milliseconds, so kills spread over the first third of a second of a segment's work."""
-PATIENT = {"UPSCALE_JOBS__ATTEMPTS": "99"}
+PATIENT = {**QUICK, "UPSCALE_JOBS__ATTEMPTS": "99"}
 """A job may be begun that often; the default takes it for the killer after three."""
 
 
@@ -73,7 +74,7 @@ def outcome(server: Server, job_id: str, folder: Path) -> tuple[str, dict[str, o
 def undisturbed(sources: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give the digest of the result when nobody dies."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    with running(folder / "state") as server:
+    with running(folder / "state", environment=QUICK) as server:
         return outcome(server, submitted(server, f"{sources}/long.mp4"), folder)[0]
 
 
@@ -125,7 +126,7 @@ def test_twenty_kills_leave_the_same_bytes(sources: str, undisturbed: str, tmp_p
 def test_a_stopping_server_parks_its_work(sources: str, undisturbed: str, tmp_path: Path) -> None:
     """SIGTERM under load ends with exit code 0 and no child; the next start goes on and makes the same bytes."""
     state = tmp_path / "state"
-    with running(state) as server:
+    with running(state, environment=QUICK) as server:
         job_id = submitted(server, f"{sources}/long.mp4")
         waiting = [submitted(server, f"{sources}/long.mp4") for _ in range(4)]
         wait_until(reached(state, Moment(2)))
@@ -134,7 +135,7 @@ def test_a_stopping_server_parks_its_work(sources: str, undisturbed: str, tmp_pa
     before = markers(state)
 
     wait_until(lambda: not any(is_alive(pid) for pid in children))
-    with running(state) as server:
+    with running(state, environment=QUICK) as server:
         with Client(server.url) as client:
             for one in waiting:
                 client.cancel(one)

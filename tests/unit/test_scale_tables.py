@@ -72,19 +72,20 @@ def test_needs_grow_with_the_fleet(measured: Path) -> None:
     assert writes.times == pytest.approx(writes.amount / 200)
     assert need(found, "joining").amount == pytest.approx(10 * 4 * OUTPUT)
     assert need(found, "desks").times == pytest.approx(200 / 32)
-    assert need(found, "calls").amount == pytest.approx(100 + 7 * 100 / 2)
+    assert need(found, "calls").amount == pytest.approx(100 / 7 + 100 / 2)  # of each of seven servers
     assert need(found, "store requests").amount == pytest.approx(50.0)
 
 
 def test_what_nobody_measured_has_no_ratio(measured: Path) -> None:
     """Ray's figure is missing until it is there; nothing is put in its place."""
-    before = need(arithmetic.needs(100, 24.0, measured), "calls").times
-    (measured / "cluster.json").write_text(json.dumps({"calls_per_second": 45.0}), encoding="utf-8")
+    before = [need(arithmetic.needs(100, 24.0, measured), one).times for one in ("calls", "segments")]
+    cluster = {"calls_per_second": 32.0, "segments_per_second": {"one": 3.0, "two": 5.0}}
+    (measured / "cluster.json").write_text(json.dumps(cluster), encoding="utf-8")
 
-    after = need(arithmetic.needs(100, 24.0, measured), "calls").times
+    after = [need(arithmetic.needs(100, 24.0, measured), one).times for one in ("calls", "segments")]
 
-    assert before is None
-    assert after == pytest.approx(10)
+    assert [None, None] == before
+    assert pytest.approx([(100 / 7 + 50) / 32, 2.0]) == after
 
 
 def test_tables_are_written_between_their_marks_and_nowhere_else(

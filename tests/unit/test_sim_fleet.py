@@ -21,13 +21,23 @@ from benchmarks.fleet import (
     Fleet,
     Job,
     Order,
-    Outcome,
     Simulation,
     Spent,
     in_turns,
     pieces_of,
 )
-from benchmarks.sim_fleet import Run, Setting, _row, percentile, pick
+from benchmarks.sim_fleet import (
+    Run,
+    Setting,
+    _desks,
+    _percentiles,
+    _row,
+    film_alone,
+    is_short,
+    percentile,
+    pick,
+    shortest,
+)
 
 PLAIN = Costs(work=1.0, each=0.0)
 BAD_DAYS = Fleet(
@@ -86,7 +96,7 @@ def test_a_fleet_with_too_much_work_is_always_busy() -> None:
 
 
 def test_nothing_counts_before_it_is_time_to() -> None:
-    """Of twenty seconds' work on one GPU the last five are counted, and of a node's death before them nothing."""
+    """Of twenty seconds' work on one GPU the last five are counted."""
     spent = Simulation(Fleet(1), Costs(1.0, 0.0), 10).run([Job(0, "clip", 0.0, 20.0)], since=15.0).spent
 
     assert (5.0, 5.0) == (spent.useful, spent.capacity)
@@ -193,16 +203,17 @@ def test_jobs_that_come_keep_as_many_gpus_busy_as_was_asked() -> None:
 
 
 def test_the_shortest_length_that_costs_little_is_picked() -> None:
-    """Starts and lost work count together; where no length is good, none is."""
+    """Starts and lost work count together; where no length is good, none is, and none of a fleet that is overloaded."""
     rows = [
-        {"seconds": 5.0, "overhead": 0.06, "lost": 0.0},
-        {"seconds": 10.0, "overhead": 0.03, "lost": 0.03},
-        {"seconds": 20.0, "overhead": 0.02, "lost": 0.02},
-        {"seconds": 60.0, "overhead": 0.01, "lost": 0.01},
+        {"seconds": 2.0, "overhead": 0.01, "lost": 0.01, "overloaded": True},
+        {"seconds": 5.0, "overhead": 0.06, "lost": 0.0, "overloaded": False},
+        {"seconds": 10.0, "overhead": 0.03, "lost": 0.03, "overloaded": False},
+        {"seconds": 20.0, "overhead": 0.02, "lost": 0.02, "overloaded": False},
+        {"seconds": 60.0, "overhead": 0.01, "lost": 0.01, "overloaded": False},
     ]
 
     assert 20.0 == pick(rows)
-    assert pick(rows[:2]) is None
+    assert pick(rows[:3]) is None
 
 
 def test_percentile_is_a_value_that_was_there() -> None:
@@ -249,34 +260,107 @@ def test_a_gpu_that_was_measured_counts_and_is_said_to_be(measured: Path) -> Non
     assert (55.0, "measured") == (after["measured"].value, after["measured"].kind)
 
 
-def test_a_setting_counts_each_seed_when_the_fleet_is_full() -> None:
-    """As many histories as seeds, of as many counted jobs as were asked for, and a third more before them."""
-    found = Setting(jobs=200, seeds=2, load=0.7, hard=[1.0]).runs(Fleet(10), Costs(2.0, 0.5, 0.1), 10.0)
+def test_jobs_that_come_after_the_counted_ones_keep_the_fleet_full() -> None:
+    """A film that is counted shares the GPU with clips that come later, and nobody waits for those."""
+    film, clips = Job(0, "film", 0.0, 100.0), [Job(place, "clip", 10.0 * place, 5.0) for place in range(1, 90)]
 
-    assert 2 == len(found)
-    for run in found:
-        assert len(run.counted) == pytest.approx(200, rel=0.25)  # Poisson: a standard deviation is 14
-        assert len(run.outcome.ended) == pytest.approx(267, rel=0.25)
-        assert 0.2 < run.asked < 1.5  # a few films more or less
+    alone = Simulation(Fleet(1), PLAIN, 10).run([film], until=1.0)
+    among = Simulation(Fleet(1), PLAIN, 10).run([film, *clips], until=1.0)
 
-
-def test_a_fleet_that_can_never_do_its_work_is_said_to_be_overloaded() -> None:
-    """Its waiting times say how long it was watched."""
-    setting, rows = Setting(jobs=400, seeds=1, load=0.7, hard=[1.0]), {}
-    for each in (0.5, 20.0):
-        rows[each] = _row(setting.runs(Fleet(10), Costs(2.0, each), 10.0), seconds=10.0)
-
-    assert not rows[0.5]["overloaded"]
-    assert rows[20.0]["overloaded"]
-    assert rows[20.0]["clip_rendered"]["p50"] > rows[0.5]["clip_rendered"]["p50"]
+    assert [100.0] == [one.rendered for one in alone.ended]
+    assert 0 in [one.job.index for one in among.ended]
+    assert among.ended[-1].rendered > 150.0
+    assert len(among.ended) < 89
 
 
-def test_waiting_times_are_those_of_counted_jobs() -> None:
-    """A job that found an empty fleet is left out."""
-    ended = (Ended(Job(0, "clip", 0.0, 5.0), 1.0, 2.0), Ended(Job(1, "clip", 9.0, 5.0), 7.0, 8.0))
-    outcome = Outcome(ended, Spent(useful=1.0, capacity=1.0), Counter(), redone=4, makespan=16.0)
+def test_a_setting_counts_the_jobs_of_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of jobs that come every ten seconds those of the middle 60 s of 100, and what they ask for by hand."""
+    all_jobs = [Job(place, "clip", 10.0 * place, 8.0, 1.5) for place in range(10)]
+    monkeypatch.setattr(fleet_jobs, "mixed_jobs", lambda *_: all_jobs)
+    setting = Setting(jobs=6, seeds=1, load=0.5, hard=[1.0])
+    monkeypatch.setattr(fleet_jobs, "seconds_between_jobs", lambda *_: 10.0)
 
-    row = _row([Run(frozenset({1}), 0.5, outcome)])
+    run = setting.run(Fleet(2), PLAIN, 10.0, "turns", 0)
 
-    assert {"p50": 7.0, "p95": 7.0, "p99": 7.0} == row["clip_rendered"]
-    assert ({}, 4, 0.5) == (row["film_rendered"], row["redone"], row["asked"])
+    assert [2, 3, 4, 5, 6, 7] == sorted(one.job.index for one in run.ended)
+    assert run.load == pytest.approx(6 * 8.0 * 1.5 / (2 * 60))
+    assert run.spent.capacity == pytest.approx(120.0)
+
+
+@pytest.mark.slow
+def test_every_seed_is_a_history_of_its_own() -> None:
+    """Simulated side by side, and the same as one after the other."""
+    setting = Setting(jobs=60, seeds=2, load=0.7, hard=[1.0])
+
+    found = setting.runs(Fleet(10), Costs(2.0, 0.5, 0.1), 10.0)
+
+    assert [setting.run(Fleet(10), Costs(2.0, 0.5, 0.1), 10.0, "turns", seed) for seed in (0, 1)] == found
+    assert found[0] != found[1]
+
+
+def history(load: float = 0.5, **spent: float) -> Run:
+    """Return one of 1 000 GPU seconds, with two jobs."""
+    ended = (Ended(Job(0, "clip", 0.0, 5.0), 7.0, 8.0), Ended(Job(1, "clip", 9.0, 5.0), 5.0, 8.0))
+    return Run(load, Spent(**{"useful": 500.0, "capacity": 1000.0, **spent}), 4, ended)
+
+
+@pytest.mark.parametrize(
+    ("run", "is_overloaded"),
+    [
+        (history(0.9), False),
+        (history(0.9, overhead=60.0), True),  # nine tenths of useful work take a little more than all GPUs
+        (history(0.9, down=110.0), True),
+        (history(0.9, overhead=40.0, down=10.0), False),
+    ],
+)
+def test_a_fleet_that_can_never_do_its_work_is_overloaded(run: Run, *, is_overloaded: bool) -> None:
+    """One history is enough: its waiting times say how long it was watched."""
+    rows = _row([history(0.1), run, history(0.1)], seconds=10.0)
+
+    assert is_overloaded is run.is_overloaded is rows["overloaded"]
+
+
+def test_a_row_tells_of_all_seeds_together() -> None:
+    """Parts are medians; of few jobs no 99th of a hundred is told."""
+    row = _row([history(0.5), history(0.7)], order="turns")
+
+    assert {"p50": 5.0, "p95": 7.0} == row["clip_rendered"]
+    assert ({}, 8, 0.6, "turns") == (row["film_rendered"], row["redone"], row["load"], row["order"])
+
+
+def test_the_99th_of_a_hundred_has_ten_above_it() -> None:
+    """Of 1 000 values the 990th, of 999 none."""
+    assert {"p50": 500, "p95": 950, "p99": 990} == _percentiles(range(1, 1001))
+    assert ["p50", "p95"] == list(_percentiles(range(999)))
+
+
+def test_too_few_desks_are_said_to_be_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fourteen are always at work: seven GPUs' work is 3.5 s of video a second, each of which takes a desk four."""
+    monkeypatch.setattr(Setting, "runs", lambda *_: [history()])
+
+    rows = _desks(Setting(jobs=10, seeds=1, load=0.7, hard=[1.0]), Fleet(10), Costs(2.0, 0.0, finish=4.0))
+
+    assert [(12, True), (16, False), (21, False), (None, False)] == [(row["desks"], row["overloaded"]) for row in rows]
+
+
+def test_one_film_alone_fills_no_large_fleet() -> None:
+    """Ten GPUs work on it nearly all the time; a thousand wait for the longest segment."""
+    rows = {(row["gpus"], row["seconds"]): row["efficiency"] for row in film_alone(PLAIN)}
+
+    assert rows[10, 10.0] > 0.9
+    assert 0.01 < rows[1000, 300.0] < 7200 / 1000 / 300
+
+
+def test_shortest_lengths_are_reckoned_for_each_guess() -> None:
+    """A start that takes a twentieth of a segment's work, with and without waiting for the store."""
+    for row in shortest():
+        work = fleet_jobs.costs(figures.paces()[row["pace"]].value).work
+
+        assert row["start_seconds"] / (row["hidden"] * work) == pytest.approx(0.05, rel=0.02)
+        assert row["stored"] - row["hidden"] == pytest.approx(0.45 / 0.05 / work, abs=0.11)
+
+
+@pytest.mark.parametrize(("picked", "held"), [(30.0, True), (60.0, False), (None, False)])
+def test_the_bound_is_half_a_minute(picked: float | None, *, held: bool) -> None:
+    """Where no length will do, it is not held either."""
+    assert held is is_short(picked)
