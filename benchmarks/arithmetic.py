@@ -152,7 +152,7 @@ def ray_segments(folder: Path = RESULTS) -> Figure | None:
     if found is None:
         return None
     return Figure(
-        float(found["two"]), MEASURED, "cluster.json, two nodes and server on two cores, nearly empty segments"
+        float(found["two"]), MEASURED, "cluster.json, at least: two nodes did twice what one did, on two cores"
     )
 
 
