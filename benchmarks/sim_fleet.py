@@ -6,7 +6,7 @@ It is calibrated with what was measured (`bench_segments`, `bench_estimate`; `be
 assumptions, which the result tells apart. The length it picks is the shortest one at which a segment's start and
 the work lost with nodes take at most 5 % of the useful GPU seconds. The exit code says whether that is half a minute
 or less at the documents' pace. What a start takes on a GPU is not known, so the shortest length is reckoned for
-several guesses, too. The same seeds give the same numbers on any machine. It takes about twenty minutes.
+several guesses, too. The same seeds give the same numbers on any machine. It takes up to half an hour.
 
 Jobs come before and after those that are counted, each time for a third of the counted time. Waiting times are those
 of all seeds together.
