@@ -5,6 +5,7 @@ import { forget, keep, kept } from "./session.js";
 const KEY = "key";
 let askForKey = null;
 let asking = null;
+let declined = 0; // how often a person has said "Later"
 let memory = ""; // for a browser that keeps nothing
 
 /** A failure as a person can read it: `message` says what happened, `hint` what to do. `status` 0: nobody answered. */
@@ -61,12 +62,14 @@ function keptKey() {
 export async function ask(path, { asksForKey = true, ...options } = {}) {
   for (;;) {
     const key = keptKey();
+    const before = declined;
     const reply = await answered(path, options);
     if (reply.ok) return reply;
     const problem = await problemOf(reply);
     const isRefused = problem.status === 401;
     if (isRefused && key !== keptKey()) continue; // one was given meanwhile
-    if (!isRefused || !asksForKey || !(await keyGiven(problem))) throw problem;
+    const isLate = before !== declined; // "Later" was said meanwhile: the dialog would come back the moment after
+    if (!isRefused || !asksForKey || isLate || !(await keyGiven(problem))) throw problem;
   }
 }
 
@@ -159,8 +162,13 @@ function withoutWords(status) {
 /** Ask a person once, however many questions were refused at the same time. */
 async function keyGiven(problem) {
   if (!askForKey) return false;
-  asking ??= askForKey(problem).finally(() => {
-    asking = null;
-  });
+  asking ??= askForKey(problem)
+    .then((given) => {
+      declined += given ? 0 : 1;
+      return given;
+    })
+    .finally(() => {
+      asking = null;
+    });
   return asking;
 }
