@@ -1,9 +1,9 @@
 """Train one recipe for a number of minutes and leave an annealed checkpoint, on a CPU or a GPU.
 
 It does not export: see `training.export`. Pairs that are not in WORK yet are made first. The learning rate
-follows the clock, not the step count, so any slot ends annealed; a later slot continues from the checkpoint
-or from the shipped model (`--init`). A slot that was broken off goes on when the same command is given again;
-to begin anew, remove NAME.unfinished beside the checkpoint.
+follows the clock, not the step count, so any slot ends annealed; on a CPU the clock stands while others have the
+cores. A later slot continues from the checkpoint or from the shipped model (`--init`). A slot that was broken off goes
+on when the same command is given again; to begin anew, remove NAME.unfinished beside the checkpoint.
 
     python -m training.train fast-clean-x2 --data ../shared/images --work ~/train --minutes 20
 """
@@ -59,6 +59,11 @@ def learning_rate_at(spent: float, step: int, peak: float) -> float:
     cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, spent)))
     rate = FINAL_LEARNING_RATE + (peak - FINAL_LEARNING_RATE) * cosine
     return rate * min(1.0, (step + 1) / WARM_UP_STEPS)
+
+
+def working_seconds() -> float:
+    """Return how long this process's cores have worked: other work on the machine must not shorten a slot."""
+    return time.process_time() / torch.get_num_threads()
 
 
 class AveragedLayers:
@@ -133,7 +138,8 @@ class Run:
 def steps(run: Run, sampler: PatchSampler, slot: Slot) -> Iterator[float]:
     """Train until the slot's time is over; yield the loss after each step."""
     network, optimizer = run.network, run.optimizer
-    began = time.monotonic() - run.seconds
+    clock = working_seconds if slot.device.type == "cpu" else time.monotonic
+    began = clock() - run.seconds
     while run.seconds < 60.0 * slot.minutes:
         rate = learning_rate_at(run.seconds / (60.0 * slot.minutes), run.step, slot.learning_rate)
         optimizer.param_groups[0]["lr"] = rate
@@ -147,7 +153,7 @@ def steps(run: Run, sampler: PatchSampler, slot: Slot) -> Iterator[float]:
         optimizer.step()
         run.averaged.update(network)
         run.step += 1
-        run.seconds = time.monotonic() - began
+        run.seconds = clock() - began
         yield loss.item()
 
 
