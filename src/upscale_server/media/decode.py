@@ -6,8 +6,9 @@ It delivers one segment at a time; where segments begin is decided by `plan`, wh
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import cast
 
@@ -41,12 +42,13 @@ DEVICES = (CPU, "cuda")
 """What can decode; `cuda` is NVDEC."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Codec:
-    """How packets are decoded."""
+    """How packets are decoded, and whether any of them was damaged."""
 
     threads: int
     device: str
+    has_failed: bool = False
 
 
 def decoder_opens(info: VideoInfo, device: str) -> bool:
@@ -118,7 +120,7 @@ def _places_to_start(segment: Segment, info: VideoInfo) -> Iterator[int | None]:
 
 def _inside(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Generator[VideoFrame, None, None]:
     """Yield decoded (and deinterlaced) frames that lie inside the segment."""
-    frames = _of_one_size(_decoded(info, segment, tally, codec), info, segment)
+    frames = _of_one_size(_always_same(info, segment, tally, codec), info, segment)
     if info.container == "avi" or info.codec == "mpeg4":
         frames = in_order_of_time(frames)
     for frame in deinterlaced(frames, info, tally):
@@ -146,7 +148,26 @@ def _most_pixels(info: VideoInfo) -> int:
     return _ROOM * info.size.pixels
 
 
-def _decoded(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Iterator[VideoFrame]:
+def _always_same(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Iterator[VideoFrame]:
+    """Yield decoded frames; from the first sign of damage on by one thread.
+
+    What FFmpeg fills the gap of a damaged H.264 picture with depends on how far its other threads are (seen in 4 of 100
+    runs), and a picture has to be the same each time it is decoded: again after a crash, and in the audit.
+    """
+    failed, shown = tally.packets_failed, 0
+    with closing(_decoded(info, segment, tally, codec)) as frames:
+        for frame in frames:
+            if (codec.has_failed or frame.is_corrupt) and codec.threads != 1 and codec.device == CPU:
+                break
+            shown += 1
+            yield frame
+        else:
+            return
+    tally.packets_failed = failed
+    yield from islice(_decoded(info, segment, tally, _Codec(1, CPU)), shown, None)
+
+
+def _decoded(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> Generator[VideoFrame, None, None]:
     """Yield frames from the segment's keyframe on, the damaged ones too; what fails inside the segment is counted."""
     with open_source(Path(info.path), _hardware(codec.device, may_fall_back=True)) as container:
         stream = container.streams[info.stream_index]
@@ -162,20 +183,22 @@ def _decoded(info: VideoInfo, segment: Segment, tally: Tally, codec: _Codec) -> 
             return
         if info.container == "avi":
             packets = _counted(packets)
-        frames = _through_decoder(packets, stream, segment, tally)
+        frames = _through_decoder(packets, stream, segment, tally, codec)
         yield from _from_first_whole(frames) if segment.decode_from_pts is None else frames
 
 
 def _through_decoder(
-    packets: Iterator[Packet[VideoStream]], stream: VideoStream, segment: Segment, tally: Tally
+    packets: Iterator[Packet[VideoStream]], stream: VideoStream, segment: Segment, tally: Tally, codec: _Codec
 ) -> Iterator[VideoFrame]:
     failed_in_a_row = 0
     for packet in packets:
+        codec.has_failed |= packet.is_corrupt
         try:
             frames = stream.decode(packet)
         except av.error.EOFError:
             return
         except av.error.FFmpegError as err:
+            codec.has_failed = True
             tally.packets_failed += packet.pts is None or segment.holds(packet.pts)
             failed_in_a_row += 1
             if failed_in_a_row > _MAX_FAILED_IN_A_ROW:
