@@ -34,6 +34,7 @@ NETWORKS: dict[str, Make] = {
     "fp16": lambda path: tiny_models.nearest(path, Form(element=tiny_models.HALF)),
     "uint8-rgb": lambda path: tiny_models.nearest(path, Form(element=tiny_models.BYTE, channels=3)),
     "convolutional": lambda path: tiny_models.convolutional(path, Form()),
+    "residual": lambda path: tiny_models.residual(path, Form()),
     "convolutional-x3-resize": lambda path: tiny_models.convolutional(path, Form(scale=3), tail="resize_sum"),
     "range-255": lambda path: tiny_models.of_range_255(path, Form()),
 }
@@ -42,8 +43,8 @@ NETWORKS: dict[str, Make] = {
 PAIRS = [("lanczos", "lanczos-x2"), ("lanczos", "lanczos-x3"), ("bicubic", "bicubic-x2")] + [
     (engine, name) for engine in ("openvino", "onnxruntime") for name in ("built-in", *NETWORKS)
 ]
-PAIRS += [("torch", name) for name in ("built-in", *tiny_checkpoints.CHECKPOINTS)]
-PAIRS += [("torch-cuda", name) for name in ("built-in", "compact-x2", "esrgan-x4", "span-x2")]
+PAIRS += [("torch", name) for name in ("built-in", "residual", *tiny_checkpoints.CHECKPOINTS)]
+PAIRS += [("torch-cuda", name) for name in ("built-in", "residual", "compact-x2", "esrgan-x4", "span-x2")]
 PAIRS += [("cuda", name) for name in ("built-in", "nearest-x4-rgb", "fixed-shape", "nhwc", "convolutional-x3-resize")]
 PAIRS += [("tensorrt", name) for name in ("built-in", "nearest-x4-rgb")]  # each shape takes minutes to build
 

@@ -97,6 +97,35 @@ def convolutional(path: Path, form: Form, *, tail: str = "shuffle_sum", channels
     return save(path, [*nodes, *_tail(tail, name, form, weights)], weights, form)
 
 
+def residual(path: Path, form: Form, *, channels: int = 16, blocks: int = 2, end: str = "sum") -> Path:
+    """Write a network of blocks with a skip around each and one around all, as `quality` has.
+
+    `end` is what a block ends in: `sum`, or `relu` for another family's.
+    """
+    rng = np.random.default_rng(7)
+    nodes, weights = [], {}
+
+    def conv(source: str, width: int, count: int, size: float) -> str:
+        index = len(weights) // 2
+        spread = np.sqrt(2.0 / (9 * width)) * size
+        weights[f"w{index}"] = (rng.standard_normal((count, width, 3, 3)) * spread).astype(np.float32)
+        weights[f"b{index}"] = (rng.standard_normal(count) * 0.01).astype(np.float32)
+        nodes.append(helper.make_node("Conv", [source, f"w{index}", f"b{index}"], [f"c{index}"], pads=[1] * 4))
+        return f"c{index}"
+
+    def node(kind: str, *sources: str) -> str:
+        nodes.append(helper.make_node(kind, sources, [f"n{len(nodes)}"]))
+        return f"n{len(nodes) - 1}"
+
+    first = block = conv("lr", form.channels, channels, 1.0)
+    for _ in range(blocks):
+        inner = conv(node("Relu", conv(block, channels, channels, 1.0)), channels, channels, 0.5)
+        block = node("Relu", node("Add", inner, block)) if end == "relu" else node("Add", inner, block)
+    whole = node("Add", conv(block, channels, channels, 0.5), first)
+    detail = conv(whole, channels, form.scale**2 * form.channels, 0.01)
+    return save(path, [*nodes, *_tail("shuffle_sum", detail, form, weights)], weights, form)
+
+
 def not_finite_at_white(path: Path) -> Path:
     """Write a network that enlarges well and takes the root of a negative number where a pixel is white."""
     nodes = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def test_our_own_family_gives_what_openvino_gives(card: ModelCard, bits: int) ->
         (lambda path: tiny_models.convolutional(path, Form(), tail="resize_sum"), "holds Interpolate"),
         (tiny_models.unshuffling, "holds SpaceToDepth"),
         (tiny_models.not_finite_at_white, "not of our own family"),
+        (lambda path: tiny_models.residual(path, Form(), end="relu"), "Relu stands behind Add"),
     ],
 )
 def test_an_onnx_of_another_family_is_refused_and_told_where_it_runs(tmp_path: Path, make, said: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - makers of several forms
@@ -92,9 +94,16 @@ def test_an_onnx_of_another_family_is_refused_and_told_where_it_runs(tmp_path: P
     assert "openvino runs any ONNX" in str(caught.value.hint)
 
 
-def test_an_onnx_like_ours_runs_whatever_its_size(tmp_path: Path) -> None:
-    """The family is a shape, not five files."""
-    path = tiny_models.convolutional(tmp_path / "like.onnx", Form(), channels=12, body=5)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: tiny_models.convolutional(path, Form(), channels=12, body=5),
+        lambda path: tiny_models.residual(path, Form(scale=3), channels=12, blocks=3),
+    ],
+)
+def test_an_onnx_like_ours_runs_whatever_its_size(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    """The family is a shape, not so many files."""
+    path = make(tmp_path / "like.onnx")
     card, lr = catalogue.find(str(path), 2), _picture(30, 41, 1)
 
     with closing(load(card, engine="torch")) as one, closing(load(card, engine="openvino", precision="f32")) as other:

@@ -9,7 +9,7 @@ call), and weights are small beside what passes between layers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from upscale_server.models.card import ModelCard
-from upscale_server.models.engines.openvino.layers import Family, read_family
+from upscale_server.models.engines.openvino.layers import Family, Layer, read_family
 from upscale_server.models.engines.torch.architectures import Descriptor, described
 from upscale_server.models.engines.torch.checkpoint import weights_of
 
@@ -100,10 +100,7 @@ class FamilyNetwork:
 
     def __init__(self, family: Family) -> None:
         self._scale = family.scale
-        parts: list[Module] = []
-        for layer in family.layers:
-            parts += [_convolution(layer.kernel, layer.bias), torch.nn.ReLU(inplace=True)]
-        self._module = torch.nn.Sequential(*parts[:-1]).eval().requires_grad_(requires_grad=False)
+        self._module = _Row(family.layers).eval().requires_grad_(requires_grad=False)
 
     def copy_to(self, device: torch.device, precision: str) -> Copy:
         """Return an own copy on a device that computes in a precision."""
@@ -116,6 +113,29 @@ class FamilyNetwork:
             return hr, _finite(hr)
 
         return Copy(mine, values)
+
+
+class _Row(torch.nn.Module):  # type: ignore[misc]  # torch need not be there for the types
+    """Layers in a row; a result is kept for as long as another one is to be added to it."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self.convolutions = torch.nn.ModuleList(_convolution(layer.kernel, layer.bias) for layer in layers)
+        self._follows = [(layer.has_relu, layer.adds) for layer in layers]
+        self._last_use = {layer.adds: index for index, layer in enumerate(layers) if layer.adds is not None}
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        """Compute all of them."""
+        kept: dict[int, torch.Tensor] = {}
+        for index, (convolution, (has_relu, adds)) in enumerate(zip(self.convolutions, self._follows, strict=True)):
+            planes = convolution(planes)
+            planes = functional.relu_(planes) if has_relu else planes
+            if adds is not None:
+                planes += kept[adds]
+            kept = {one: result for one, result in kept.items() if self._last_use[one] > index}
+            if index in self._last_use:
+                kept[index] = planes
+        return planes
 
 
 def _finite(values: torch.Tensor) -> torch.Tensor:
