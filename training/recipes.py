@@ -88,6 +88,14 @@ RECIPES = {
             "for compressed video, on GPUs or with patience: 16 times the work of fast",
             _CODED_LIMITS,
         ),
+        Recipe(
+            "quality-clean", Shape(64, 8, 4, skips=True), CLEAN_MIX, 5e-4, "quality-clean-x2", "clean",
+            "for uncompressed pictures and nearly lossless video, on GPUs or with patience: x4 at once", _CLEAN_LIMITS,
+        ),
+        Recipe(
+            "quality", Shape(64, 8, 4, skips=True), BALANCED_MIX, 5e-4, "quality-clean-x4", "compressed",
+            "for compressed video, on GPUs or with patience: x4 at once", _CODED_LIMITS,
+        ),
     )
 }  # fmt: skip
 """Every recipe by stem."""
