@@ -111,6 +111,14 @@ def report(recipe: Recipe, data: Path, networks: dict[str, Network]) -> str:
     return "\n".join(lines)
 
 
+def calibration_pictures(work: Path, recipe: Recipe) -> npt.NDArray[np.float32]:
+    """Return luma (N, 1, H, W) in [0, 1] out of all kinds that a network was trained on, cut to the smallest."""
+    kinds = [load_pairs(work / f"x{recipe.shape.scale}", kind).lr for kind in recipe.mix]
+    each, side = CALIBRATION_PICTURES // len(kinds), min(min(lr.shape[1:]) for lr in kinds)
+    pictures = np.concatenate([lr[:: max(1, len(lr) // each)][:each, :side, :side] for lr in kinds])
+    return pictures[:, None].astype(np.float32) / np.float32(255.0)
+
+
 def main() -> None:
     """Quantize one shipped model, measure it, and keep it if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,12 +130,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the int8 form is kept; else it is measured only")
     args = parser.parse_args()
     model = args.models / f"{args.recipe.stem}.onnx"
-    kinds = [load_pairs(args.work / f"x{args.recipe.shape.scale}", kind).lr for kind in args.recipe.mix]
-    each = CALIBRATION_PICTURES // len(kinds)
-    pictures = np.concatenate([lr[:: max(1, len(lr) // each)][:each] for lr in kinds])
+    pictures = calibration_pictures(args.work, args.recipe)
     with TemporaryDirectory() as folder:
         out = args.out or Path(folder) / "int8.onnx"
-        quantize(model, out, pictures[:, None].astype(np.float32) / 255.0, keep_last=args.keep_last)
+        quantize(model, out, pictures, keep_last=args.keep_last)
         networks = {"f32": compiled(model, "f32"), "bf16": compiled(model, "bf16"), "int8": compiled(out, "bf16")}
         print(report(args.recipe, args.data, networks))
 

@@ -12,7 +12,9 @@ pytest.importorskip("onnxruntime", reason="training is not installed: pip instal
 
 from training.export import build_model  # noqa: E402  after the skip
 from training.layers import Layer, Shape  # noqa: E402  after the skip
-from training.quantize import compiled, quantize  # noqa: E402  after the skip
+from training.quantize import CALIBRATION_PICTURES, calibration_pictures, compiled, quantize  # noqa: E402
+from training.recipes import RECIPES  # noqa: E402  after the skip
+from training.shards import Pairs, save_pairs  # noqa: E402  after the skip
 
 SHAPE = Shape(8, 2, 2)
 
@@ -61,3 +63,15 @@ def test_int8_is_close_to_what_it_was_made_of(model: Path, pictures: np.ndarray,
 
     assert found == pytest.approx(exact, abs=2 / 255)
     assert not np.array_equal(exact, found)
+
+
+def test_ranges_are_read_from_all_kinds_of_a_mixture(tmp_path: Path) -> None:
+    """Clean pictures are larger than filmed ones; all are cut to the smallest, and white is 1."""
+    for index, kind in enumerate(("clean", "ultrafast", "spread")):
+        lr = np.full((40, 24 - 4 * index, 20), 255 * index // 2, np.uint8)
+        save_pairs(tmp_path / "x2", kind, Pairs(lr, np.zeros((40, 8, 8), np.uint8)))
+
+    found = calibration_pictures(tmp_path, RECIPES["fast-x2"])
+
+    assert found.shape == (CALIBRATION_PICTURES // 3 * 3, 1, 16, 16)
+    assert np.unique(found).tolist() == pytest.approx([0.0, 127 / 255, 1.0])
