@@ -467,6 +467,7 @@ def test_a_key_is_asked_for_once_and_kept_out_of_every_address(visits: Visits, t
         page.reload()
         expect(page.locator(".job h3")).to_have_text("film")
         assert [] == [one for one in addresses if KEY in one]
+        page.close()  # before the server ends, which it would tell the console
 
 
 def test_who_gives_no_key_is_left_alone_until_something_is_done(visits: Visits, tmp_path: Path, clip: Path) -> None:
