@@ -15,9 +15,13 @@ from urllib.parse import urlsplit
 import pytest
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="the extra [test] brings playwright; it is missing")
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright  # noqa: E402 - skips first
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright  # noqa: E402 - skips first
 
 from upscale_server.web.page import POLICY  # noqa: E402 - as above
+
+_PATIENCE = 30_000
+"""Milliseconds that anything may take on a busy machine; a limit and no expectation."""
+expect.set_options(timeout=_PATIENCE)
 
 _BARE = """<!doctype html><html lang="en"><title>One component</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
@@ -52,7 +56,7 @@ class Visits:
         """Open an address in a new profile of its own, such as a phone's with `viewport` and `has_touch`."""
         self.hosts.add(urlsplit(url).netloc)
         context = self.browser.new_context(**options)
-        context.set_default_timeout(30_000)  # a busy machine; a limit and no expectation
+        context.set_default_timeout(_PATIENCE)
         self.contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: self._complain(f"console: {said.text}") if said.type == "error" else None)

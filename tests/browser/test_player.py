@@ -97,12 +97,13 @@ def watching(visits: Visits, server: Served, claim: Claim) -> tuple[Page, Locato
 
 
 def number_at(player: Locator, seconds: float) -> int:
-    """Return the number of the frame that is seen after going to a time."""
+    """Return the number of the frame that is seen after going to a time; Chromium may say "seeked" a frame earlier."""
     read = f"""async (player, seconds) => {{
       const video = player.shadowRoot.querySelector("video");
-      const there = new Promise((done) => video.addEventListener("seeked", done, {{ once: true }}));
+      const seeked = new Promise((done) => video.addEventListener("seeked", done, {{ once: true }}));
+      const seen = new Promise((done) => video.requestVideoFrameCallback(done));
       video.currentTime = seconds;
-      await there;
+      await Promise.all([seeked, seen]);
       return ({READ_NUMBER})(video);
     }}"""
     number: int = player.evaluate(read, seconds)
