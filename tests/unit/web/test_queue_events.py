@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,8 @@ from upscale_server.web.queue_events import QueueWatch
 
 ANNA, BERT = "anna-has-a-long-key", "bert-has-another-one"
 JOB = {"payload_url": "http://127.0.0.1/clip.mp4?signature=hidden", "scale": 2}
+
+JobTest = Callable[[dict[str, Any]], bool]
 
 
 class Stream:
@@ -60,6 +62,14 @@ class Stream:
             if kind == "job" and job["state"] == state:
                 return dict(job)
 
+    def both(self, one: JobTest, other: JobTest) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the first job that passes each of two tests, whichever is told of first."""
+        found: dict[JobTest, dict[str, Any]] = {}
+        while len(found) < 2:
+            kind, job = self.next()
+            found |= {test: job for test in (one, other) if kind == "job" and test not in found and test(job)}
+        return found[one], found[other]
+
 
 @contextmanager
 def listening(served: Served, last_id: str = "", **headers: str) -> Iterator[Stream]:
@@ -87,8 +97,9 @@ def test_a_listener_gets_all_jobs_and_then_what_changes(served: Served, tmp_path
         second = submit(served)
         new = stream.next()
         finish_next(served.service, tmp_path)
-        done = stream.job("succeeded")
-        moved = stream.next()
+        done, moved = stream.both(
+            lambda job: job["state"] == "succeeded", lambda job: (job["id"], job["queue_position"]) == (second, 1)
+        )
         served.client.delete(f"/v1/jobs/{first}")
         removed = stream.next()
 
@@ -97,7 +108,7 @@ def test_a_listener_gets_all_jobs_and_then_what_changes(served: Served, tmp_path
     assert first == done["id"]
     assert done["result"]["url"].startswith(f"{served.url}/files/")
     assert done["plan"] is None
-    assert ("job", second, 1) == (moved[0], moved[1]["id"], moved[1]["queue_position"])
+    assert "queued" == moved["state"]
     assert ("removed", {"id": first}) == removed
     assert "hidden" not in json.dumps([snapshot, new, done])
 
@@ -365,10 +376,12 @@ def test_a_job_that_cannot_be_read_silences_no_other(served: Served) -> None:
 @pytest.mark.slow
 def test_a_job_that_finds_no_words_is_told_of_later(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """It delays no other, leaves a snapshot whole, and is not forgotten."""
-    shy, word, faults = submit(served), queue_events.job_view, []
+    shy, word = submit(served), queue_events.job_view
+    faults: list[int] = []
+    told: list[str] = []
 
     def failing(service: VideoService, job: Job, *args: Any) -> object:  # noqa: ANN401 - whatever it takes
-        if job.id == shy and len(faults) < 4:
+        if job.id == shy and not told:
             faults.append(1)
             raise ValueError("no words")
         return word(service, job, *args)
@@ -378,11 +391,12 @@ def test_a_job_that_finds_no_words_is_told_of_later(served: Served, monkeypatch:
         _, snapshot = stream.next()
         served.client.post(f"/v1/jobs/{shy}/cancel")
         other = submit(served)
-        told = [stream.next()[1]["id"] for _ in range(2)]
+        told.append(stream.next()[1]["id"])
+        told.append(stream.next()[1]["id"])
 
     assert [] == snapshot["jobs"]
     assert [other, shy] == told
-    assert 4 == len(faults)
+    assert len(faults) > 1
 
 
 @pytest.mark.slow
