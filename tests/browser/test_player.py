@@ -15,6 +15,7 @@ from tests.support.barcode import LAYOUTS, paint
 from tests.support.clip_spec import Clip, Picture, Sound
 from tests.support.clip_writer import write_clip
 from tests.support.film_bytes import READ_NUMBER
+from tests.support.killing import wait_until
 from tests.support.served import IdlePool, Served, serving, settings_in
 from upscale_server.errors import SourceCorrupt
 from upscale_server.jobs.carry import about, object_key
@@ -110,6 +111,15 @@ def number_at(player: Locator, seconds: float) -> int:
     return number
 
 
+def number_shown(player: Locator) -> int | None:
+    """Return the number of the frame that is seen now, if there is one."""
+    number: int | None = player.evaluate(f"""(player) => {{
+      const video = player.shadowRoot.querySelector("video");
+      return video.readyState < 2 ? null : ({READ_NUMBER})(video);
+    }}""")
+    return number
+
+
 def middle(number: int) -> float:
     """Return the time in the middle of a frame."""
     return (number + 0.5) / RATE
@@ -165,11 +175,7 @@ def test_before_anything_is_finished_there_are_words_and_then_the_first_piece(
     render(server, claim, plan, 2)
 
     expect(player.get_by_text("1 of 3 pieces are finished")).to_be_visible()
-    assert 50 == player.evaluate(f"""async (player) => {{
-      const video = player.shadowRoot.querySelector("video");
-      while (video.readyState < 2 || video.seeking) await new Promise(requestAnimationFrame);
-      return ({READ_NUMBER})(video);
-    }}""")
+    wait_until(lambda: 50 == number_shown(player))
 
 
 def test_while_there_is_nothing_to_see_its_words_take_little_room(visits: Visits, server: Served, plan: Plan) -> None:
@@ -256,7 +262,7 @@ def test_a_result_that_the_browser_can_play_is_played_itself(
 
     shown_now = player.evaluate("(player) => player.shadowRoot.querySelector('video').currentTime")
     assert middle(40) == pytest.approx(shown_now)
-    assert 40 == player.evaluate(f"(player) => ({READ_NUMBER})(player.shadowRoot.querySelector('video'))")
+    wait_until(lambda: 40 == number_shown(player))
     expect(player.get_by_text("small copy")).to_be_hidden()
 
 

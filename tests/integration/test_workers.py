@@ -433,7 +433,7 @@ def test_workers_end_with_their_killed_server(tmp_path: Path) -> None:
         assert parent.stdout is not None
         for line in iter(parent.stdout.readline, "ready\n"):
             assert line, "it ended before it was ready"
-            print(line, end="")  # its log, for whoever has to find out why it is never ready
+            sys.stdout.write(line)  # its log, for whoever has to find out why it is never ready
         wait_until(lambda: 6 == len(workers_of(parent.pid)))  # three workers, and each one's cage
         workers = workers_of(parent.pid)
     finally:
