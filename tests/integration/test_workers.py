@@ -417,7 +417,8 @@ from upscale_server.workers.pool import Pool
 if __name__ == "__main__":
     pool = Pool(PoolNeeds(lanes=1, model="lanczos"))
     pool.start()
-    while not pool.status().ready:
+    while not (status := pool.status()).ready:
+        assert status.fault is None, status.fault
         time.sleep(0.01)
     print("ready", flush=True)
     sys.stdin.read()
