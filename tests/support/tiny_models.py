@@ -126,6 +126,25 @@ def residual(path: Path, form: Form, *, channels: int = 16, blocks: int = 2, end
     return save(path, [*nodes, *_tail("shuffle_sum", detail, form, weights)], weights, form)
 
 
+def quantized(path: Path, form: Form) -> Path:
+    """Write a network of two convolutions that its maker quantized: each input goes through eight bits and back."""
+    rng = np.random.default_rng(7)
+    count = form.scale**2 * form.channels
+    weights: dict[str, np.ndarray] = {"zero": np.array(0, np.uint8), "step": np.array(1 / 128, np.float32)}
+    nodes, name = [], "lr"
+    for index, (c_in, c_out) in enumerate([(form.channels, 16), (16, count)]):
+        weights[f"w{index}"] = rng.integers(-127, 128, (c_out, c_in, 3, 3)).astype(np.int8)
+        weights[f"s{index}"] = np.array((1e-3, 2e-5)[index], np.float32)
+        nodes += [
+            helper.make_node("QuantizeLinear", [name, "step", "zero"], [f"q{index}"]),
+            helper.make_node("DequantizeLinear", [f"q{index}", "step", "zero"], [f"d{index}"]),
+            helper.make_node("DequantizeLinear", [f"w{index}", f"s{index}"], [f"k{index}"]),
+            helper.make_node("Conv", [f"d{index}", f"k{index}"], [f"c{index}"], pads=[1] * 4),
+        ]
+        name = f"c{index}"
+    return save(path, [*nodes, *_tail("shuffle_sum", name, form, weights)], weights, form)
+
+
 def not_finite_at_white(path: Path) -> Path:
     """Write a network that enlarges well and takes the root of a negative number where a pixel is white."""
     nodes = [

@@ -144,6 +144,21 @@ def test_f32_is_kept_when_asked_for(opened: Open, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_network_that_its_maker_quantized_gives_the_same_in_the_precision_that_it_is_said_to_have(
+    opened: Open, tmp_path: Path
+) -> None:
+    """All of its convolutions take eight bits; a plan keeps what the rest of it is computed in."""
+    path = tiny_models.quantized(tmp_path / "quantized.onnx", Form())
+    chosen = opened(path)
+
+    asked = opened(path, precision=chosen.working.precision)
+
+    lr = _picture(61, 83, 16)
+    assert chosen.working == asked.working
+    assert np.array_equal(chosen.upscale(lr, bits=16).pixels, asked.upscale(lr, bits=16).pixels)
+
+
+@pytest.mark.slow
 @needs_bf16
 def test_bf16_that_fails_the_self_test_is_refused_when_asked_for(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -50,10 +50,11 @@ class Runner:
     def precision(self) -> str:
         """Return what the heavy layers really compute in, read from the compiled network.
 
-        A network without heavy layers has nothing to tell; then it is what the engine says of itself.
+        A network without heavy layers has nothing to tell, nor has one whose maker quantized all of them; then it is
+        what the engine says of itself.
         """
-        found = {_layer_precision(node) for node in self._compiled.get_runtime_model().get_ordered_ops()} - {""}
-        if not found:
+        found = {_layer_precision(node) for node in self._compiled.get_runtime_model().get_ordered_ops()}
+        if found.isdisjoint({"bf16", "f32"}):
             return _named_precision(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         return "bf16" if "bf16" in found else "f32"
 
