@@ -56,7 +56,10 @@ def localized(plan: Plan, source: Path, settings: Settings) -> Plan:
         ModelMissing: a network is not here.
     """
     cards = [_card(*one, settings) for one in needs_of(plan).cards]
-    passes = tuple(replace(one, card=card) for one, card in zip(plan.passes, cards, strict=True))
+    # What the plan's card says counts: somebody may have written another one beside the same file here.
+    passes = tuple(
+        replace(one, card=replace(one.card, path=card.path)) for one, card in zip(plan.passes, cards, strict=True)
+    )
     info = replace(plan.source, path=str(source), modified_ns=source.stat().st_mtime_ns)
     return replace(plan, source=info, passes=passes)
 

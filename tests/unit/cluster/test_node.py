@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tiny_models
 from tests.support.killing import wait_until
+from tests.support.tiny_models import Form
 from upscale_server.checkpoint import digest_of
 from upscale_server.cluster import node as node_module
 from upscale_server.cluster.at_node import lacking, localized
@@ -162,6 +165,17 @@ def test_a_plan_gets_this_machines_paths(plan: Plan, tmp_path: Path) -> None:
     assert fast.passes == found.passes
     assert (str(here), here.stat().st_mtime_ns) == (found.source.path, found.source.modified_ns)
     assert (fast.encoder, fast.spec, fast.segments) == (found.encoder, found.spec, found.segments)
+
+
+def test_what_the_plans_card_says_counts_and_not_the_card_beside_the_file_here(plan: Plan, tmp_path: Path) -> None:
+    """The same network with another card would give other pixels on this machine alone."""
+    file = tiny_models.convolutional(tmp_path / "mine.onnx", Form())
+    planned = make_plan(Path(plan.source.path), Wish(scale=2, model=str(file), engine="openvino", precision="f32"))
+    file.with_suffix(".json").write_text(json.dumps({"value_range": 255.0, "receptive_field": 3}))
+
+    found = localized(planned, Path(plan.source.path), Settings(state_dir=tmp_path, model_path=str(file)))
+
+    assert (1.0, planned.passes) == (planned.passes[0].card.value_range, found.passes)
 
 
 def test_a_network_that_is_not_here_is_named(plan: Plan, tmp_path: Path) -> None:
